@@ -1,0 +1,151 @@
+"""The record of a run: what was asked, what was resolved, on what, and what came out."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA = 1
+Status = Literal["started", "success", "cancelled", "error", "interrupted"]
+
+
+class Part(BaseModel):
+    """A part of a record; fields that a later version wrote are kept."""
+
+    model_config = ConfigDict(extra="allow", validate_assignment=True)
+
+
+class AdapterInfo(Part):
+    id: str
+    sha256: str
+
+
+class ModelInfo(Part):
+    """The model as it was loaded."""
+
+    id: str
+    revision: str | None = None
+    fingerprint: str | None = None
+    """sha256 over names, shapes, types and bytes of the weights as loaded, the same on every machine."""
+    config_sha256: str | None = None
+    tokenizer_sha256: str | None = None
+    dtype: str | None = None
+    quantisation: str | None = None
+    """How the weights were quantised before they were loaded, in words."""
+    device: str | None = None
+    engine: str | None = None
+    attention: str | None = None
+    adapter: AdapterInfo | None = None
+
+
+class Spec(Part):
+    """What was asked: settings as given and as resolved from the preset and the defaults."""
+
+    given: dict[str, Any] = Field(default_factory=dict)
+    resolved: dict[str, Any] = Field(default_factory=dict)
+    seed: int = 0
+
+
+class DataUse(Part):
+    """One source of examples: how many were used, and why the others were not."""
+
+    name: str
+    sha256: str
+    n_used: int
+    n_dropped: int = 0
+    reasons: dict[str, int] = Field(default_factory=dict)
+
+
+class GitInfo(Part):
+    commit: str | None = None
+    dirty: bool | None = None
+
+
+class Environment(Part):
+    python: str
+    platform: str
+    packages: dict[str, str] = Field(default_factory=dict)
+    git: GitInfo = Field(default_factory=GitInfo)
+
+
+class Plan(Part):
+    """What a run will take, known before it starts."""
+
+    passes: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+
+
+class Control(Part):
+    """What a headline is read against."""
+
+    name: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+
+
+class Headline(Part):
+    """A number a person would quote, with its uncertainty and its control."""
+
+    name: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    level: float | None = 0.95
+    n: int
+    unit: str
+    split: str
+    """Which part of the data it was scored on; never the part that selected."""
+    method: str
+    """How the value and the interval were computed."""
+    exact: bool = False
+    """Counted, not estimated; there is no interval then."""
+    control: Control | None = None
+
+
+class Check(Part):
+    """Something that was verified during the run."""
+
+    name: str
+    passed: bool
+    detail: str = ""
+
+
+class Stats(Part):
+    seconds: float = 0.0
+    peak_bytes: int = 0
+
+
+class ErrorInfo(Part):
+    kind: str
+    message: str
+    traceback: str = ""
+
+
+class Record(Part):
+    """Everything about one run but its arrays; `workbench show RUN --json` prints it."""
+
+    schema_: int = Field(default=SCHEMA, alias="schema")
+    id: str
+    status: Status = "started"
+    probe: str
+    preset: str = "quick"
+    created: str
+    started: str
+    finished: str | None = None
+    model: ModelInfo
+    spec: Spec = Field(default_factory=Spec)
+    data: list[DataUse] = Field(default_factory=list)
+    environment: Environment
+    plan: Plan = Field(default_factory=Plan)
+    headline: list[Headline] = Field(default_factory=list)
+    checks: list[Check] = Field(default_factory=list)
+    limits: list[str] = Field(default_factory=list)
+    stats: Stats = Field(default_factory=Stats)
+    files: dict[str, str] = Field(default_factory=dict)
+    error: ErrorInfo | None = None
+
+    model_config = ConfigDict(extra="allow", validate_assignment=True, populate_by_name=True, serialize_by_alias=True)
