@@ -1,0 +1,130 @@
+"""One block of rows against the keys it sees: a library product for the scores, one compiled pass, one for the output."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from . import cpu_tiles
+from .cpu_keys import TILE, KeyTile
+from .problem import Problem
+
+LOG2E = math.log2(math.e)
+FAR_AWAY = 2**40  # beyond any position
+ROWS = 384  # a block, over all query heads of one kv head
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Key positions [low, high) a block may see, and how near they must be."""
+
+    low: int = 0
+    high: int = FAR_AWAY
+    window: int = FAR_AWAY
+
+
+@dataclass
+class Block:
+    """Running sums of rows [first, last) of all query heads that share one kv head, stacked head by head."""
+
+    problem: Problem
+    batch: int
+    kv_head: int
+    first: int
+    last: int
+    state: NDArray[np.float64]  # [row, cpu_tiles.STATE]
+    mass: NDArray[np.float64]  # [row, segment]
+    out: Tensor  # [row, d] float32, or [row, 0]
+    columns: Tensor | None = None  # [head in group, set, key] float64, added to
+
+    @property
+    def heads(self) -> slice:
+        """The query heads of the block."""
+        return slice(self.kv_head * self.problem.group, (self.kv_head + 1) * self.problem.group)
+
+    def add_keys(self, tiles: Sequence[KeyTile], reaches: Sequence[Reach], *, fixed: bool, rows: bool) -> None:
+        """Add every visible key; `fixed`: the state's m is the final lse; `rows`: row statistics, not columns alone."""
+        p = self.problem
+        scale = p.scale * LOG2E
+        q = (p.q[self.batch, self.heads, self.first : self.last].float() * scale).flatten(0, 1)
+        buffer = torch.empty(q.shape[0] * TILE)
+        i0, i1 = p.query_start + self.first, p.query_start + self.last
+        s0 = int(p.sink_start[self.batch])
+        for reach in reaches:
+            low = max(reach.low, i0 - reach.window + 1) - p.key_start
+            high = min(reach.high, i1 if p.causal else i1 - 1 + reach.window) - p.key_start
+            for tile in tiles:
+                stop = min(tile.stop, high)
+                if stop <= max(tile.start, low):
+                    continue
+                n = stop - tile.start
+                k = p.k[self.batch, self.kv_head, tile.start : stop].float()
+                scores = buffer[: q.shape[0] * n].view(-1, n)
+                torch.mm(q, k.T, out=scores)
+                s = scores.numpy()
+                if p.softcap is not None:
+                    cpu_tiles.cap_tile(s, p.softcap * LOG2E)
+                if tile.hidden is not None:
+                    cpu_tiles.hide_columns(s, tile.hidden[:n])
+                block = np.array(
+                    [
+                        self.last - self.first,
+                        tile.start + p.key_start,
+                        p.causal,
+                        reach.window,
+                        reach.low,
+                        reach.high,
+                        s0,
+                        s0 + p.sink,
+                        p.recent,
+                    ]
+                )
+                if rows:
+                    cpu_tiles.add_tile(s, block, i0, fixed, tile.runs, self.state, self.mass, self.out.numpy())
+                else:
+                    cpu_tiles.weigh_tile(s, block, i0, self.state)
+                if self.out.shape[1] and p.v is not None:
+                    self.out.addmm_(scores, p.v[self.batch, self.kv_head, tile.start : stop].float())
+                if self.columns is not None and p.columns is not None:
+                    weight = p.columns[min(self.batch, p.columns.shape[0] - 1), :, self.first : self.last]
+                    per_head = scores.view(p.group, -1, n)
+                    self.columns[:, :, tile.start : stop] += torch.matmul(weight, per_head)
+
+
+def start_block(problem: Problem, batch: int, kv_head: int, first: int, last: int, lse: Tensor | None) -> Block:
+    """Empty sums; with `lse` `[batch, head, query]` the final one, otherwise a learned sink is already counted."""
+    rows = problem.group * (last - first)
+    block = Block(
+        problem,
+        batch,
+        kv_head,
+        first,
+        last,
+        np.zeros((rows, cpu_tiles.STATE)),
+        np.zeros((rows, problem.n_segments)),
+        torch.zeros(rows, 0 if problem.v is None else problem.q.shape[3]),
+    )
+    state = block.state
+    state[:, cpu_tiles.M] = state[:, cpu_tiles.BEST] = -np.inf
+    state[:, cpu_tiles.WHERE] = -1
+    slot = None
+    if problem.sink_logits is not None:
+        slot = problem.sink_logits[block.heads].double().repeat_interleave(last - first).numpy() * LOG2E
+    if lse is not None:
+        state[:, cpu_tiles.M] = m = lse[batch, block.heads, first:last].double().flatten().numpy() * LOG2E
+        if slot is not None:
+            state[:, cpu_tiles.SHIFTED] = np.exp2(slot - m) * (slot - m)
+    elif slot is not None:
+        state[:, cpu_tiles.M], state[:, cpu_tiles.TOTAL] = slot, 1
+    return block
+
+
+def block_ranges(problem: Problem) -> list[tuple[int, int]]:
+    """Row ranges of the blocks, last first: the longest work starts first."""
+    step = max(1, ROWS // problem.group)
+    n_query = problem.q.shape[2]
+    return [(i, min(i + step, n_query)) for i in range(0, n_query, step)][::-1]

@@ -1,0 +1,33 @@
+"""Independent tasks on the cores that torch was given."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+import torch
+
+T = TypeVar("T")
+SMALL = 2**20  # scores; below this starting threads costs more than it saves
+
+
+def run_tasks(tasks: Sequence[Callable[[], T]], scores: int) -> Iterator[T]:
+    """Results in the order of the tasks, whichever thread ran them; `scores` is the size of the whole job."""
+    threads = min(torch.get_num_threads(), len(tasks))
+    if threads < 2 or scores < SMALL:
+        for task in tasks:
+            yield _without_gradients(task)
+        return
+    with ThreadPoolExecutor(threads, "attention", initializer=partial(torch.set_num_threads, 1)) as pool:
+        try:
+            yield from pool.map(_without_gradients, tasks)
+        finally:
+            pool.shutdown(cancel_futures=True)
+            # the workers' setting is also what threads born later would start with
+            torch.set_num_threads(torch.get_num_threads())
+
+
+def _without_gradients(task: Callable[[], T]) -> T:
+    # not no_grad: the caller's buffers may be inference tensors, which are writable in this mode only
+    with torch.inference_mode():
+        return task()

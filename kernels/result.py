@@ -1,0 +1,46 @@
+"""What `attention_stats` returns."""
+
+from dataclasses import dataclass, fields
+
+from torch import Tensor
+
+ROW_STATS = (
+    "lse",
+    "entropy",
+    "max_weight",
+    "argmax",
+    "distance",
+    "sink_mass",
+    "recent_mass",
+    "far_mass",
+    "segment_mass",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionStats:
+    """Exact statistics of softmax attention; a field that was not asked for is None.
+
+    Logarithms are natural, masses are shares of one, distances count tokens, key indices are absolute positions.
+    A row that sees no key has lse -inf, argmax -1 and zeros elsewhere.
+    """
+
+    out: Tensor | None = None  # [batch, head, query, d], in v's dtype
+    lse: Tensor | None = None  # [batch, head, query], like the seven below; a learned sink counts in it
+    entropy: Tensor | None = None  # a learned sink counts as one more outcome
+    max_weight: Tensor | None = None
+    argmax: Tensor | None = None  # int64; the first of equals
+    distance: Tensor | None = None  # mean of |query - key|
+    sink_mass: Tensor | None = None
+    recent_mass: Tensor | None = None
+    far_mass: Tensor | None = None
+    segment_mass: Tensor | None = None  # [batch, head, query, segment]
+    columns: Tensor | None = None  # [batch, head, key] for "sum", [batch, head, set, key] for weights
+    points: Tensor | None = None  # [batch, head, set, query]
+    topk_weight: Tensor | None = None  # [batch, head, row, k], falling
+    topk_index: Tensor | None = None  # int64; -1 where a row sees fewer than k keys
+
+    def present(self) -> dict[str, Tensor]:
+        """The fields that were computed, by name."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}

@@ -1,0 +1,31 @@
+"""attention_stats on the CPU against the float64 reference."""
+
+import pytest
+import torch
+from attention_cases import ROWS, Case, assert_agree, cases
+from hypothesis import given, settings
+
+from workbench.kernels import attention_stats
+
+
+@given(cases())
+@settings(max_examples=120, deadline=None)
+def test_cpu_agrees_with_reference(case: Case) -> None:
+    assert_agree(case.run("cpu"), case.run("reference"), case)
+
+
+@given(cases(max_length=200, dtypes=(torch.float16, torch.bfloat16)))
+@settings(max_examples=40, deadline=None)
+def test_cpu_half_precision(case: Case) -> None:
+    assert_agree(case.run("cpu"), case.run("reference"), case)
+
+
+@given(cases())
+@settings(max_examples=60, deadline=None)
+def test_given_lse_gives_the_same_statistics(case: Case) -> None:
+    case.options["stats"] = ROWS
+    whole = case.run("reference")
+    wanted = case.run("reference", stats=ROWS[1:])
+    found = case.run("cpu", lse=whole.lse)
+    assert found.lse is None
+    assert_agree(found, wanted, case)
