@@ -1,0 +1,64 @@
+"""See how a language model uses its context: load a model, read its internals, run a probe, keep the result."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from .errors import Cancelled, UnknownName, UsageError, WorkbenchError
+from .sites import Site
+
+if TYPE_CHECKING:
+    from .api import open_run as open
+    from .api import run
+    from .probe import Config, Headline, Outcome, Paper, Probe, Work
+    from .registry import PROBES, RECIPES
+    from .runs import Run
+    from .session import Session, load
+
+__all__ = [
+    "load",
+    "run",
+    "open",
+    "Run",
+    "Session",
+    "Site",
+    # for those who write a probe
+    "Config",
+    "Headline",
+    "Outcome",
+    "Paper",
+    "Probe",
+    "Work",
+    "PROBES",
+    "RECIPES",
+    # errors
+    "WorkbenchError",
+    "UsageError",
+    "UnknownName",
+    "Cancelled",
+]
+
+_LATER = {
+    "load": "session:load",
+    "Session": "session:Session",
+    "run": "api:run",
+    "open": "api:open_run",
+    "Run": "runs:Run",
+    **{name: f"probe:{name}" for name in ("Config", "Headline", "Outcome", "Paper", "Probe", "Work")},
+    "PROBES": "registry:PROBES",
+    "RECIPES": "registry:RECIPES",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, _, attribute = _LATER[name].partition(":")
+    value = getattr(importlib.import_module(f".{module}", __name__), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -13,6 +13,8 @@ from .record import Check, DataUse, Headline, Record
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
+    import torch
     import xarray as xr
 
     from .figures.figure import Figure
@@ -61,6 +63,10 @@ class Outcome:
     checks: Sequence[Check] = ()
     limits: Sequence[str] = ()
     sources: Sequence[DataUse] = ()
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    """Kept as `tables/<name>.csv`."""
+    tensors: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    """Kept in `tensors.safetensors`: directions, weights of a classifier."""
 
 
 class RunContext(Protocol):
@@ -118,5 +124,7 @@ class Recipe:
     makes: str
     Config: type[Config]
     train: Callable[..., Any]
-    """Called with `(config, folder, seed, progress)`; writes the artefact and its record into the folder."""
+    """Called with `(config, folder, seed, progress)`, and `session=` too if it needs a model; writes the artefact into
+    the folder."""
     presets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    needs_model: bool = False

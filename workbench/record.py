@@ -66,6 +66,10 @@ class Environment(Part):
     python: str
     platform: str
     packages: dict[str, str] = Field(default_factory=dict)
+    cpus: int | None = None
+    threads: int | None = None
+    """Threads that torch computes with."""
+    gpu: str | None = None
     git: GitInfo = Field(default_factory=GitInfo)
 
 
@@ -74,7 +78,13 @@ class Plan(Part):
 
     passes: int = 0
     bytes: int = 0
+    """Weights, activations and logits together, at their peak."""
     seconds: float = 0.0
+    budget: int = 0
+    """Bytes that the run may take."""
+    work: list[dict[str, Any]] = Field(default_factory=list)
+    calibration: dict[str, float] = Field(default_factory=dict)
+    outputs: list[str] = Field(default_factory=list)
 
 
 class Control(Part):
@@ -116,7 +126,9 @@ class Check(Part):
 
 class Stats(Part):
     seconds: float = 0.0
+    """Wall-clock time, earlier attempts of a resumed run included."""
     peak_bytes: int = 0
+    """The most memory that the process held while the run lasted, weights and libraries included."""
 
 
 class ErrorInfo(Part):
@@ -142,10 +154,16 @@ class Record(Part):
     environment: Environment
     plan: Plan = Field(default_factory=Plan)
     headline: list[Headline] = Field(default_factory=list)
+    summary: list[str] = Field(default_factory=list)
+    """What was found, in sentences."""
+    figures: list[str] = Field(default_factory=list)
+    """Names of the figures, the most telling first."""
     checks: list[Check] = Field(default_factory=list)
     limits: list[str] = Field(default_factory=list)
     stats: Stats = Field(default_factory=Stats)
     files: dict[str, str] = Field(default_factory=dict)
     error: ErrorInfo | None = None
+    resumed: list[str] = Field(default_factory=list)
+    """When the run was taken up again after it had stopped."""
 
     model_config = ConfigDict(extra="allow", validate_assignment=True, populate_by_name=True, serialize_by_alias=True)

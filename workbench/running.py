@@ -1,0 +1,281 @@
+"""Run a probe and keep what happened, whatever happens."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import plan as planning
+from . import results, settings, store
+from .environment import environment
+from .errors import Cancelled, UsageError, WorkbenchError
+from .heartbeat import Heart
+from .probe import Config, Outcome, Probe
+from .progress import Listener, Reporter
+from .record import ErrorInfo, Plan, Record, Spec
+from .registry import PROBES
+from .resuming import key, matching, resumed
+
+if TYPE_CHECKING:
+    import numpy as np
+    import xarray as xr
+
+    from .session import Session
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that could start: everything is resolved and checked, and nothing is written yet."""
+
+    probe: Probe
+    session: Session
+    preset: str
+    seed: int
+    given: dict[str, Any]
+    config: Config
+    plan: Plan
+
+
+def prepare(
+    probe: str | Probe,
+    session: Session,
+    preset: str = "quick",
+    seed: int = 0,
+    given: Mapping[str, Any] | None = None,
+    memory: int | None = None,
+) -> Prepared:
+    """Resolve the settings of a run and plan it.
+
+    Raises `UnknownName` or `UsageError` for wrong settings or a model that the probe does not suit.
+    """
+    found = PROBES.get(probe) if isinstance(probe, str) else probe
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise UsageError(f"a seed is a whole number from 0 on, not {seed!r}")
+    config = settings.resolve(found.Config, found.presets, preset, given or {})
+    if why := found.unsuitable(session):
+        raise UsageError(f"the probe {found.name!r} does not suit {session.info.id!r}: {why}")
+    plan = planning.make(found, session, config, memory)
+    return Prepared(found, session, preset, seed, dict(given or {}), config, plan)
+
+
+@dataclass
+class Context:
+    """What a running probe is handed: its seed, its progress, and stages that survive an interruption."""
+
+    seed: int
+    progress: Reporter
+    folder: Path
+    key: str
+    names: set[str] = field(default_factory=set)
+
+    def rng(self, purpose: str) -> np.random.Generator:
+        """A generator seeded by the run's seed and by what it is for, so that adding one changes no other."""
+        import numpy as np
+
+        words = np.frombuffer(hashlib.sha256(purpose.encode()).digest(), np.uint32)
+        return np.random.default_rng([self.seed, *words.tolist()])
+
+    def stage(self, name: str, compute: Callable[[], xr.Dataset]) -> xr.Dataset:
+        """Compute a part of the run, or read it back if an interrupted run had finished it.
+
+        Raises `UsageError` if two stages of a run have one name.
+        """
+        if not name.replace("-", "").replace("_", "").isalnum():
+            raise UsageError(f"{name!r} cannot name a stage: write letters, digits, hyphens and underscores")
+        if name in self.names:
+            raise UsageError(f"the stage {name!r} is computed twice in one run; give each its own name")
+        self.names.add(name)
+        self.progress.check()
+        path = self.folder / store.STAGES / f"{name}.zarr"
+        if path.exists():
+            data = results.read_dataset(path)
+            if data.attrs.pop("stage_key", None) == self.key:
+                return data
+        data = compute().load()
+        marked = data.assign_attrs(stage_key=self.key)
+        store.put(self.folder, f"{store.STAGES}/{name}.zarr", lambda made: results.write_dataset(marked, made))
+        self.progress.check()
+        return data
+
+
+def execute(
+    prepared: Prepared,
+    runs: str | os.PathLike[str] = "runs",
+    progress: Listener | Reporter | None = None,
+    resume: str | os.PathLike[str] | None = None,
+    started: Callable[[Path], None] = lambda folder: None,
+) -> Path:
+    """Run a probe into a folder of its own and return the folder.
+
+    The record is there from the start. Whatever is raised on the way is recorded, then raised again: a cancel or an
+    interrupt as `cancelled`, anything else as `error`. `started` is told the folder as soon as there is one.
+    Raises `OverBudget`, before anything is written, if the plan needs more memory than it may take.
+    """
+    planning.refuse_over_budget(prepared.probe, prepared.session, prepared.config, prepared.plan)
+    reporter = progress if isinstance(progress, Reporter) else Reporter(progress)
+    folder, record, heart = _begin(prepared, Path(runs), reporter, resume)
+    began, before = time.monotonic(), record.stats.seconds
+
+    def finish(status: str, error: BaseException | None = None) -> None:
+        if heart.taken:
+            raise OSError(f"{folder} was removed or taken over by another process")
+        record.stats.seconds = before + time.monotonic() - began
+        record.stats.peak_bytes = max(record.stats.peak_bytes, heart.peak_bytes, _device_peak())
+        record.finished = store.now()
+        record.status = status  # type: ignore[assignment]
+        if error is not None:
+            store.sweep(folder)
+            lines = "".join(traceback.format_exception(error))
+            record.error = ErrorInfo(kind=type(error).__name__, message=str(error), traceback=lines)
+        store.write_record(folder, record)
+
+    try:
+        heart.start()
+        started(folder)
+        context = Context(prepared.seed, reporter, folder, key(record))
+        _fill(prepared, context, record)
+        finish("success")
+    except BaseException as error:
+        said = _told(error, folder)
+        stopped = isinstance(error, Cancelled) or not isinstance(error, Exception)
+        try:
+            finish("cancelled" if stopped else "error", said)
+        except OSError as failure:
+            said.add_note(f"its record could not be completed either: {failure}")
+        if said is error:
+            raise
+        raise said from error
+    finally:
+        heart.stop()
+        store.sweep(folder)
+    store.remove_stages(folder)
+    return folder
+
+
+def _begin(
+    prepared: Prepared, runs: Path, reporter: Reporter, resume: str | os.PathLike[str] | None
+) -> tuple[Path, Record, Heart]:
+    session = prepared.session
+    reset_device_peak()
+    if resume is not None:
+        folder = store.find(resume, runs)
+        record = matching(store.read(folder), prepared)
+        heart = Heart(folder, reporter.cancelled.set)
+        store.take_over(folder, heart)
+        record = resumed(record, prepared)
+        try:
+            store.write_record(folder, record)
+        except BaseException:
+            heart.stop()
+            raise
+        return folder, record, heart
+    resolved = prepared.config.model_dump(mode="json")
+    given = type(prepared.config).model_construct(**prepared.given).model_dump(mode="json", include=set(prepared.given))
+    created = store.now()
+    record = Record(
+        id=store.new_id(prepared.probe.name, json.dumps([resolved, prepared.seed, session.info.fingerprint])),
+        probe=prepared.probe.name,
+        preset=prepared.preset,
+        created=created,
+        started=created,
+        model=session.info,
+        spec=Spec(given=given, resolved=resolved, seed=prepared.seed),
+        environment=environment(),
+        plan=prepared.plan,
+    )
+    folder, heart = store.create(runs, record, lambda path: Heart(path, reporter.cancelled.set))
+    return folder, record, heart
+
+
+def _fill(prepared: Prepared, context: Context, record: Record) -> None:
+    """Let the probe answer, check what it says, and write everything but the final status."""
+    from .figures import save
+
+    probe, folder, progress = prepared.probe, context.folder, context.progress
+    outcome = probe.run(prepared.session, prepared.config, context)
+    if not isinstance(outcome, Outcome):
+        raise results.SchemaError(f"the probe {probe.name!r} returned {type(outcome).__name__}, not an Outcome")
+    progress.send(0, 3, "writing")
+    data = results.stamp(outcome.data, probe.name, record.model, prepared.seed, record.created)
+    results.check(data)
+    _check_names(outcome)
+    store.put(folder, "data.zarr", lambda path: results.write_tree(data, path))
+    if outcome.tables:
+        store.put(folder, "tables", lambda path: _write_tables(outcome, path))
+    if outcome.tensors:
+        store.put(folder, "tensors.safetensors", lambda path: results.write_tensors(outcome.tensors, path))
+    record.headline = list(outcome.headlines)
+    record.checks = list(outcome.checks)
+    record.limits = [*_limits(record), *outcome.limits]
+    record.data = list(outcome.sources)
+    record.summary = list(probe.summary(data, record))
+    progress.send(1, 3, "drawing figures")
+    figures = probe.figures(data, record)
+    record.figures = [figure.name for figure in figures]
+
+    def draw(path: Path) -> None:
+        path.mkdir()
+        for figure in figures:
+            save(figure, path)
+
+    store.put(folder, "figures", draw)
+    progress.send(2, 3, "hashing files")
+    record.files = store.hash_files(folder)
+    record.error = None
+    progress.send(3, 3, "hashing files")
+
+
+def _check_names(outcome: Outcome) -> None:
+    names = [headline.name for headline in outcome.headlines]
+    if repeated := {name for name in names if names.count(name) > 1}:
+        raise results.SchemaError(f"two headlines have the name {sorted(repeated)[0]!r}")
+    for name in outcome.tables:
+        if not name.replace("-", "").replace("_", "").isalnum():
+            raise results.SchemaError(f"{name!r} cannot name a table: write letters, digits, hyphens and underscores")
+
+
+def _write_tables(outcome: Outcome, path: Path) -> None:
+    path.mkdir()
+    for name, table in outcome.tables.items():
+        results.write_table(table, path / f"{name}.csv")
+
+
+def _limits(record: Record) -> list[str]:
+    quantisation = record.model.quantisation
+    if not quantisation:
+        return []
+    said = "the weights are 4-bit" if "4" in quantisation else "the weights are quantised"
+    return [f"{said} ({quantisation}), dequantised to {record.model.dtype}: the numbers hold for these weights only"]
+
+
+def _told(error: BaseException, folder: Path) -> BaseException:
+    """The error as the user should hear it: a full disk and a lack of memory in plain words."""
+    again = f"`workbench run --resume {folder}` goes on from there"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return WorkbenchError(f"the disk is full ({error.strerror.lower()}): free some space, then {again}")
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return WorkbenchError(f"out of memory; choose smaller settings or --memory with less ({folder.name})")
+    error.add_note(f"recorded in {folder}")
+    return error
+
+
+def _device_peak() -> int:
+    import torch
+
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
+
+
+def reset_device_peak() -> None:
+    """Count the memory of a GPU from here on."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()

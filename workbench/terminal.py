@@ -1,0 +1,81 @@
+"""Progress events as a person sees them: bars on a terminal or in a notebook, sparse lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from .progress import Listener, Progress
+from .words import clock, safe
+
+QUIET = 4.0
+"""Least seconds between two lines where there is no terminal."""
+
+
+def _in_notebook() -> bool:
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return shell is not None and shell.has_trait("kernel")
+
+
+@contextmanager
+def drawn() -> Iterator[Listener | None]:
+    """A listener that draws on stderr while the block lasts; nothing in a script whose stderr is not a terminal."""
+    if sys.stderr.isatty() or _in_notebook():
+        with bars() as listener:
+            yield listener
+    else:
+        yield None
+
+
+@contextmanager
+def shown() -> Iterator[Listener]:
+    """A listener for the command line: bars on a terminal, else a line every few seconds."""
+    if sys.stderr.isatty():
+        with bars() as listener:
+            yield listener
+    else:
+        yield Lines()
+
+
+class Lines:
+    """Writes a line for a new stage and then at most every few seconds."""
+
+    def __init__(self) -> None:
+        self._stage = ""
+        self._last = 0.0
+
+    def __call__(self, event: Progress) -> None:
+        now = time.monotonic()
+        soon = now - self._last < (QUIET if event.stage == self._stage else QUIET / 4)
+        if soon:
+            return
+        self._stage, self._last = event.stage, now
+        left = f", {clock(event.eta)} left" if event.eta else ""
+        print(f"{safe(event.stage)}: {event.done}/{event.total}{left}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def bars() -> Iterator[Listener]:
+    """One bar a stage, gone once the block ends."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"))
+    with Progress(*columns, console=console, transient=True) as live:
+        tasks: dict[str, int] = {}
+
+        def listen(event) -> None:  # type: ignore[no-untyped-def]
+            left = f"{clock(event.eta)} left" if event.eta else ""
+            if event.stage not in tasks:
+                for other in tasks.values():
+                    live.update(other, visible=False)
+                tasks[event.stage] = live.add_task(escape(safe(event.stage)), total=event.total, left=left)
+            task = tasks[event.stage]
+            live.update(task, completed=event.done, total=event.total, left=left, visible=True)
+
+        yield listen
