@@ -153,7 +153,7 @@ def apply(edit: Edit, whole: Tensor, frame: Frame) -> Tensor | None:
         case "patch":
             new = pick(_matched(edit, shape, frame), shape)
     written = whole.clone()
-    written[(rows, columns, *heads)] = new  # type: ignore[assignment]
+    written[(rows, columns, *heads)] = new
     return written
 
 
