@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+    from matplotlib.figure import Figure as Drawing
 
 
 @dataclass(frozen=True)
@@ -131,3 +136,44 @@ class Figure:
     caption: str
     alt: str
     columns: int = 1
+
+    def plotly(self, theme: Literal["light", "dark"] = "light", title: bool = True) -> go.Figure:
+        """The interactive figure; without `title` where the page around it says it already."""
+        from .plotly import draw
+
+        return draw(self, theme, title)
+
+    def matplotlib(self, theme: Literal["light", "dark"] = "light", title: bool = True) -> Drawing:
+        """The static figure; without `title` where the page around it says it already."""
+        from .matplotlib import draw
+
+        return draw(self, theme, title)
+
+    @property
+    def data(self) -> pd.DataFrame:
+        """The numbers that are drawn, one a row."""
+        from .table import frame
+
+        return frame(self)
+
+    def to_json(self) -> str:
+        """The description as JSON; `from_json` reads it back exactly."""
+        from .codec import dumps
+
+        return dumps(self)
+
+    @staticmethod
+    def from_json(text: str) -> Figure:
+        """The figure that `to_json` wrote; `UsageError` if the text is none."""
+        from .codec import loads
+
+        return loads(text)
+
+    def __str__(self) -> str:
+        return f"{self.title}\n{self.caption}".strip()
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        """What a notebook shows and keeps: interactive where Plotly runs, the same as SVG where no script runs."""
+        from .mime import bundle
+
+        return bundle(self)

@@ -1,0 +1,269 @@
+"""Figures: one description, two renderers, a table, a file format."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+from sample_figures import HOSTILE, all_figures, curve, grid, hostile, several, text
+
+from workbench.errors import UnknownName, UsageError
+from workbench.figures import Axis, Figure, Heatmap, Line, Panel, Tokens, budget, geometry, load, pool, save, style
+from workbench.figures.mime import PLOTLY
+from workbench.figures.table import csv
+from workbench.figures.text import plotly_text, shorten, visible
+
+FIGURES = all_figures()
+NAMES = [figure.name for figure in FIGURES]
+PLOTLY_3_1 = {"heatmap", "scatter", "bar", "violin"}
+
+
+def one(*marks, **axes) -> Figure:
+    return Figure("one", "One", [Panel(marks, axes.get("x", Axis("x")), axes.get("y", Axis("y")))], "Caption.", "Alt.")
+
+
+@pytest.mark.parametrize("figure", FIGURES, ids=NAMES)
+def test_json_brings_the_same_figure_back(figure: Figure) -> None:
+    written = figure.to_json()
+    read = Figure.from_json(written)
+    assert read.to_json() == written
+    assert read.data.equals(figure.data)
+    assert read.plotly().to_json() == figure.plotly().to_json()
+
+
+def test_json_keeps_numbers_exactly() -> None:
+    values = np.asarray([[0.1, np.nan], [1 / 3, np.inf]], dtype=np.float32)
+    read = Figure.from_json(one(Heatmap(values, range(2), [2, 4], "v"), Line([0.1, 1e-300], [1 / 3, 2], "l")).to_json())
+    heatmap, line = read.panels[0].marks
+    assert heatmap.values.dtype == np.float32
+    np.testing.assert_array_equal(heatmap.values, values)
+    assert line.x == [0.1, 1e-300] and line.y == [1 / 3, 2]
+    whole = Figure.from_json(one(Heatmap(np.asarray([[2**31 + 1]]), [0], [0], "n")).to_json())
+    assert whole.panels[0].marks[0].values.tolist() == [[2**31 + 1]]
+
+
+@pytest.mark.parametrize("wrong", ["", "[]", "{}", '{"schema": 1, "panels": [{}]}', '{"schema": 9, "panels": []}'])
+def test_what_is_no_figure_is_refused(wrong: str, tmp_path) -> None:
+    with pytest.raises(UsageError, match="figure"):
+        Figure.from_json(wrong)
+    with pytest.raises(UsageError, match="cannot read"):
+        load(tmp_path / "missing.json")
+
+
+def test_an_unknown_mark_is_named() -> None:
+    written = json.loads(grid().to_json())
+    written["panels"][0]["marks"][0]["mark"] = "heatmpa"
+    with pytest.raises(UnknownName, match="did you mean 'heatmap'"):
+        Figure.from_json(json.dumps(written))
+
+
+def test_data_holds_every_number_drawn() -> None:
+    table = grid().data
+    assert len(table) == 270
+    row = table[(table.y == 17) & (table.x == 3)]
+    assert row.value.item() == np.float32(0.53)
+    lines = curve().data
+    top = lines[lines.series == "top copy heads"]
+    assert top.y.tolist() == [0.94, 0.81, 0.6, 0.31, 0.12, 0.05] and top.low.iloc[0] == pytest.approx(0.88)
+    assert lines[lines.series == "half of the needles"].y.tolist() == [0.5]
+    views = several().data
+    assert set(views.panel) == {"By mode", "Heads", "Distributions", "Effects"}
+    assert views[views.panel == "By mode"].x_name.tolist() == ["generated", "teacher-forced"] * 2
+    assert len(views[views.panel == "Distributions"]) == 81
+    assert text().data.name.tolist() == list(text().panels[0].marks[0].tokens)
+
+
+def test_csv_is_harmless_in_a_spreadsheet() -> None:
+    tokens = ["=1+1", "+x", "-x", "@x", "fine", "-"]
+    written = csv(one(Tokens(tokens, [-1.0] * 6, "v")).data).splitlines()
+    assert [line.split(",")[1] for line in written[1:]] == ["'=1+1", "'+x", "'-x", "'@x", "fine", "'-"]
+    assert all(line.endswith(",-1") for line in written[1:])
+
+
+@pytest.mark.parametrize("figure", FIGURES, ids=NAMES)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_plotly_draws_every_mark_with_basic_traces(figure: Figure, theme: str) -> None:
+    drawn = json.loads(figure.plotly(theme=theme).to_json())
+    assert {trace["type"] for trace in drawn["data"]} <= PLOTLY_3_1
+    marks = [mark for panel in figure.panels for mark in panel.marks]
+    rules = [mark for mark in marks if type(mark).__name__ == "Rule"]
+    assert len(drawn["data"]) >= len(marks) - len(rules)
+    lines = [shape for shape in drawn["layout"].get("shapes", []) if shape["type"] == "line"]
+    assert len(lines) == len(rules)
+    assert drawn["layout"]["template"]["layout"]["paper_bgcolor"] == style.PAPER[theme]
+
+
+@pytest.mark.parametrize("figure", FIGURES, ids=NAMES)
+def test_matplotlib_draws_every_mark(figure: Figure) -> None:
+    drawing = figure.matplotlib()
+    assert [axes.get_xlabel() for axes in drawing.axes] == [shorten(panel.x.label, 90) for panel in figure.panels]
+    for axes, panel in zip(drawing.axes, figure.panels, strict=True):
+        artists = [*axes.lines, *axes.collections, *axes.patches, *axes.containers]
+        assert len(artists) >= len(panel.marks)
+
+
+def test_plotly_has_outlines_hover_and_the_scale() -> None:
+    drawn = grid().plotly()
+    assert len(drawn.layout.shapes) == 6
+    assert drawn.data[0].hovertemplate == "layer %{y}, head %{x}: %{z:.3g}<extra></extra>"
+    assert (drawn.data[0].zmin, drawn.data[0].zmax) == (0, 0.6)
+    assert drawn.layout.xaxis.tickformat == "d"
+    with pytest.raises(UsageError, match="outlined"):
+        one(Heatmap(np.eye(2), [0, 1], [0, 1], "v", outlined=[(5, 0)])).plotly()
+
+
+def test_zero_is_white_on_a_diverging_scale() -> None:
+    mark = Heatmap(np.asarray([[-0.2, 0.9]]), [0, 1], [0], "v", scale="diverging")
+    assert geometry.colour_limits(mark) == (-0.9, 0.9)
+    assert style.colour_at("diverging", 0.5) == "#ffffff"
+    drawn = one(mark).plotly().data[0]
+    assert drawn.zmin == -drawn.zmax
+    assert [stop[1] for stop in drawn.colorscale if stop[0] == 0.5] == ["#ffffff"]
+
+
+def test_cividis_is_matplotlibs() -> None:
+    import matplotlib as mpl
+    from matplotlib.colors import to_rgb
+
+    for share in np.linspace(0, 1, 33):
+        ours = np.asarray(style.rgb(style.colour_at("sequential", share))) / 255
+        np.testing.assert_allclose(ours, to_rgb(mpl.colormaps["cividis"](share)), atol=0.03)
+
+
+def test_text_on_colours_can_be_read() -> None:
+    for scale in style.SCALES:
+        for share in np.linspace(0, 1, 101):
+            colour = style.colour_at(scale, share)
+            assert style.contrast(style.text_on(colour), colour) >= 4.5
+    for theme in ("light", "dark"):
+        assert style.contrast(style.QUIET[theme], style.PAPER[theme]) >= 4.5
+        for colour in (*style.CATEGORICAL[:2], style.MUTED):
+            assert style.contrast(colour, style.PAPER[theme]) >= 3
+
+
+def test_series_differ_by_more_than_colour_and_keep_their_look() -> None:
+    looks = geometry.series(
+        Figure(
+            "f", "", [Panel([Line([0], [0], n) for n in names], Axis(""), Axis("")) for names in ("ab", "ba")], "", ""
+        )
+    )
+    assert looks[0, 0][:4] == looks[1, 1][:4] and looks[0, 1][:4] == looks[1, 0][:4]
+    assert looks[0, 0].dash != looks[0, 1].dash and looks[0, 0].marker != looks[0, 1].marker
+    assert [look.in_legend for look in looks.values()] == [True, True, False, False]
+
+
+def test_a_value_outside_its_interval_is_drawn_as_it_is() -> None:
+    from workbench.figures import Points
+
+    strokes = one(Points([1], [0.0], "p", [0.1], [0.3])).plotly().data[0]
+    assert strokes.y[:2].tolist() == [0.1, 0.3]
+
+
+def test_hostile_text_is_escaped_in_plotly() -> None:
+    for figure in (hostile(), text()):
+        written = json.dumps(json.loads(figure.plotly().to_json()), ensure_ascii=False)
+        assert "<img" not in written and "<script" not in written and "</script" not in written
+        assert not re.search(r"\$[^$]+\$", written)
+        templates = " ".join(t.get("hovertemplate", "") for t in json.loads(figure.plotly().to_json())["data"])
+        assert set(re.findall(r"%{([^}]*)}", templates)) <= {
+            "x", "y", "y:.3g", "z:.3g", "customdata[0]", "customdata[1]", "marker.color:.3g"
+        }  # fmt: skip
+
+
+def test_hostile_text_is_text_in_svg(tmp_path) -> None:
+    save(hostile(), tmp_path)
+    tree = ET.parse(tmp_path / "hostile.svg")
+    tags = {element.tag.split("}")[1] for element in tree.iter()}
+    assert "script" not in tags and "img" not in tags and "text" in tags
+    assert any(
+        shorten(HOSTILE, 90) in "".join(element.itertext()) for element in tree.iter() if element.tag.endswith("text")
+    )
+    assert not [a for element in tree.iter() for a in element.attrib if a.lower().startswith("on")]
+
+
+def test_files_are_the_same_bytes_each_time(tmp_path) -> None:
+    for figure in (grid(), several(), text()):
+        first = [path.read_bytes() for path in save(figure, tmp_path / "a")]
+        second = [path.read_bytes() for path in save(load(tmp_path / "a" / f"{figure.name}.json"), tmp_path / "b")]
+        assert first == second
+        assert sorted(p.name for p in (tmp_path / "a").glob(f"{figure.name}.*")) == [
+            f"{figure.name}.{kind}" for kind in ("json", "png", "svg")
+        ]
+    assert b"<dc:date>" not in (tmp_path / "a" / "grid.svg").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden"])
+def test_a_name_that_is_no_file_name_is_refused(name: str, tmp_path) -> None:
+    with pytest.raises(UsageError, match="file name"):
+        save(dataclasses.replace(grid(), name=name), tmp_path)
+
+
+@pytest.mark.parametrize("figure", FIGURES, ids=NAMES)
+def test_a_notebook_keeps_a_static_figure_beside_the_interactive_one(figure: Figure) -> None:
+    parts = figure._repr_mimebundle_()
+    assert {PLOTLY, "image/svg+xml", "text/plain"} == set(parts)
+    assert len(json.dumps(parts)) < 1_000_000
+    ET.fromstring(parts["image/svg+xml"])
+
+
+def test_a_large_figure_stays_small_in_a_notebook() -> None:
+    x = np.linspace(0, 1, 50_000)
+    parts = one(Line(x, x**2, "a", x**2 - 0.1, x**2 + 0.1))._repr_mimebundle_()
+    assert PLOTLY not in parts and len(json.dumps(parts)) < 1_000_000
+
+
+def test_pool_keeps_the_largest_and_says_so() -> None:
+    values = np.random.default_rng(0).random((70, 103))
+    values[61, 98] = 7.0
+    values[0, 0] = np.nan
+    pooled = pool(values, 500)
+    assert pooled.values.size <= 500 and pooled.values.max() == 7.0 and np.isfinite(pooled.values).all()
+    down, across = (int(n) for n in re.search(r"largest of (\d+) × (\d+) values", pooled.words).groups())
+    rows, columns = pooled.values.shape
+    for j in range(rows):
+        for i in range(columns):
+            block = values[j * down : (j + 1) * down, i * across : (i + 1) * across]
+            assert pooled.values[j, i] == np.nanmax(block)
+    assert pooled.y.tolist() == list(range(0, 70, down)) and pooled.x.tolist() == list(range(0, 103, across))
+    assert pool(values).words == "" and pool(values).values is values
+    assert np.isnan(pool(np.full((4, 4), np.nan), 4).values).all()
+
+
+def test_over_budget_is_refused_with_the_way_out() -> None:
+    big = one(Heatmap(np.zeros((400, 400), dtype=np.float32), range(400), range(400), "v"))
+    for draw in (big.plotly, big.matplotlib):
+        with pytest.raises(UsageError, match="pool"):
+            draw()
+    assert sum(budget.points(mark) for panel in several().panels for mark in panel.marks) == 2 + 2 + 30 + 81 + 6
+
+
+def test_tokens_are_made_visible() -> None:
+    assert visible(" a\n") == "␣a⏎" and visible("") == "∅" and visible("\u202ex\u200b") == "\\u202ex\\u200b"
+    assert plotly_text("<b>$x$ %{y} & '") == "&lt;b&gt;&#36;x&#36; &#37;{y} &amp; '"
+    assert shorten("abcdefghij", 5) == "ab…ij" and len(shorten("x" * 99, 40)) == 40 and shorten("abc", 5) == "abc"
+    cells = geometry.token_cells(["aa", "b\n", "cc", "d" * 20], columns=12)
+    assert [(cell.start, cell.row) for cell in cells] == [(0, 0), (3, 0), (0, 1), (0, 2)]
+
+
+def test_repeated_tick_labels_stay_apart() -> None:
+    axis = Axis("token", ticks=range(4), tick_labels=["the", "a", "the", "a"])
+    figure = one(Heatmap(np.arange(8.0).reshape(2, 4), range(4), range(2), "v"), x=axis)
+    assert figure.plotly().layout.xaxis.ticktext == ("the", "a", "the", "a")
+    assert len(figure.plotly().data[0].x) == 4
+    assert figure.data.x_name.tolist() == ["the", "a"] * 4
+
+
+def test_drawing_in_threads_gives_the_same_bytes() -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from workbench.figures.matplotlib import svg
+
+    figures = [curve(), text()] * 2
+    alone = [svg(figure, theme) for figure, theme in zip(figures, ["light", "dark"] * 2, strict=True)]
+    with ThreadPoolExecutor(4) as pool_of_threads:
+        together = list(pool_of_threads.map(svg, figures, ["light", "dark"] * 2))
+    assert together == alone

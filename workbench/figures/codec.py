@@ -1,0 +1,137 @@
+"""A figure as JSON and back, exactly: numbers keep their values and grids their type."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from ..errors import UnknownName, UsageError
+from . import figure as words
+from .figure import Axis, Figure, Mark, Panel
+
+SCHEMA = 1
+_MARKS = {kind.__name__.lower(): kind for kind in Mark.__args__}
+
+
+def to_dict(figure: Figure) -> dict[str, Any]:
+    """The figure as what JSON can hold; a number that is missing (NaN) is null, an infinite one is a text."""
+    return {
+        "schema": SCHEMA,
+        "name": figure.name,
+        "title": figure.title,
+        "caption": figure.caption,
+        "alt": figure.alt,
+        "columns": figure.columns,
+        "panels": [
+            {
+                "title": panel.title,
+                "x": _part(panel.x),
+                "y": _part(panel.y),
+                "marks": [{"mark": type(mark).__name__.lower(), **_part(mark)} for mark in panel.marks],
+            }
+            for panel in figure.panels
+        ],
+    }
+
+
+def from_dict(read: dict[str, Any]) -> Figure:
+    """The figure that `to_dict` wrote; `UsageError` if it is no figure or from a later version."""
+    if not isinstance(read, dict) or "panels" not in read:
+        raise UsageError("this is no figure: its JSON has no panels")
+    if read.get("schema") != SCHEMA:
+        raise UsageError(f"this figure has schema {read.get('schema')!r}; this workbench reads schema {SCHEMA}")
+    try:
+        panels = [
+            Panel(
+                marks=[_mark(mark) for mark in panel["marks"]],
+                x=_read(Axis, panel["x"]),
+                y=_read(Axis, panel["y"]),
+                title=panel["title"],
+            )
+            for panel in read["panels"]
+        ]
+        rest = {key: read[key] for key in ("name", "title", "caption", "alt", "columns")}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"this figure's JSON is incomplete: {error}") from error
+    return Figure(panels=panels, **rest)
+
+
+def dumps(figure: Figure) -> str:
+    """The figure as JSON text, the same bytes for the same figure."""
+    return json.dumps(to_dict(figure), ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"
+
+
+def loads(text: str) -> Figure:
+    """The figure in this JSON text; `UsageError` if there is none."""
+    try:
+        read = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UsageError(f"this is no figure: not JSON ({error})") from error
+    return from_dict(read)
+
+
+def _part(part: Any) -> dict[str, Any]:
+    written = {field.name: _plain(getattr(part, field.name)) for field in fields(part)}
+    if isinstance(part, words.Heatmap):
+        values = np.asarray(part.values)
+        kept = values.dtype if values.dtype in (np.float32, np.float64) else np.dtype(np.float32)
+        if np.issubdtype(values.dtype, np.integer):
+            kept = np.dtype(np.float64)
+        written["values"] = _plain(values.astype(kept))
+        written["dtype"] = kept.name
+    return written
+
+
+def _plain(value: Any) -> Any:
+    """Numbers and arrays as JSON; a float32 is written with the fewest digits that name it."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(item) for item in value]
+    if hasattr(value, "__array__") and not isinstance(value, np.generic):
+        return [_plain(item) for item in np.asarray(value)]
+    if isinstance(value, np.float32 | np.float16):
+        value = float(str(value))
+    elif isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        if math.isnan(value):
+            return None
+        return value if math.isfinite(value) else ("inf" if value > 0 else "-inf")
+    return value
+
+
+_NUMBERS = {"ticks", "limits", "values", "x", "y", "low", "high", "samples", "at", "outlined"}
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_number(item) for item in value]
+    return math.nan if value is None else float(value) if isinstance(value, str) else value
+
+
+def _read(kind: type[Any], written: dict[str, Any]) -> Any:
+    read: dict[str, Any] = {}
+    for field in fields(kind):
+        value = written[field.name]
+        if value is not None and field.name in _NUMBERS:
+            value = _number(value)
+            if field.name == "limits":
+                value = tuple(value)
+            if field.name == "outlined":
+                value = [tuple(cell) for cell in value]
+        read[field.name] = value
+    if kind is words.Heatmap:
+        read["values"] = np.asarray(read["values"], dtype=written["dtype"])
+    return kind(**read)
+
+
+def _mark(written: dict[str, Any]) -> Mark:
+    kind = written.get("mark", "")
+    if kind not in _MARKS:
+        raise UnknownName("mark", str(kind), _MARKS)
+    mark: Mark = _read(_MARKS[kind], written)
+    return mark

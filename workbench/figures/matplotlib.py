@@ -1,0 +1,174 @@
+"""Draws a figure with matplotlib: for paper, for files, and where no script may run."""
+
+from __future__ import annotations
+
+import io
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from . import budget, geometry, style
+from .figure import Axis, Figure, Heatmap, Panel, Tokens
+from .matplotlib_marks import draw_mark
+from .text import shorten
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Drawing
+
+INCH = 110.0
+"""Pixels of the interactive figure on one inch of paper."""
+LOCK = threading.RLock()
+"""matplotlib's settings belong to the whole process; one drawing at a time changes them."""
+
+
+def settings(theme: str = "light", text: str = "none") -> Any:
+    """matplotlib's settings for every drawing; `text` is svg.fonttype, `none` for text or `path` for shapes."""
+    return {
+        "font.family": ["sans-serif"],
+        "font.sans-serif": ["Helvetica Neue", "Arial", "Liberation Sans", "DejaVu Sans"],
+        "font.monospace": ["Menlo", "Consolas", "DejaVu Sans Mono"],
+        "font.size": 9,
+        "axes.titlesize": 10,
+        "axes.titlelocation": "left",
+        "axes.labelsize": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.linewidth": 0.7,
+        "axes.edgecolor": style.QUIET[theme],
+        "axes.labelcolor": style.INK[theme],
+        "axes.facecolor": "none",
+        "axes.axisbelow": True,
+        "axes.unicode_minus": True,
+        "figure.facecolor": style.PAPER[theme],
+        "grid.color": style.GRID[theme],
+        "grid.linewidth": 0.7,
+        "hatch.linewidth": 0.6,
+        "legend.frameon": False,
+        "legend.fontsize": 8.5,
+        "text.color": style.INK[theme],
+        "xtick.color": style.QUIET[theme],
+        "ytick.color": style.QUIET[theme],
+        "xtick.labelcolor": style.INK[theme],
+        "ytick.labelcolor": style.INK[theme],
+        "xtick.labelsize": 8,
+        "ytick.labelsize": 8,
+        "text.parse_math": False,
+        "text.usetex": False,
+        "svg.hashsalt": "workbench",
+        "svg.fonttype": text,
+    }
+
+
+@contextmanager
+def _painting(theme: str, text: str = "none") -> Iterator[None]:
+    """Settings in force for one drawing; signs that the font lacks are drawn as boxes without a warning."""
+    import matplotlib as mpl
+
+    with LOCK, mpl.rc_context(settings(theme, text)), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield
+
+
+def draw(figure: Figure, theme: str = "light", title: bool = True) -> Drawing:
+    """The static figure; `theme` is light or dark, `title` whether the figure's title is written on it."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure as Drawing
+
+    budget.check(figure)
+    with _painting(theme):
+        columns = max(1, min(figure.columns, len(figure.panels)))
+        rows = -(-len(figure.panels) // columns)
+        heights = [
+            max(geometry.panel_height(panel) for panel in figure.panels[r * columns : (r + 1) * columns])
+            for r in range(rows)
+        ]
+        looks = geometry.series(figure)
+        legend = any(look.in_legend for look in looks.values())
+        size = (geometry.WIDTH / INCH, (sum(heights) + 62 * rows + 34 * title + 26 * legend) / INCH)
+        drawing = Drawing(figsize=size, layout="constrained")
+        FigureCanvasAgg(drawing)
+        if title:
+            drawing.suptitle(figure.title, x=0.01, ha="left", fontsize=11, fontweight="bold", wrap=True)
+        grid = drawing.add_gridspec(rows, columns, height_ratios=heights)
+        handles: dict[str, Any] = {}
+        for p, panel in enumerate(figure.panels):
+            share = geometry.panel_share(panel, columns)
+            room = grid[p // columns, p % columns].subgridspec(1, 2, width_ratios=[share, max(1 - share, 1e-3)])
+            axes = drawing.add_subplot(room[0] if share < 1 else grid[p // columns, p % columns])
+            _prepare(axes, panel)
+            for m in range(len(panel.marks)):
+                look = looks.get((p, m))
+                handle = draw_mark(axes, panel, m, look)
+                if look is not None and look.in_legend and handle is not None:
+                    handles[shorten(panel.marks[m].label, geometry.LONGEST_LABEL)] = handle
+            _finish(axes, panel)
+        if handles:
+            drawing.legend(list(handles.values()), list(handles), loc="outside lower left", ncols=min(len(handles), 4))
+        drawing.canvas.draw()
+    return drawing
+
+
+def _prepare(axes: Axes, panel: Panel) -> None:
+    if panel.title:
+        axes.set_title(shorten(panel.title, geometry.LONGEST_LABEL))
+    axes.set_xlabel(shorten(panel.x.label, geometry.LONGEST_LABEL))
+    axes.set_ylabel(shorten(panel.y.label, geometry.LONGEST_LABEL // 2))
+    if panel.x.log:
+        axes.set_xscale("log")
+    if panel.y.log:
+        axes.set_yscale("log")
+    if any(isinstance(mark, Tokens) for mark in panel.marks):
+        axes.set_axis_off()
+    elif any(isinstance(mark, Heatmap) for mark in panel.marks):
+        axes.spines[:].set_visible(False)
+    else:
+        axes.grid(True)
+
+
+def _finish(axes: Axes, panel: Panel) -> None:
+    if any(isinstance(mark, Tokens) for mark in panel.marks):
+        axes.set_xlim(0, geometry.TOKEN_COLUMNS)
+        axes.autoscale(axis="y")
+        axes.margins(y=0)
+        axes.invert_yaxis()
+        return
+    for way, axis in (("x", panel.x), ("y", panel.y)):
+        _ticks(axes, way, axis, panel)
+
+
+def _ticks(axes: Axes, way: str, axis: Axis, panel: Panel) -> None:
+    from matplotlib.ticker import MaxNLocator, NullLocator
+
+    drawn = axes.xaxis if way == "x" else axes.yaxis
+    if axis.ticks is not None:
+        drawn.set_minor_locator(NullLocator())
+        labels = axis.tick_labels if axis.tick_labels is not None else [f"{tick:g}" for tick in axis.ticks]
+        shown = [shorten(label, geometry.LONGEST_TOKEN) for label in labels]
+        crowded = way == "x" and sum(len(label) + 2 for label in shown) > 110
+        turn: dict[str, Any] = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
+        drawn.set_ticks(list(axis.ticks), labels=shown, **turn)
+    elif geometry.whole_numbers(panel, way):
+        drawn.set_major_locator(MaxNLocator(nbins=16, integer=True))
+    if axis.limits is not None:
+        (axes.set_xlim if way == "x" else axes.set_ylim)(*axis.limits)
+    if axis.reversed:
+        (axes.invert_xaxis if way == "x" else axes.invert_yaxis)()
+
+
+def svg(figure: Figure, theme: str = "light", title: bool = True, text: str = "none") -> str:
+    """The static figure as SVG, the same bytes for the same figure."""
+    with _painting(theme, text):
+        buffer = io.StringIO()
+        draw(figure, theme, title).savefig(buffer, format="svg", dpi=200, metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+def png(figure: Figure, theme: str = "light", title: bool = True, dpi: int = 160) -> bytes:
+    """The static figure as PNG, the same bytes for the same figure on the same matplotlib."""
+    with _painting(theme):
+        buffer = io.BytesIO()
+        draw(figure, theme, title).savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    return buffer.getvalue()

@@ -1,0 +1,29 @@
+"""What a notebook keeps of a figure."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+from .figure import Figure
+
+PLOTLY = "application/vnd.plotly.v1+json"
+MOST_BYTES = 700_000
+"""A notebook with an interactive figure larger than this keeps only the static one; a static one larger is a PNG."""
+
+
+def bundle(figure: Figure) -> dict[str, Any]:
+    """The figure by MIME type: Plotly's JSON, SVG (or PNG) for GitHub and nbconvert, and text; below 1 MB together."""
+    from . import matplotlib
+
+    parts: dict[str, Any] = {"text/plain": str(figure)}
+    picture = matplotlib.svg(figure)
+    if len(picture.encode()) < MOST_BYTES // 4:
+        parts["image/svg+xml"] = picture
+    else:
+        parts["image/png"] = base64.b64encode(matplotlib.png(figure, dpi=110)).decode()
+    written = figure.plotly().to_json()
+    if len(written.encode()) < MOST_BYTES:
+        parts[PLOTLY] = json.loads(written)
+    return parts

@@ -1,0 +1,53 @@
+"""Writes figures into a folder, as a description and as pictures."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ..errors import UsageError
+from .figure import Figure
+
+
+def atomically(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        draft.write_bytes(content)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def save(figure: Figure, folder: str | Path) -> list[Path]:
+    """Write `<name>.json`, `<name>.svg` and `<name>.png`; the same figure gives the same bytes.
+
+    Raises `UsageError` if the figure's name is no plain file name.
+    """
+    from . import codec, matplotlib
+
+    if not figure.name or Path(figure.name).name != figure.name or figure.name.startswith("."):
+        raise UsageError(f"a figure's name becomes a file name; {figure.name!r} cannot be one")
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = {
+        "json": codec.dumps(figure).encode(),
+        "svg": matplotlib.svg(figure).encode(),
+        "png": matplotlib.png(figure),
+    }
+    paths = []
+    for suffix, content in written.items():
+        paths.append(folder / f"{figure.name}.{suffix}")
+        atomically(paths[-1], content)
+    return paths
+
+
+def load(path: str | Path) -> Figure:
+    """The figure that a JSON file describes; `UsageError` if the file is missing or is no figure."""
+    from . import codec
+
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the figure {str(path)!r}: {error}") from error
+    return codec.loads(text)

@@ -1,0 +1,31 @@
+"""How tokens and other hostile text are written into a figure."""
+
+from __future__ import annotations
+
+import html
+import unicodedata
+
+_SIGNS = {" ": "␣", "\n": "⏎", "\r": "␍", "\t": "⇥", "": "∅"}
+_HIDDEN = {"Cc", "Cf", "Co", "Cn", "Cs", "Zl", "Zp", "Zs"}
+
+
+def visible(token: str) -> str:
+    """A token with its spaces, newlines, control and direction signs made visible."""
+    if not token:
+        return _SIGNS[""]
+    return "".join(
+        _SIGNS.get(sign) or (f"\\u{ord(sign):04x}" if unicodedata.category(sign) in _HIDDEN else sign) for sign in token
+    )
+
+
+def plotly_text(text: str) -> str:
+    """Text that Plotly shows as it is: no tags, no formula between `$` signs, no `%{…}` template."""
+    return html.escape(text, quote=False).replace("$", "&#36;").replace("%{", "&#37;{")
+
+
+def shorten(text: str, longest: int) -> str:
+    """The text, cut in the middle if it is longer than `longest` characters."""
+    if len(text) <= longest:
+        return text
+    head = (longest - 1 + 1) // 2
+    return f"{text[:head]}…{text[len(text) - (longest - 1 - head) :]}"
