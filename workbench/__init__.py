@@ -9,6 +9,7 @@ from .errors import Cancelled, UnknownName, UsageError, WorkbenchError
 from .sites import Site
 
 if TYPE_CHECKING:
+    from . import edits, models
     from .api import open_run as open
     from .api import run
     from .probe import Config, Headline, Outcome, Paper, Probe, Work
@@ -23,6 +24,8 @@ __all__ = [
     "Run",
     "Session",
     "Site",
+    "edits",
+    "models",
     # for those who write a probe
     "Config",
     "Headline",
@@ -39,7 +42,11 @@ __all__ = [
     "Cancelled",
 ]
 
+__version__ = "0.1.0"
+
 _LATER = {
+    "edits": "edits:",
+    "models": "models:",
     "load": "session:load",
     "Session": "session:Session",
     "run": "api:run",
@@ -55,7 +62,8 @@ def __getattr__(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, _, attribute = _LATER[name].partition(":")
-    value = getattr(importlib.import_module(f".{module}", __name__), attribute)
+    found = importlib.import_module(f".{module}", __name__)
+    value = getattr(found, attribute) if attribute else found
     globals()[name] = value
     return value
 

@@ -12,7 +12,7 @@ from .tokens import Tokens, TokensLike
 if TYPE_CHECKING:
     from torch import Tensor
 
-Prompt = Union[str, Sequence[str], TokensLike]
+Prompt = Union[str, Sequence[str], TokensLike]  # noqa: UP007 - "TokensLike" holds names that exist for checkers only
 """A text, texts, ids of one row, rows of ids, an id tensor `[batch, position]`, or `Tokens`."""
 Ids = Union["Tensor", Sequence[int]]
 
@@ -27,7 +27,7 @@ class Prompts:
         self._lock = threading.Lock()
 
     def tokens(self, prompt: Prompt, chat: bool = False) -> Tokens:
-        """Token ids of a prompt: a text as the tokenizer does it by itself, with `chat` as a user's turn in its template.
+        """Token ids of a prompt: a text as the tokenizer makes them, with `chat` as a user's turn in its template.
 
         Raises `UsageError` for an empty prompt, for ids outside the vocabulary, and for what is no prompt.
         """

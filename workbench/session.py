@@ -131,12 +131,12 @@ class Session:
     @property
     def bridge(self) -> Any:
         """TransformerLens' bridge on the same weights, with its own hook names; hold `lock` around its calls."""
-        return self.engine("transformerlens").engine.bridge  # type: ignore[attr-defined]
+        return self.engine("transformerlens").engine.wrapped  # type: ignore[attr-defined]
 
     @property
     def nnsight(self) -> Any:
         """nnsight's model on the same weights; hold `lock` around its traces."""
-        return self.engine("nnsight").engine.nnsight  # type: ignore[attr-defined]
+        return self.engine("nnsight").engine.wrapped  # type: ignore[attr-defined]
 
     # prompts
 
@@ -160,7 +160,7 @@ class Session:
         context, longest = self.shape.context, int(tokens.lengths.max())
         if context is None or longest <= context:
             return None
-        return f"{longest} tokens are more than the {context} that this model was made for; what it does there is untrained"
+        return f"{longest} tokens are more than the {context} that this model was made for: it was not trained there"
 
     # what it does
 
@@ -239,7 +239,9 @@ class Session:
     def __enter__(self) -> Session:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def __repr__(self) -> str:

