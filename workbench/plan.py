@@ -33,11 +33,13 @@ class OverBudget(WorkbenchError):
 
 @dataclass(frozen=True)
 class Calibration:
-    """Seconds of this model on this machine: what one pass, token, pair of positions and decoding step cost."""
+    """Seconds of this model on this machine: what one pass, token, pair of positions, row of logits, decoding step and
+    byte of the cache cost."""
 
     per_pass: float
     per_token: float
     per_pair: float
+    per_logit: float
     per_step: float
     per_cached_byte: float
 
@@ -74,14 +76,16 @@ def _measure(session: Session) -> Calibration:
     shape = session.shape
     parameter = next(session.model.parameters())
     device, dtype = str(parameter.device), parameter.dtype
-    short, long = max(1, min(16, shape.context // 4)), max(2, min(192, shape.context // 2))
+    context = shape.context or 4096
+    short, long = max(1, min(16, context // 4)), max(2, min(192, context // 2))
 
-    def forward(length: int) -> Callable[[], object]:
+    def forward(length: int, positions: list[int] | None) -> Callable[[], object]:
         ids = [[(7 * index + 1) % shape.vocabulary for index in range(length)]]
-        return lambda: session.logits(ids)
+        return lambda: session.logits(ids, positions)
 
-    forward(short)()
-    at_short, at_long = _least(forward(short), device, 3), _least(forward(long), device)
+    forward(short, [-1])()
+    at_short, at_long = _least(forward(short, [-1]), device, 3), _least(forward(long, [-1]), device)
+    per_logit = max(_least(forward(long, None), device) - at_long, 0.0) / (long - 1)
 
     side = 1024
     with torch.inference_mode():
@@ -95,11 +99,11 @@ def _measure(session: Session) -> Calibration:
     per_token = grown / (long - short)
     per_pass = max(at_short - per_token * short - per_pair * short**2, 0.0)
 
-    few, many = 2, 10
-    ids = [[1] * min(short, max(1, shape.context - many - 1))]
-    timed = [_least(lambda count=count: session.generate(ids, max_new_tokens=count), device) for count in (few, many)]
+    few, many = 2, 8
+    ids = [[1 % shape.vocabulary] * max(1, min(short, context - many - 1))]
+    timed = [_least(lambda count=count: session.generate(ids, count, stop=[]), device) for count in (few, many)]
     per_step = max((timed[1] - timed[0]) / (many - few), per_token)
-    return Calibration(per_pass, per_token, per_pair, per_step, per_byte)
+    return Calibration(per_pass, per_token, per_pair, per_logit, per_step, per_byte)
 
 
 def _cache_bytes(session: Session, width: int) -> float:
@@ -111,12 +115,22 @@ def _cache_bytes(session: Session, width: int) -> float:
 def _seconds(session: Session, work: Work, cost: Calibration, width: int) -> float:
     tokens = work.batch * work.length
     forward = cost.per_pass + cost.per_token * tokens + cost.per_pair * tokens * work.length
+    forward += cost.per_logit * _rows(work)
     if work.backward:
         forward *= _BACKWARD
     # A decoding step reads the cache, and writes it anew with one more token.
     cached = work.batch * (work.length + work.generated / 2) * _cache_bytes(session, width)
     step = cost.per_step + cost.per_token * (work.batch - 1) + 2 * cost.per_cached_byte * cached
     return work.passes * work.layers * (forward + work.generated * step)
+
+
+def _rows(work: Work) -> int:
+    """Positions in one pass whose logits are computed."""
+    if work.layers < 1:
+        return 0
+    if work.generated:
+        return work.batch
+    return work.batch * min(work.length, work.length if work.logits is None else work.logits)
 
 
 def _bytes(session: Session, work: Work, width: int) -> int:
@@ -128,7 +142,7 @@ def _bytes(session: Session, work: Work, width: int) -> int:
     activations = block * shape.layers if work.backward else block
     cache = work.batch * (work.length + work.generated) * _cache_bytes(session, width) if work.generated else 0
     # Logits are made in the model's type and read in float32.
-    logits = tokens * shape.vocabulary * (width + 4) if work.layers >= 1 and not work.generated else 0
+    logits = _rows(work) * shape.vocabulary * (width + 4)
     return int(activations + cache + logits)
 
 

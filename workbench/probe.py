@@ -49,6 +49,8 @@ class Work:
     """Tokens of each sequence that go in at once."""
     generated: int = 0
     """Tokens generated one at a time after them."""
+    logits: int | None = None
+    """Positions of each sequence whose logits are computed; None for all, 0 where only sites are read."""
     layers: float = 1.0
     """Share of the blocks that run; below 1 for a pass that stops early."""
     backward: bool = False
@@ -128,3 +130,5 @@ class Recipe:
     the folder."""
     presets: dict[str, dict[str, Any]] = field(default_factory=dict)
     needs_model: bool = False
+    resumable: bool = False
+    """Whether `train` goes on from what it finds in the folder."""

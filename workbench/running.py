@@ -252,8 +252,7 @@ def _limits(record: Record) -> list[str]:
     quantisation = record.model.quantisation
     if not quantisation:
         return []
-    said = "the weights are 4-bit" if "4" in quantisation else "the weights are quantised"
-    return [f"{said} ({quantisation}), dequantised to {record.model.dtype}: the numbers hold for these weights only"]
+    return [f"The weights were quantised: {quantisation}. What was measured holds for them, not for the original ones."]
 
 
 def _told(error: BaseException, folder: Path) -> BaseException:

@@ -61,3 +61,8 @@ def clock(seconds: float) -> str:
 def safe(text: str) -> str:
     """A text without the control characters that a terminal would obey."""
     return "".join(sign if sign.isprintable() else "�" for sign in text)
+
+
+def one_line(text: str) -> str:
+    """A text on one line, without control characters."""
+    return safe(" ".join(text.split()))

@@ -1,0 +1,58 @@
+"""`workbench train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import UsageError
+from ..words import clock
+from . import options as given
+from .output import as_json, line
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="What to make again.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder; trained/RECIPE if left out.")
+    ] = None,
+    model: given.Model = None,
+    adapter: given.Adapter = None,
+    engine: given.Engine = None,
+    device: given.Device = None,
+    dtype: given.Dtype = None,
+    device_map: given.DeviceMap = None,
+    trust_remote_code: given.Trust = False,
+    preset: Annotated[str, typer.Option("--preset", metavar="P", help="smoke, quick or full.")] = "full",
+    settings: given.Settings = None,
+    seed: given.Seed = None,
+    resume: Annotated[
+        Path | None, typer.Option("--resume", metavar="DIR", help="Go on with a training that stopped.")
+    ] = None,
+    json: given.Json = False,
+) -> None:
+    """Make an organism, an adapter or gates again, with the record of how."""
+    from ..registry import RECIPES
+    from ..settings import parse
+    from ..terminal import shown
+    from ..training import train as run_recipe
+
+    found = RECIPES.get(recipe)
+    values = parse(settings or (), found.Config)
+    named = (model, adapter, engine, device, dtype, device_map)
+    if not found.needs_model and any(value is not None for value in named):
+        raise UsageError(f"the recipe {recipe!r} starts from nothing; leave the model options out")
+    if resume is not None and output is not None:
+        raise UsageError("--resume names the folder already; leave -o out")
+    if resume is not None and not resume.is_dir():
+        raise UsageError(f"there is no folder {resume} to go on in")
+    session = given.load_session(*named, trust_remote_code) if found.needs_model else None
+    folder = resume or output or Path("trained") / recipe
+    with shown() as listener:
+        record = run_recipe(found, folder, preset, seed or 0, values, session, listener, resume is not None)
+    if json:
+        as_json(record)
+    else:
+        line(f"{recipe} is in {folder} ({clock(record['stats']['seconds'])})")
