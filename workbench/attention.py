@@ -27,6 +27,10 @@ _CHUNK = 1 << 20
 """Entries of query × key that one step of chunked attention holds for each head."""
 
 
+class Unsupported(WorkbenchError):
+    """Attention of a kind that is not computed here."""
+
+
 @dataclass(frozen=True)
 class LongMask:
     """A mask too large to hold: which keys each query sees, made for a few queries at a time."""
@@ -81,9 +85,9 @@ class Call:
         is_causal: bool | None = None,
         **options: Any,
     ) -> Call:
-        """The call that transformers makes with these arguments; raises `WorkbenchError` for attention sinks."""
+        """The call that transformers makes with these arguments; raises `Unsupported` for attention sinks."""
         if options.get("s_aux") is not None:
-            raise WorkbenchError(f"{type(module).__name__} uses attention sinks, which this attention does not compute")
+            raise Unsupported(f"{type(module).__name__} uses attention sinks, which this attention does not compute")
         return cls(
             module,
             query,
@@ -118,9 +122,9 @@ _watchers: dict[nn.Module, list[Watcher]] = {}
 
 @contextmanager
 def watching(watchers: Mapping[nn.Module, Watcher]) -> Iterator[None]:
-    """Hand every attention call of these modules to their watcher until the block ends."""
+    """Hand every attention call of these modules to their watcher until the block ends, before those of outer blocks."""
     for module, watcher in watchers.items():
-        _watchers.setdefault(module, []).append(watcher)
+        _watchers.setdefault(module, []).insert(0, watcher)
     try:
         yield
     finally:
@@ -146,13 +150,24 @@ def scores(call: Call, queries: Tensor | None = None) -> Tensor:
 
 def pattern(call: Call, queries: Tensor) -> Tensor:
     """Attention weights of the asked queries `[batch, query]`: `[batch, head, query, key]`."""
-    masks = []
-    for row, columns in enumerate(queries.tolist()):
-        rows = [call.visible(column, column + 1) for column in columns]
-        if rows[0] is None:
-            return scores(call, queries).softmax(-1, dtype=torch.float32).to(call.q.dtype)
-        masks.append(torch.cat([mask[row if mask.shape[0] > 1 else 0] for mask in rows if mask is not None], dim=1))
-    return _weights(scores(call, queries), torch.stack(masks))
+    queries = queries.to(call.q.device)
+    return _weights(scores(call, queries), _visible_to(call, queries))
+
+
+def _visible_to(call: Call, queries: Tensor) -> Tensor | None:
+    """The mask's rows for the asked queries of each row of the batch, `[batch, 1, query, key]`."""
+    length = call.k.shape[2]
+    if isinstance(call.mask, LongMask):
+        made = {column: call.mask.rows(column, column + 1)[:, :, 0] for column in queries.unique().tolist()}
+        rows = [[made[column][row] for column in columns] for row, columns in enumerate(queries.tolist())]
+        return torch.stack([torch.stack(row, dim=1) for row in rows])
+    if call.mask is not None:
+        mask = call.mask[..., :length].expand(len(queries), -1, -1, -1)
+        return mask.gather(2, queries[:, None, :, None].expand(-1, mask.shape[1], -1, length))
+    if not call.causal or call.q.shape[2] == 1:
+        return None
+    last = queries + length - call.q.shape[2]
+    return torch.arange(length, device=queries.device) <= last[:, None, :, None]
 
 
 def attend(call: Call) -> Tensor:

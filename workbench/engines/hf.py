@@ -14,6 +14,7 @@ from ..architectures import Architecture, Place, bare, describe
 from ..sites import KINDS
 from . import passing
 from .base import Engine, Inputs, Tap
+from .verify import SEAM_KINDS, install_seam, verified
 
 
 class _Enough(Exception):
@@ -23,7 +24,8 @@ class _Enough(Exception):
 class HfEngine(Engine):
     """Serves every kind that the architecture has, at the cost of the plain forward and O(tokens) memory.
 
-    Sets the model to evaluation mode and its attention to the seam `workbench`, which computes what `sdpa` does.
+    Sets the model to evaluation mode and its attention to the seam `workbench`, where that computes what the model's
+    own attention does. Kinds that a short prompt shows to be something else here are refused.
     """
 
     name = "hf"
@@ -31,8 +33,10 @@ class HfEngine(Engine):
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         model.eval()
-        bare(model).set_attn_implementation(attention.NAME)  # type: ignore[operator]
-        self.architecture: Architecture = describe(model)
+        why = install_seam(model)
+        found = describe(model)
+        self.architecture: Architecture = found if why is None else found.without(dict.fromkeys(SEAM_KINDS, why))
+        self.architecture = verified(self)
 
     def kinds(self) -> tuple[str, ...]:
         return self.architecture.kinds

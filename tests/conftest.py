@@ -1,0 +1,116 @@
+"""Small random models of every architecture in the table, and the default model where a test needs the real thing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import pytest
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+    from workbench.hooked import HookedModel
+
+_GQA = {
+    "vocab_size": 61,
+    "hidden_size": 24,
+    "intermediate_size": 40,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 64,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+_NEOX = {name: value for name, value in _GQA.items() if name not in ("num_key_value_heads", "head_dim")}
+_GPT2 = {"vocab_size": 61, "n_embd": 24, "n_layer": 3, "n_head": 4, "n_positions": 64, "bos_token_id": 1, "eos_token_id": 2}
+
+TINY: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("Llama", _GQA),
+    "mistral": ("Mistral", {**_GQA, "sliding_window": 4}),
+    "qwen2": ("Qwen2", {**_GQA, "use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1}),
+    "qwen3": ("Qwen3", _GQA),
+    "gemma2": ("Gemma2", {**_GQA, "sliding_window": 4, "query_pre_attn_scalar": 6, "attn_logit_softcapping": 2.0}),
+    "phi3": ("Phi3", {**_GQA, "hidden_size": 32, "sliding_window": 5}),
+    "gpt2": ("GPT2", _GPT2),
+    "gpt_neox": ("GPTNeoX", {**_NEOX, "use_parallel_residual": True}),
+    "gpt_neox-sequential": ("GPTNeoX", {**_NEOX, "use_parallel_residual": False}),
+}
+"""Class stem and configuration of each; where the architecture has sliding windows, they are shorter than the prompts."""
+
+
+def build(stem: str, changes: dict[str, Any], dtype: torch.dtype | None = None) -> PreTrainedModel:
+    """A model with random weights, large enough that attention is far from uniform; the same at every call."""
+    import torch
+    import transformers
+
+    config = getattr(transformers, f"{stem}Config")(**changes)
+    name = "GPT2LMHeadModel" if stem == "GPT2" else f"{stem}ForCausalLM"
+    model = getattr(transformers, name)(config).eval()
+    generator = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            parameter.copy_(parameter + 0.2 * noise if parameter.ndim == 1 else 0.25 * noise)
+    return model.to(dtype or torch.float32)
+
+
+def tiny(name: str, dtype: torch.dtype | None = None, **changes: Any) -> PreTrainedModel:
+    """One of the `TINY` models, with Hugging Face's own attention."""
+    stem, settings = TINY[name]
+    return build(stem, {**settings, **changes}, dtype)
+
+
+def eager(name: str, dtype: torch.dtype | None = None, **changes: Any) -> PreTrainedModel:
+    """The same model with eager attention: the reference."""
+    model = tiny(name, dtype, **changes)
+    model.set_attn_implementation("eager")
+    return model
+
+
+def hooked(model: PreTrainedModel) -> HookedModel:
+    """The model behind the engine of plain hooks."""
+    from workbench.engines.hf import HfEngine
+    from workbench.hooked import HookedModel
+
+    return HookedModel(HfEngine(model))
+
+
+def relative(found: torch.Tensor, expected: torch.Tensor) -> float:
+    """The largest norm of a difference among tokens, relative to the norm of what was expected."""
+    assert found.shape == expected.shape, (found.shape, expected.shape)
+    flat = expected.flatten(2).double()
+    return float(((found.flatten(2).double() - flat).norm(dim=-1) / flat.norm(dim=-1).clamp(min=1e-30)).max())
+
+
+@pytest.fixture(autouse=True)
+def no_hook_stays() -> Iterator[None]:
+    """Nothing watches attention after a test."""
+    yield
+    import sys
+
+    if "workbench.attention" in sys.modules:
+        assert not sys.modules["workbench.attention"]._watchers
+
+
+@pytest.fixture(params=list(TINY))
+def architecture(request: pytest.FixtureRequest) -> str:
+    """The name of each small model in turn."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def default_model() -> Any:
+    """The default model's session, from the cache."""
+    import workbench as wb
+
+    return wb.load("smollm2-135m-instruct")
+
+
