@@ -1,6 +1,7 @@
 """Attention statistics on the CPU."""
 
 import math
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -13,35 +14,47 @@ from .cpu_keys import KeyTile, key_tiles
 from .cpu_pool import run_tasks
 from .problem import Problem
 
-Fields = dict[str, Tensor]
 STRIPS = 16  # independent parts of a column pass, whatever the number of cores: the same sums in the same order
 
 
-def compute(problem: Problem) -> tuple[Fields, Tensor]:
+@dataclass(frozen=True)
+class Rows:
+    """Where the statistics of all rows go."""
+
+    scalars: Tensor  # [statistic, batch, head, query], in the order of cpu_tiles.SCALARS
+    argmax: Tensor  # [batch, head, query]
+    mass: Tensor  # [batch, head, query, segment]
+    out: Tensor | None  # [batch, head, query, d]
+
+    def fields(self) -> dict[str, Tensor]:
+        """The statistics by name."""
+        named = dict(zip(c.SCALARS, self.scalars, strict=True)) | {"argmax": self.argmax, "segment_mass": self.mass}
+        return named if self.out is None else named | {"out": self.out}
+
+
+def compute(problem: Problem) -> tuple[dict[str, Tensor], Tensor]:
     """Row statistics, output and columns, and each row's lse."""
     check_finite(problem)
     tiles = tiles_of(problem)
-    fields = _allocate(problem)
-    lse = problem.lse
-    columns = problem.columns is not None
+    shape = problem.q.shape[:3]
+    rows = Rows(
+        torch.empty(len(c.SCALARS), *shape),
+        torch.empty(shape, dtype=torch.int64),
+        torch.empty(*shape, problem.n_segments),
+        None if problem.v is None else torch.empty(problem.q.shape, dtype=problem.q.dtype),
+    )
+    lse, columns = problem.lse, None
     if lse is None:
-        tasks = [
-            partial(_rows, problem, tiles[b], fields, b, kv, [span], None, False)
-            for b, kv in np.ndindex(problem.k.shape[:2])
-            for span in block_ranges(problem)
-        ]
-        for _ in run_tasks(tasks, _scores(problem)):
-            pass
-        lse = fields["lse"]
+        _pass(problem, tiles, rows, None, columns=False)
+        lse = rows.scalars[0]
         if bool((lse.isnan() | (lse == torch.inf)).any()):
             raise ValueError("scores overflow float32; the inputs or the scale are too large")
-        if columns:
-            fields["columns"] = _strips(problem, tiles, fields, lse, rows=False)
-    elif columns:
-        fields["columns"] = _strips(problem, tiles, fields, lse, rows=bool(problem.want))
-    elif problem.want:
-        _strips(problem, tiles, fields, lse, rows=True)
-    return {name: value for name, value in fields.items() if name in problem.want or name == "columns"}, lse
+        if problem.columns is not None:
+            columns = _pass(problem, tiles, None, lse, columns=True)
+    elif problem.want or problem.columns is not None:
+        columns = _pass(problem, tiles, rows if problem.want else None, lse, columns=problem.columns is not None)
+    found = {name: value for name, value in rows.fields().items() if name in problem.want}
+    return found if columns is None else found | {"columns": columns}, lse
 
 
 def check_finite(problem: Problem) -> None:
@@ -62,89 +75,55 @@ def tiles_of(problem: Problem) -> list[list[KeyTile]]:
     ]
 
 
-def _scores(problem: Problem) -> int:
-    return math.prod(problem.q.shape[:3]) * problem.k.shape[2]
+def _pass(
+    problem: Problem, tiles: list[list[KeyTile]], rows: Rows | None, lse: Tensor | None, *, columns: bool
+) -> Tensor | None:
+    """Every query against its keys, on all cores; fills `rows`, returns columns `[batch, head, set, key]`."""
+    spans = block_ranges(problem)
+    strips = [spans[i::STRIPS] for i in range(min(STRIPS, len(spans)))] if columns else [[span] for span in spans]
+    work = [(b, kv, strip) for b, kv in np.ndindex(problem.k.shape[:2]) for strip in strips]
+    tasks = [partial(_strip, problem, tiles[b], rows, lse, b, kv, strip, columns) for b, kv, strip in work]
+    parts = run_tasks(tasks, math.prod(problem.q.shape[:3]) * problem.k.shape[2])
+    if not columns or problem.columns is None:
+        for _ in parts:
+            pass
+        return None
+    total = torch.zeros(*problem.q.shape[:2], problem.columns.shape[1], problem.k.shape[2], dtype=torch.float64)
+    for (b, kv, _), part in zip(work, parts, strict=True):
+        total[b, kv * problem.group : (kv + 1) * problem.group] += part
+    return total.float()
 
 
-def _allocate(problem: Problem) -> Fields:
-    rows = problem.q.shape[:3]
-    fields = {
-        name: torch.empty(rows)
-        for name in ("lse", "entropy", "max_weight", "distance", "sink_mass", "recent_mass", "far_mass")
-    }
-    fields["argmax"] = torch.empty(rows, dtype=torch.int64)
-    if problem.segments is not None:
-        fields["segment_mass"] = torch.empty(*rows, problem.n_segments)
-    if problem.v is not None:
-        fields["out"] = torch.empty_like(problem.q, memory_format=torch.contiguous_format)
-    return fields
-
-
-def _rows(
+def _strip(
     problem: Problem,
     tiles: list[KeyTile],
-    fields: Fields,
+    rows: Rows | None,
+    lse: Tensor | None,
     batch: int,
     kv_head: int,
     spans: list[tuple[int, int]],
-    lse: Tensor | None,
     with_columns: bool,
-    rows: bool = True,
 ) -> Tensor | None:
     """Some blocks of one kv head; returns their part of the columns `[head in group, set, key]`."""
     columns = None
     if with_columns and problem.columns is not None:
-        columns = torch.zeros(problem.group, problem.columns.shape[1], problem.k.shape[2], dtype=torch.float64)
+        columns = torch.zeros(problem.group, problem.columns.shape[1], problem.k.shape[2])
     reach = Reach(window=FAR_AWAY if problem.window is None else problem.window)
     for first, last in spans:
         block = start_block(problem, batch, kv_head, first, last, lse)
         block.columns = columns
-        block.add_keys(tiles, [reach], fixed=lse is not None, rows=rows)
-        if rows:
-            _finish(block, fields, fixed=lse is not None)
+        block.add_keys(tiles, [reach], fixed=lse is not None, rows=rows is not None)
+        if rows is not None:
+            _finish(block, rows, fixed=lse is not None)
     return columns
 
 
-def _strips(problem: Problem, tiles: list[list[KeyTile]], fields: Fields, lse: Tensor, rows: bool) -> Tensor:
-    """The pass after lse is known: columns `[batch, head, set, key]`, and row statistics if `rows`."""
-    spans = block_ranges(problem)
-    strips = [spans[i::STRIPS] for i in range(min(STRIPS, len(spans)))]
-    n_sets = 0 if problem.columns is None else problem.columns.shape[1]
-    total = torch.zeros(*problem.q.shape[:2], n_sets, problem.k.shape[2], dtype=torch.float64)
-    work = [(b, kv, strip) for b, kv in np.ndindex(problem.k.shape[:2]) for strip in strips]
-    tasks = [partial(_rows, problem, tiles[b], fields, b, kv, strip, lse, n_sets > 0, rows) for b, kv, strip in work]
-    for (b, kv, _), part in zip(work, run_tasks(tasks, _scores(problem)), strict=True):
-        if part is not None:
-            total[b, kv * problem.group : (kv + 1) * problem.group] += part
-    return total.float()
-
-
-def _finish(block: Block, fields: Fields, fixed: bool) -> None:
-    """Turn a block's sums into statistics, in their place among all rows."""
-    state, where = block.state, (block.batch, block.heads, slice(block.first, block.last))
-    m, total = state[:, c.M], state[:, c.TOTAL]
-    seen = np.isfinite(m) & (total > 0)
-    share = np.ones_like(total) if fixed else np.divide(1.0, total, out=np.zeros_like(total), where=seen)
-    log_total = np.zeros_like(total) if fixed else np.log(total, out=np.zeros_like(total), where=seen)
-    lse2 = m + log_total / math.log(2)
-    best = np.subtract(state[:, c.BEST], lse2, out=np.full_like(total, -np.inf), where=np.isfinite(lse2))
-    values = {
-        "lse": math.log(2) * lse2,
-        "entropy": np.maximum(log_total - math.log(2) * state[:, c.SHIFTED] * share, 0),
-        "max_weight": np.exp2(best),
-        "argmax": state[:, c.WHERE],
-        "distance": state[:, c.DISTANCE] * share,
-        "sink_mass": state[:, c.SINK] * share,
-        "recent_mass": state[:, c.RECENT] * share,
-        "far_mass": state[:, c.FAR] * share,
-    }
-    for name, value in values.items():
-        field = fields[name]
-        field[where] = torch.from_numpy(value).view(field[where].shape).to(field.dtype)
-    if "segment_mass" in fields:
-        field = fields["segment_mass"]
-        field[where] = torch.from_numpy(block.mass * share[:, None]).view(field[where].shape).float()
-    if "out" in fields:
-        field = fields["out"]
-        normal = block.out * torch.from_numpy(share).float()[:, None]
-        field[where] = normal.view(field[where].shape).to(field.dtype)
+def _finish(block: Block, rows: Rows, fixed: bool) -> None:
+    """Put a block's statistics in their place among all rows."""
+    at = (block.batch, block.heads, slice(block.first, block.last))
+    share = torch.empty(block.state.shape[0])
+    scalars, argmax = rows.scalars[(slice(None), *at)], rows.argmax[at]
+    c.finish_rows(block.state, block.mass, fixed, scalars.numpy(), argmax.numpy(), share.numpy())
+    rows.mass[at] = torch.from_numpy(block.mass).float().view(rows.mass[at].shape)
+    if rows.out is not None:
+        rows.out[at] = (block.out * share[:, None]).view(rows.out[at].shape).to(rows.out.dtype)

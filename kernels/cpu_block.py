@@ -39,7 +39,7 @@ class Block:
     state: NDArray[np.float64]  # [row, cpu_tiles.STATE]
     mass: NDArray[np.float64]  # [row, segment]
     out: Tensor  # [row, d] float32, or [row, 0]
-    columns: Tensor | None = None  # [head in group, set, key] float64, added to
+    columns: Tensor | None = None  # [head in group, set, key], added to
 
     @property
     def heads(self) -> slice:
@@ -49,50 +49,40 @@ class Block:
     def add_keys(self, tiles: Sequence[KeyTile], reaches: Sequence[Reach], *, fixed: bool, rows: bool) -> None:
         """Add every visible key; `fixed`: the state's m is the final lse; `rows`: row statistics, not columns alone."""
         p = self.problem
-        scale = p.scale * LOG2E
-        q = (p.q[self.batch, self.heads, self.first : self.last].float() * scale).flatten(0, 1)
+        q = (p.q[self.batch, self.heads, self.first : self.last].float() * (p.scale * LOG2E)).flatten(0, 1)
+        keys = p.k[self.batch, self.kv_head]
+        values = None if p.v is None else p.v[self.batch, self.kv_head]
+        out = self.out.numpy()
         buffer = torch.empty(q.shape[0] * TILE)
         i0, i1 = p.query_start + self.first, p.query_start + self.last
         s0 = int(p.sink_start[self.batch])
         for reach in reaches:
             low = max(reach.low, i0 - reach.window + 1) - p.key_start
             high = min(reach.high, i1 if p.causal else i1 - 1 + reach.window) - p.key_start
+            layout = (self.last - self.first, 0, p.causal, reach.window, reach.low, reach.high, s0, s0 + p.sink, p.recent)
+            block = np.array(layout, dtype=np.int64)
             for tile in tiles:
                 stop = min(tile.stop, high)
                 if stop <= max(tile.start, low):
                     continue
                 n = stop - tile.start
-                k = p.k[self.batch, self.kv_head, tile.start : stop].float()
+                block[1] = tile.start + p.key_start
                 scores = buffer[: q.shape[0] * n].view(-1, n)
-                torch.mm(q, k.T, out=scores)
+                torch.mm(q, keys[tile.start : stop].float().T, out=scores)
                 s = scores.numpy()
                 if p.softcap is not None:
                     cpu_tiles.cap_tile(s, p.softcap * LOG2E)
                 if tile.hidden is not None:
                     cpu_tiles.hide_columns(s, tile.hidden[:n])
-                block = np.array(
-                    [
-                        self.last - self.first,
-                        tile.start + p.key_start,
-                        p.causal,
-                        reach.window,
-                        reach.low,
-                        reach.high,
-                        s0,
-                        s0 + p.sink,
-                        p.recent,
-                    ]
-                )
                 if rows:
-                    cpu_tiles.add_tile(s, block, i0, fixed, tile.runs, self.state, self.mass, self.out.numpy())
+                    cpu_tiles.add_tile(s, block, i0, fixed, tile.runs, self.state, self.mass, out)
                 else:
                     cpu_tiles.weigh_tile(s, block, i0, self.state)
-                if self.out.shape[1] and p.v is not None:
-                    self.out.addmm_(scores, p.v[self.batch, self.kv_head, tile.start : stop].float())
+                if values is not None and rows:
+                    self.out.addmm_(scores, values[tile.start : stop].float())
                 if self.columns is not None and p.columns is not None:
                     weight = p.columns[min(self.batch, p.columns.shape[0] - 1), :, self.first : self.last]
-                    per_head = scores.view(p.group, -1, n)
-                    self.columns[:, :, tile.start : stop] += torch.matmul(weight, per_head)
+                    self.columns[:, :, tile.start : stop] += torch.matmul(weight, scores.view(p.group, -1, n))
 
 
 def start_block(problem: Problem, batch: int, kv_head: int, first: int, last: int, lse: Tensor | None) -> Block:
@@ -106,7 +96,7 @@ def start_block(problem: Problem, batch: int, kv_head: int, first: int, last: in
         last,
         np.zeros((rows, cpu_tiles.STATE)),
         np.zeros((rows, problem.n_segments)),
-        torch.zeros(rows, 0 if problem.v is None else problem.q.shape[3]),
+        torch.zeros(rows, 0 if problem.v is None or lse is not None else problem.q.shape[3]),
     )
     state = block.state
     state[:, cpu_tiles.M] = state[:, cpu_tiles.BEST] = -np.inf

@@ -17,6 +17,10 @@ from .jit import compiled
 M, BEST, WHERE, TOTAL, SHIFTED, DISTANCE, SINK, RECENT, FAR = range(9)
 STATE = 9
 
+# the statistics that `finish_rows` writes
+SCALARS = ("lse", "entropy", "max_weight", "distance", "sink_mass", "recent_mass", "far_mass")
+
+LN2 = 0.6931471805599453
 F = np.float32
 # minimax polynomial of 2**x on [-1/2, 1/2], relative error 1.5e-8 before rounding
 P1, P2, P3 = F(0.6931471805599453), F(0.2402265069591007), F(0.0555041086648216)
@@ -29,6 +33,18 @@ def _float_from_bits(_: Any, bits: Any) -> Any:
         return builder.bitcast(args[0], ir.FloatType())
 
     return types.float32(types.int32), generate
+
+
+@intrinsic
+def larger(_: Any, a: Any, b: Any) -> Any:
+    """The larger of two floats, in the one form that LLVM turns into a vectorised maximum over a row."""
+
+    def generate(__: Any, builder: Any, ___: Any, args: Any) -> Any:
+        single = ir.FloatType()
+        maximum = builder.module.declare_intrinsic("llvm.maxnum", [single], ir.FunctionType(single, [single, single]))
+        return builder.call(maximum, args, fastmath=("nnan", "nsz"))
+
+    return types.float32(types.float32, types.float32), generate
 
 
 @compiled(inline="always")
@@ -78,9 +94,9 @@ def _span(i, block, n):  # type: ignore[no-untyped-def]
 
 @compiled(inline="always")
 def _sum(row, a, b):  # type: ignore[no-untyped-def]
-    total = F(0)
-    for x in row[a : max(a, b)]:
-        total += x
+    part, total = row[a : max(a, b)], F(0)
+    for j in range(part.size):
+        total += part[j]
     return total
 
 
@@ -119,7 +135,7 @@ def add_tile(s, block, first, fixed, runs, state, mass, out):  # type: ignore[no
         seen = row[a:b]  # a slice of its own: indices from 0 are what the compiler can vectorise
         top = F(-np.inf)
         for j in range(seen.size):
-            top = max(top, seen[j])
+            top = larger(top, seen[j])
         if top == F(-np.inf) or (fixed and at[M] == -np.inf):
             seen[:] = F(0)
             continue
@@ -167,8 +183,33 @@ def add_tile(s, block, first, fixed, runs, state, mass, out):  # type: ignore[no
             at[SINK] += sinks
             at[RECENT] += near
             at[FAR] += max(total - sinks - near, F(0))
-        if runs.shape[0] == 1 and runs[0, 0] == 0 and runs[0, 1] >= n:
-            mass[r, runs[0, 2]] += total
-        else:
-            for c in range(runs.shape[0]):
-                mass[r, runs[c, 2]] += _sum(row, max(runs[c, 0], a), min(runs[c, 1], b))
+        for c in range(runs.shape[0]):
+            ga, gb = max(runs[c, 0], a), min(runs[c, 1], b)
+            mass[r, runs[c, 2]] += total if ga == a and gb == b else _sum(row, ga, gb)
+
+
+@compiled("void(float64[:,::1], float64[:,::1], boolean, float32[:,:,:], int64[:,:], float32[::1])")
+def finish_rows(state, mass, fixed, scalars, where, share):  # type: ignore[no-untyped-def]
+    """Turn the sums of a block into statistics.
+
+    scalars: [statistic, head, row], in the order of `SCALARS`; where: [head, row]; share: the factor on sums, [row].
+    """
+    n = where.shape[1]
+    for r in range(state.shape[0]):
+        at, h, i = state[r], r // n, r % n
+        factor, log_total, lse2 = 1.0, 0.0, at[M]
+        if not fixed:
+            factor = 1.0 / at[TOTAL] if at[TOTAL] > 0 else 0.0
+            log_total = np.log(at[TOTAL]) if at[TOTAL] > 0 else 0.0
+            lse2 = at[M] + log_total / LN2
+        share[r] = factor
+        where[h, i] = np.int64(at[WHERE])
+        scalars[0, h, i] = lse2 * LN2
+        scalars[1, h, i] = max(log_total - LN2 * at[SHIFTED] * factor, 0.0)
+        scalars[2, h, i] = 2.0 ** (at[BEST] - lse2) if at[BEST] > -np.inf else 0.0
+        scalars[3, h, i] = at[DISTANCE] * factor
+        scalars[4, h, i] = at[SINK] * factor
+        scalars[5, h, i] = at[RECENT] * factor
+        scalars[6, h, i] = at[FAR] * factor
+        for c in range(mass.shape[1]):
+            mass[r, c] *= factor

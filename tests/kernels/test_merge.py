@@ -1,0 +1,90 @@
+"""Statistics over parts of the keys, merged."""
+
+import pytest
+import torch
+from attention_cases import ROWS
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from workbench.kernels import AttentionStats, attention_stats, merge_stats
+
+T, CUTS = 500, (0, 120, 333, 500)
+STATS = (*ROWS, "segment_mass", "out")
+
+
+def parts(seed: int, key_mask: torch.Tensor | None = None, sink: bool = False) -> tuple[AttentionStats, list[AttentionStats]]:
+    gen = torch.Generator().manual_seed(seed)
+    q = 2 * torch.randn(1, 4, T, 32, generator=gen)
+    k, v = torch.randn(1, 2, T, 32, generator=gen), torch.randn(1, 2, T, 32, generator=gen)
+    segments = torch.randint(-1, 4, (T,), generator=gen)
+    points = torch.randint(0, T, (2, T), generator=gen)
+    logits = torch.randn(4, generator=gen) if sink else None
+    first = 0 if key_mask is None else int(key_mask[0].int().argmax())
+
+    def over(a: int, b: int) -> AttentionStats:
+        return attention_stats(
+            q, k[:, :, a:b], v[:, :, a:b], stats=STATS, segments=segments[a:b], n_segments=4, points=points,
+            key_mask=None if key_mask is None else key_mask[:, a:b], query_start=0, key_start=a, sink_start=first,
+            sink_logits=logits if a == 0 else None,
+        )  # fmt: skip
+
+    return over(0, T), [over(a, b) for a, b in zip(CUTS[:-1], CUTS[1:], strict=True)]
+
+
+def assert_same(found: AttentionStats, wanted: AttentionStats, tolerance: float = 3e-6) -> None:
+    assert found.present().keys() == wanted.present().keys()
+    for name, value in found.present().items():
+        limit = tolerance * (T if name == "distance" else 4 if name == "out" else 1)
+        torch.testing.assert_close(
+            value, getattr(wanted, name), atol=limit, rtol=3e-6, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+@given(st.integers(0, 2**31), st.sampled_from([None, 0, 60, 130, 400, 500]), st.booleans())
+@settings(max_examples=15, deadline=None)
+def test_parts_merge_to_the_whole_in_any_order(seed: int, padding: int | None, sink: bool) -> None:
+    mask = None
+    if padding is not None:
+        mask = torch.ones(1, T, dtype=torch.bool)
+        mask[:, :padding] = False
+    whole, (a, b, c) = parts(seed, mask, sink)
+    assert_same(merge_stats(merge_stats(a, b), c), whole)
+    assert_same(merge_stats(a, merge_stats(b, c)), whole)
+    assert_same(merge_stats(c, merge_stats(a, b)), whole)
+
+
+def test_nothing_is_the_neutral_element() -> None:
+    mask = torch.ones(1, T, dtype=torch.bool)
+    mask[:, 120:] = False
+    whole, (a, b, _) = parts(0, mask)
+    assert (b.lse == -torch.inf).all()
+    assert_same(merge_stats(a, b), whole)
+
+
+def test_columns_follow_in_a_second_pass() -> None:
+    torch.manual_seed(0)
+    q, k = torch.randn(1, 2, T, 32), torch.randn(1, 2, T, 32)
+    whole = attention_stats(q, k, columns="sum")
+    halves = [(0, 200), (200, T)]
+    merged = merge_stats(*(attention_stats(q, k[:, :, a:b], query_start=0, key_start=a) for a, b in halves))
+    columns = [
+        attention_stats(q, k[:, :, a:b], stats=(), lse=merged.lse, columns="sum", query_start=0, key_start=a).columns
+        for a, b in halves
+    ]
+    assert whole.columns is not None
+    torch.testing.assert_close(torch.cat(columns, dim=2), whole.columns, atol=1e-4, rtol=2e-6)  # type: ignore[arg-type]
+
+
+def test_what_cannot_be_merged_is_refused() -> None:
+    q, k = torch.randn(1, 1, 8, 32), torch.randn(1, 1, 8, 32)
+    plain = attention_stats(q, k)
+    with pytest.raises(ValueError, match="columns cannot be merged"):
+        merge_stats(attention_stats(q, k, columns="sum"), plain)
+    with pytest.raises(ValueError, match="different fields"):
+        merge_stats(attention_stats(q, k, stats=("lse",)), plain)
+    with pytest.raises(ValueError, match="needs lse"):
+        merge_stats(attention_stats(q, k, stats=("entropy",)), attention_stats(q, k, stats=("entropy",)))
+    with pytest.raises(ValueError, match="different rows"):
+        merge_stats(attention_stats(q[:, :, :4], k, query_start=0), plain)
+    with pytest.raises(ValueError, match="topk cannot be merged"):
+        merge_stats(attention_stats(q, k, topk=1), attention_stats(q, k, topk=1))
