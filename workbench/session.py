@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from .kernels import AttentionStats
+    from .layer_statistics import Part
+
 
 def load(
     model: Any,
@@ -212,6 +215,35 @@ class Session:
         """The gradient at each site of a scalar objective of the logits; see `HookedModel.gradients`."""
         with self._turn(prompt, chat, engine, progress) as (hooked, tokens):
             return hooked.gradients(tokens, sites, objective, edits, logits_at, device, progress)
+
+    def attention_statistics(
+        self,
+        prompt: Prompt,
+        see: Callable[[Part], None] | None = None,
+        *,
+        layers: Sequence[int] | None = None,
+        chunk: int | None = None,
+        edits: Sequence[Edit] = (),
+        chat: bool = False,
+        engine: str | None = None,
+        progress: Reporter | None = None,
+        **wanted: Any,
+    ) -> dict[int, AttentionStats]:
+        """Exact attention statistics of a text of any length; see `longrun.attention_statistics`, and for `wanted`
+        `layer_statistics.Wanted`: stats, segments, sink, recent, columns, points, topk, rows."""
+        from . import longrun
+
+        with self._turn(prompt, chat, engine, progress) as (hooked, tokens):
+            return longrun.attention_statistics(
+                hooked,
+                tokens,
+                longrun.Wanted(**wanted),
+                see,
+                layers=layers,
+                chunk=chunk,
+                edits=edits,
+                progress=progress,
+            )
 
     def generate(
         self,

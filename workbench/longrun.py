@@ -1,0 +1,177 @@
+"""Run a model over a text of any length with exact attention statistics, layer by layer, in memory that grows with T.
+
+The model runs on the kernels' attention: output and statistics of a layer come from one call, are handed over, and are
+forgotten before the next layer. Nothing that is query × key exists at any time, nor do logits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from . import attention, pattern_statistics
+from .architectures import bare
+from .edits import Edit, Frame
+from .engines.base import Engine, Inputs, Tap
+from .errors import SiteError, UsageError
+from .kernels import AttentionStats
+from .layer_statistics import Collected, Part, Request, Wanted, attend
+from .progress import Reporter
+from .sites import Site
+from .tokens import Tokens, TokensLike
+
+if TYPE_CHECKING:
+    from .hooked import HookedModel
+
+See = Callable[[Part], None]
+
+
+def attention_statistics(
+    hooked: HookedModel,
+    tokens: TokensLike,
+    wanted: Wanted | None = None,
+    see: See | None = None,
+    *,
+    layers: Sequence[int] | None = None,
+    chunk: int | None = None,
+    edits: Sequence[Edit] = (),
+    progress: Reporter | None = None,
+) -> dict[int, AttentionStats]:
+    """Run the model over a text and compute exact statistics of the attention of `layers` (None: all).
+
+    Each layer's statistics go to `see` as soon as they are there, and are kept nowhere; without `see` they are returned
+    by layer. Rows of padding are zero. With `chunk`, that many tokens go in at a time, against a growing cache of keys
+    and values: `see` then gets every layer once a chunk, rows of a chunk are final, its columns are to be added up.
+
+    Raises `UsageError` for layers or rows that do not exist, for statistics that do not go together, and above 4096
+    tokens on an engine whose attention is a query × key matrix.
+    """
+    batch = hooked.known(Tokens.of(tokens))
+    request = (wanted or Wanted()).of(batch)
+    chosen = _layers(hooked, layers)
+    if chunk is not None and (chunk < 1 or edits):
+        raise UsageError("chunk is the tokens that go in at once, 1 or more, and goes without edits; or None for all")
+    collected = Collected(batch.width)
+    steps = range(0, batch.width, chunk or batch.width)
+    recorder = Recorder(request, see or collected.add, len(chosen) * len(steps), progress)
+    taps = hooked.edit_taps(edits, Frame(batch))
+    with torch.no_grad():
+        if native(hooked.engine):
+            _native(hooked.engine, batch, recorder, chosen, steps, taps, cached=chunk is not None)
+        else:
+            _by_pattern(hooked.engine, batch, recorder, chosen, taps)
+    if recorder.done < recorder.total:
+        raise SiteError(f"the engine {hooked.engine.name!r} ran, and attention passed the seam in some layers only")
+    return collected.merged()
+
+
+@dataclass
+class Recorder:
+    """Hands a layer's statistics over as the model runs, and tells how far it is."""
+
+    request: Request
+    see: See
+    total: int
+    progress: Reporter | None = None
+    start: int = 0
+    """Position of the first query that goes in."""
+    done: int = 0
+    began: float = 0.0
+
+    def watcher(self, layer: int) -> attention.Watcher:
+        """What stands at the attention of a layer: it computes the output, and the statistics with it."""
+
+        def watch(call: attention.Call) -> Tensor:
+            output, stats = attend(call, self.request, self.start)
+            self.hand_over(layer, stats)
+            return output
+
+        return watch
+
+    def hand_over(self, layer: int, stats: AttentionStats) -> None:
+        self.began = self.began or time.monotonic()
+        self.see(Part(layer, self.start, stats))
+        self.done += 1
+        if self.progress is not None:
+            elapsed = time.monotonic() - self.began
+            self.progress.send(self.done, self.total, "layers", elapsed / self.done * (self.total - self.done))
+
+
+def native(engine: Engine) -> bool:
+    """Whether this engine's attention passes the seam."""
+    config = getattr(bare(engine.model), "config", None)
+    return getattr(config, "_attn_implementation", None) == attention.NAME
+
+
+def attention_modules(engine: Engine, layers: Sequence[int]) -> dict[int, nn.Module]:
+    """The module at whose attention the seam is, by layer."""
+    model = bare(engine.model)
+    found = {layer: engine.architecture.module(model, Site("pattern", layer)) for layer in layers}
+    # TransformerLens' bridge stands in the place of the module that it keeps and calls
+    return {layer: getattr(module, "original_component", module) for layer, module in found.items()}
+
+
+@contextmanager
+def recording(engine: Engine, recorder: Recorder, layers: Sequence[int]) -> Iterator[None]:
+    """Whatever runs the model in this block has its attention in `layers` computed by the kernels, with statistics."""
+    modules = attention_modules(engine, layers)
+    with attention.watching({module: recorder.watcher(layer) for layer, module in modules.items()}):
+        yield
+
+
+def _native(
+    engine: Engine,
+    batch: Tokens,
+    recorder: Recorder,
+    layers: Sequence[int],
+    steps: range,
+    taps: Sequence[Tap],
+    cached: bool,
+) -> None:
+    cache = engine.new_cache() if cached else None
+    last = Tap(Site("attn_out", layers[-1]), lambda _: None)
+    with recording(engine, recorder, layers):
+        for start in steps:
+            ids = batch.ids[:, start : start + steps.step]
+            positions = torch.arange(start, start + ids.shape[1]).expand(len(ids), -1) if cached else None
+            recorder.start = start
+            engine.run(Inputs(ids, None, positions, cache), [*taps, last], logits=False)
+
+
+def _by_pattern(engine: Engine, batch: Tokens, recorder: Recorder, layers: Sequence[int], taps: Sequence[Tap]) -> None:
+    shape = engine.architecture.shape
+    if batch.width > attention.LONG:
+        size = shape.heads * batch.width**2 * 4 / 1e9
+        raise UsageError(
+            f"the engine {engine.name!r} computes attention as a matrix of query × key, {size:.1f} GB a layer at "
+            f"{batch.width} tokens; above {attention.LONG} tokens take an engine with native attention, such as 'hf'"
+        )
+
+    def tap(layer: int) -> Tap:
+        def see(pattern: Tensor) -> None:
+            recorder.hand_over(layer, pattern_statistics.statistics(pattern, recorder.request))
+
+        return Tap(Site("pattern", layer), see)
+
+    engine.check(Site("pattern", layer) for layer in layers)
+    engine.run(Inputs(batch.ids), [*taps, *map(tap, layers)], logits=False)
+
+
+def _layers(hooked: HookedModel, layers: Sequence[int] | None) -> list[int]:
+    if layers is None:
+        return list(range(hooked.shape.layers))
+    chosen = sorted(set(layers))
+    if not chosen:
+        raise UsageError("layers is empty; give the layers to look at, or None for all")
+    for layer in chosen:
+        hooked.architecture.check(Site("attn_out", layer))
+    return chosen
+
+
+__all__ = ["Part", "Recorder", "Wanted", "attention_modules", "attention_statistics", "native", "recording"]
