@@ -132,6 +132,11 @@ class Session:
             return self._hooked[name]
 
     @property
+    def engines(self) -> tuple[str, ...]:
+        """The names of the engines in use."""
+        return tuple(self._hooked)
+
+    @property
     def bridge(self) -> Any:
         """TransformerLens' bridge on the same weights, with its own hook names; hold `lock` around its calls."""
         return self.engine("transformerlens").engine.wrapped  # type: ignore[attr-defined]

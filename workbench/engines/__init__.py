@@ -9,7 +9,11 @@ from typing import Any
 from ..errors import UnknownName, WorkbenchError
 from .base import Engine, Inputs, Tap
 
-ENGINES = {"hf": ".hf:HfEngine", "nnsight": ".nnsight:NnsightEngine"}
+ENGINES = {
+    "hf": ".hf:HfEngine",
+    "nnsight": ".nnsight:NnsightEngine",
+    "transformerlens": ".transformerlens:TransformerLensEngine",
+}
 """Where each engine is; it is loaded when first used, and called with the model and, if it takes one, the tokenizer."""
 
 
