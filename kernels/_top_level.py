@@ -18,7 +18,7 @@ def hand_over() -> None:
     sys.modules.pop("kernels._top_level", None)
     elsewhere = [entry for entry in sys.path if (Path(entry or ".") / "kernels").resolve() != HERE]
     spec = PathFinder.find_spec("kernels", elsewhere)
-    if spec is None or spec.loader is None:
+    if spec is None or spec.loader is None or spec.origin is None:  # without an origin it is a mere folder
         ours.__dict__.pop("__file__", None)
         ours.__path__ = []
         ours.__doc__ = None

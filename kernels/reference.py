@@ -36,8 +36,11 @@ def reference_stats(problem: Problem) -> Fields:
     scores = scores.masked_fill(lse[..., None] == -torch.inf, -torch.inf)
     base = lse.masked_fill(lse == -torch.inf, 0)[..., None]
     weights = torch.exp(scores - base)
-    share = weights if slot is None else torch.cat([weights, torch.exp(slot - base)], dim=3)
-    fields = {"lse": lse, "entropy": -torch.special.xlogy(share, share).sum(3)}
+    surprise = (base - scores).masked_fill(scores == -torch.inf, 0)  # -ln of the weight
+    entropy = (weights * surprise).sum(3)
+    if slot is not None:
+        entropy = entropy + (torch.exp(slot - base) * (base - slot)).sum(3)
+    fields = {"lse": lse, "entropy": entropy}
     fields |= _rows(problem, scores, weights)
     fields = {name: value for name, value in fields.items() if name in problem.want}
     fields |= _selected(problem, scores, weights)

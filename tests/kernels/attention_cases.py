@@ -28,7 +28,9 @@ class Case:
 
     def weight_at(self, index: Tensor, **more: Any) -> Tensor:
         """The reference's weights of the keys `[batch, head, query]`."""
-        options = {n: o for n, o in self.options.items() if n not in ("columns", "topk", "rows", "segments", "n_segments")}
+        options = {
+            n: o for n, o in self.options.items() if n not in ("columns", "topk", "rows", "segments", "n_segments")
+        }
         q, k = self.q.double(), self.k.double()
         options |= {"stats": (), "points": index} | more
         found = attention_stats(q, k, backend="reference", **options).points
@@ -118,7 +120,11 @@ def assert_agree(found: AttentionStats, wanted: AttentionStats, case: Case) -> N
         if name in ("argmax", "topk_index"):
             continue
         torch.testing.assert_close(
-            got[name].double(), want[name].double(), atol=close, rtol=2e-6, msg=lambda text, name=name: f"{name}: {text}"
+            got[name].double(),
+            want[name].double(),
+            atol=close,
+            rtol=2e-6,
+            msg=lambda text, name=name: f"{name}: {text}",
         )
     # another key may win where two weights are equal to rounding: its weight must be the one that was found
     lse = case.options.get("lse", wanted.lse if wanted.lse is not None else case.run("reference").lse)

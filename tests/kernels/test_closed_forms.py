@@ -32,7 +32,14 @@ def test_uniform_head(backend: str) -> None:
     zero = torch.zeros(1, 2, T, 32)
     segments = torch.arange(T) // 100
     found = attention_stats(
-        zero, torch.randn(1, 1, T, 32), sink=4, recent=50, segments=segments, columns="sum", topk=3, backend=backend  # type: ignore[arg-type]
+        zero,
+        torch.randn(1, 1, T, 32),
+        sink=4,
+        recent=50,
+        segments=segments,
+        columns="sum",
+        topk=3,
+        backend=backend,  # type: ignore[arg-type]
     )
     seen = I + 1
     close(found.lse, seen.log())
@@ -97,7 +104,11 @@ def test_learned_sink_takes_its_share(backend: str) -> None:
     close(found.max_weight, 1 / 8)
     close(found.entropy, 0.5 * math.log(8) + 0.5 * math.log(2))
     alone = attention_stats(
-        q, k, sink_logits=torch.tensor([1.5]), key_mask=torch.zeros(1, 4, dtype=torch.bool), backend=backend  # type: ignore[arg-type]
+        q,
+        k,
+        sink_logits=torch.tensor([1.5]),
+        key_mask=torch.zeros(1, 4, dtype=torch.bool),
+        backend=backend,  # type: ignore[arg-type]
     )
     close(alone.lse, 1.5)
     close(alone.sink_mass, 0.0)
@@ -201,4 +212,6 @@ def test_a_shift_of_all_scores_moves_lse_alone() -> None:
         wanted = getattr(plain, name) + shift
         limit = {"distance": 2e-2, "lse": 1e-4}.get(name, 2e-5)
         if name != "argmax":
-            torch.testing.assert_close(found, wanted, atol=limit, rtol=2e-6, msg=lambda text, name=name: f"{name} {text}")
+            torch.testing.assert_close(
+                found, wanted, atol=limit, rtol=2e-6, msg=lambda text, name=name: f"{name} {text}"
+            )

@@ -12,7 +12,9 @@ T, CUTS = 500, (0, 120, 333, 500)
 STATS = (*ROWS, "segment_mass", "out")
 
 
-def parts(seed: int, key_mask: torch.Tensor | None = None, sink: bool = False) -> tuple[AttentionStats, list[AttentionStats]]:
+def parts(
+    seed: int, key_mask: torch.Tensor | None = None, sink: bool = False
+) -> tuple[AttentionStats, list[AttentionStats]]:
     gen = torch.Generator().manual_seed(seed)
     q = 2 * torch.randn(1, 4, T, 32, generator=gen)
     k, v = torch.randn(1, 2, T, 32, generator=gen), torch.randn(1, 2, T, 32, generator=gen)
