@@ -185,6 +185,8 @@ def _why(printed: str) -> str:
     kinds = r"(?:NameResolutionError|NewConnectionError|ConnectTimeoutError|ProxyError|SSLError)"
     if broken := re.search(kinds, printed):
         return f"{broken[0]}: the index could not be reached"
+    if "(from versions: none)" in printed:
+        return "no index offers any version of it, or none could be reached"
     errors = [line for line in lines if line.startswith("ERROR:")]
     return (errors or lines or ["pip said nothing"])[-1].removeprefix("ERROR: ")[:300]
 
