@@ -30,7 +30,15 @@ _GQA = {
     "eos_token_id": 2,
 }
 _NEOX = {name: value for name, value in _GQA.items() if name not in ("num_key_value_heads", "head_dim")}
-_GPT2 = {"vocab_size": 61, "n_embd": 24, "n_layer": 3, "n_head": 4, "n_positions": 64, "bos_token_id": 1, "eos_token_id": 2}
+_GPT2 = {
+    "vocab_size": 61,
+    "n_embd": 24,
+    "n_layer": 3,
+    "n_head": 4,
+    "n_positions": 64,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
 
 TINY: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("Llama", _GQA),
@@ -43,7 +51,7 @@ TINY: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt_neox": ("GPTNeoX", {**_NEOX, "use_parallel_residual": True}),
     "gpt_neox-sequential": ("GPTNeoX", {**_NEOX, "use_parallel_residual": False}),
 }
-"""Class stem and configuration of each; where the architecture has sliding windows, they are shorter than the prompts."""
+"""Class stem and configuration of each; sliding windows, where there are any, are shorter than the prompts."""
 
 
 def build(stem: str, changes: dict[str, Any], dtype: torch.dtype | None = None) -> PreTrainedModel:
@@ -112,5 +120,3 @@ def default_model() -> Any:
     import workbench as wb
 
     return wb.load("smollm2-135m-instruct")
-
-
