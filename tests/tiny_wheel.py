@@ -1,4 +1,4 @@
-"""A wheel with a small Llama as GGUF in it, as the default model's wheel is made, and a package index that serves it."""
+"""A wheel with a small Llama as GGUF in it, made as the default model's wheel is; its folder serves as an index."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def test_models_are_listed_without_loading_torch() -> None:
     assert not set(HEAVY) & set(printed)
 
 
-@pytest.mark.parametrize("name", [name for name in wb.__all__])
+@pytest.mark.parametrize("name", list(wb.__all__))
 def test_every_public_name_is_there(name: str) -> None:
     assert getattr(wb, name) is not None
     assert name in dir(wb)
