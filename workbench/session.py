@@ -128,7 +128,9 @@ class Session:
         engines.check(name)
         with self.lock:
             if name not in self._hooked:
-                self._hooked[name] = HookedModel(engines.build(name, loaded.model, loaded.tokenizer))
+                # plain hooks come first: they set the model's attention and verify what it has, for all engines
+                known = None if name == "hf" else self.engine("hf").architecture
+                self._hooked[name] = HookedModel(engines.build(name, loaded.model, loaded.tokenizer, known))
             return self._hooked[name]
 
     @property

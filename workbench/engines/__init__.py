@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UnknownName, WorkbenchError
 from .base import Engine, Inputs, Tap
+
+if TYPE_CHECKING:
+    from ..architectures import Architecture
 
 ENGINES = {
     "hf": ".hf:HfEngine",
     "nnsight": ".nnsight:NnsightEngine",
     "transformerlens": ".transformerlens:TransformerLensEngine",
 }
-"""Where each engine is; it is loaded when first used, and called with the model and, if it takes one, the tokenizer."""
+"""Where each engine is; it is loaded when first used, and called with the model and what else it takes."""
 
 
 def check(name: str) -> None:
@@ -23,8 +26,8 @@ def check(name: str) -> None:
         raise UnknownName("engine", str(name), ENGINES)
 
 
-def build(name: str, model: Any, tokenizer: Any = None) -> Engine:
-    """An engine by name on a model that is in memory.
+def build(name: str, model: Any, tokenizer: Any = None, architecture: Architecture | None = None) -> Engine:
+    """An engine by name on a model that is in memory; `architecture` is what plain hooks have verified of it.
 
     Raises `UnknownName`, and `WorkbenchError` if the engine cannot be loaded here.
     """
@@ -34,7 +37,8 @@ def build(name: str, model: Any, tokenizer: Any = None) -> Engine:
         engine = getattr(importlib.import_module(module, __name__), attribute)
     except ImportError as error:
         raise WorkbenchError(f"the engine {name!r} cannot be loaded: {error}") from error
-    return engine(model, tokenizer) if "tokenizer" in inspect.signature(engine).parameters else engine(model)
+    given = {"tokenizer": tokenizer, "architecture": architecture}
+    return engine(model, **{word: given[word] for word in inspect.signature(engine).parameters if word in given})
 
 
 def attention_of(engine: Engine) -> str:

@@ -44,7 +44,7 @@ def build(
 
     Raises `WorkbenchError` if TransformerLens has no adapter for the architecture.
     """
-    kind = type(model).__name__
+    kind, own = type(model).__name__, model.config._attn_implementation  # type: ignore[union-attr]
     try:
         bridge = build_bridge_from_module(
             model,
@@ -59,7 +59,7 @@ def build(
             f"TransformerLens cannot wrap {kind} ({error}); use the engine 'hf' or 'nnsight'"
         ) from error
     # the standard bridge needs the mask that eager attention is given; some adapters set that by themselves
-    model.set_attn_implementation(attention.NAME if is_native(bridge) else "eager")  # type: ignore[operator]
+    model.set_attn_implementation(own if is_native(bridge) else "eager")  # type: ignore[operator]
     bridge.cfg.default_prepend_bos = bridge.cfg.tokenizer_prepends_bos
     return bridge
 
@@ -84,7 +84,8 @@ def _keep_attention(adapter: Any, architecture: Architecture) -> None:
     """Put `NativeAttention` in the place of the adapter's attention, if it is made of the modules that we know."""
     inside = adapter.component_mapping["blocks"].submodules
     modules = set(inside["attn"].submodules) if "attn" in inside else set()
-    if "z" in architecture.places and ({"qkv", "o"} <= modules or {*PARTS, "o"} <= modules):
+    fused = {"qkv", "o"} <= modules and set(PARTS) <= set(architecture.places)
+    if "scores" in architecture.places and (fused or {*PARTS, "o"} <= modules):
         inside["attn"] = NativeAttention(inside["attn"], architecture)
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from ..architectures import Architecture, Place, describe
-from ..sites import KINDS, MAP_KINDS
+from ..architectures import Architecture, Place
+from ..sites import KINDS, MAP_KINDS, Site
 from . import passing
 from .base import Engine, Inputs, Tap
 from .twin import twin
@@ -21,6 +21,8 @@ ORDER = (
 )  # fmt: skip
 """The kinds in the order in which a model comes to them: a trace can only ask for what is still ahead."""
 assert set(ORDER) == set(KINDS) - {"logits"}
+CALL = "attention_interface"
+"""What transformers calls attention's function in every attention module: bound to this name first, called last."""
 
 
 class Stop(NamedTuple):
@@ -42,17 +44,17 @@ class NnsightEngine(Engine):
 
     name: ClassVar[str] = "nnsight"
 
-    def __init__(self, model: nn.Module, tokenizer: Any = None) -> None:
+    def __init__(self, model: nn.Module, tokenizer: Any = None, architecture: Architecture | None = None) -> None:
         import nnsight
 
-        from .. import attention
+        from .hf import HfEngine
 
+        self.architecture = architecture or HfEngine(model).architecture
         self.model = twin(model)
-        self.model.eval()
-        self.model.set_attn_implementation(attention.NAME)  # type: ignore[operator]
-        self.architecture: Architecture = describe(self.model)
         self._tokenizer = tokenizer
         self._traced = nnsight.NNsight(self.model)
+        self.refused = self._unreachable()
+        """Why a kind that the model has is not served."""
 
     @cached_property
     def wrapped(self) -> Any:
@@ -67,7 +69,13 @@ class NnsightEngine(Engine):
         return TransformersModel(self.model, task="text-generation", tokenizer=copy.deepcopy(self._tokenizer))
 
     def kinds(self) -> tuple[str, ...]:
-        return self.architecture.kinds
+        return tuple(kind for kind in self.architecture.kinds if kind not in self.refused)
+
+    def _unreachable(self) -> dict[str, str]:
+        seam = [kind for kind in self.architecture.kinds if self._place(kind).side == "attention"]
+        if not seam or _calls(self._traced.get(self.architecture.path(Site(seam[0], 0)))):
+            return {}
+        return dict.fromkeys(seam, f"nnsight finds no call of {CALL!r} in the source of its attention")
 
     def run(self, inputs: Inputs, taps: Sequence[Tap] = (), *, logits: bool | Tensor = True) -> Tensor | None:
         from nnsight.intervention.interleaver import OutOfOrderError
@@ -102,7 +110,7 @@ class NnsightEngine(Engine):
         """The places where these taps are, in the order in which the model comes to them."""
         at: dict[tuple[str, str], list[tuple[int, Tap]]] = {}
         for index, tap in sorted(enumerate(taps), key=lambda item: self._when(item[1])):
-            place = self._place(tap)
+            place = self._place(tap.site.kind)
             side = "input" if place.side == "stream" else place.side
             at.setdefault((self.architecture.path(tap.site), side), []).append((index, tap))
         return [self._stop(path, side, group, called) for (path, side), group in at.items()]
@@ -111,8 +119,8 @@ class NnsightEngine(Engine):
         last = self.architecture.shape.layers
         return (last if tap.site.kind == "final_norm" else tap.site.layer or 0, ORDER.index(tap.site.kind))
 
-    def _place(self, tap: Tap) -> Place:
-        return self.architecture.places.get(tap.site.kind, Place("", "output"))
+    def _place(self, kind: str) -> Place:
+        return self.architecture.places.get(kind, Place("", "output"))
 
     def _stop(self, path: str, side: str, taps: list[tuple[int, Tap]], called: Callable[[int], None]) -> Stop:
         envoy = self._traced.get(path)
@@ -123,7 +131,7 @@ class NnsightEngine(Engine):
             now = passed[0] if isinstance(passed, tuple) else passed
             changed = False
             for index, tap in taps:
-                new = passing.replaced(self.architecture, now, tap, self._place(tap))
+                new = passing.replaced(self.architecture, now, tap, self._place(tap.site.kind))
                 called(index)
                 if new is not None:
                     now, changed = new, True
@@ -137,9 +145,7 @@ class NnsightEngine(Engine):
         """Where the module calls its attention function: with q and k as attention uses them."""
         from .. import attention
 
-        # the name is bound first and called last
-        names = [name for name in envoy.source.names if name.rpartition("_")[0] == "attention_interface"]
-        operation = getattr(envoy.source, names[-1])
+        operation = getattr(envoy.source, _calls(envoy)[-1])
 
         def act(passed: Any) -> Any:
             arguments, options = passed
@@ -153,3 +159,8 @@ class NnsightEngine(Engine):
             return (arguments[0], call.q, call.k, *arguments[3:]), options
 
         return Stop(lambda: operation.inputs, act, lambda new: setattr(operation, "inputs", new))
+
+
+def _calls(envoy: Any) -> list[str]:
+    """The operations on attention's function that nnsight finds in a module's source, in their order."""
+    return [name for name in envoy.source.names if name.rpartition("_")[0] == CALL]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..architectures import describe
+from ..architectures import TABLE, Architecture
 from ..attention import LONG, Call
 from ..errors import UsageError, WorkbenchError
 from ..sites import MAP_KINDS
@@ -44,23 +44,30 @@ class TransformerLensEngine(Engine):
     """Serves what the architecture has, at the hook points of a bridge around a twin that shares the model's weights.
 
     The bridge keeps the model's own attention where its modules are known, at O(tokens) memory. Where it cannot, it is
-    TransformerLens' standard one, which holds a query × key matrix in every layer: it is refused above 4096 tokens, and
-    serves only what was seen to agree with plain hooks when it was made.
+    TransformerLens' standard one, which holds a query × key matrix in every layer and is refused above 4096 tokens. On
+    that one, and on architectures that are not in the table, only what is seen to agree with plain hooks is served.
     """
 
     name: ClassVar[str] = "transformerlens"
 
-    def __init__(self, model: nn.Module, tokenizer: Any = None, native: bool = True) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: Any = None,
+        architecture: Architecture | None = None,
+        native: bool = True,
+    ) -> None:
         from .bridge import build, is_native
+        from .hf import HfEngine
 
+        self.architecture = architecture or HfEngine(model).architecture
         self.model = twin(model)
-        self.model.eval()
-        self.architecture = describe(self.model)
         self.wrapped = build(self.model, self.architecture, tokenizer, native)
         self.native = is_native(self.wrapped)
         self.refused = self._unreachable()
         """Why a kind that the model has is not served."""
-        if not self.native:
+        if not self.native or self.architecture.name not in TABLE:
+            self.refused |= self._silent()
             self.refused |= self._disagreeing(model)
 
     def kinds(self) -> tuple[str, ...]:
@@ -137,15 +144,28 @@ class TransformerLensEngine(Engine):
             if kind in POINTS and self.wrapped.get_hook_point(POINTS[kind].format(0)) is None
         }
 
+    def _silent(self) -> dict[str, str]:
+        """The kinds whose hook point does not fire in this bridge's forward."""
+        import torch
+
+        fired: set[str] = set()
+        points = {kind: POINTS[kind].format(0) for kind in self.kinds() if kind in POINTS}
+        hooks = [(point, lambda _, hook, kind=kind: fired.add(kind)) for kind, point in points.items()]
+        with torch.no_grad(), self.wrapped.hooks(fwd_hooks=hooks):
+            self.wrapped(torch.tensor([[1, 2]], device=self.device), return_type="logits")
+        return {kind: f"{point} does not fire in this bridge" for kind, point in points.items() if kind not in fired}
+
     def _disagreeing(self, model: nn.Module) -> dict[str, str]:
-        """The kinds in which the standard bridge and plain hooks differ on a few tokens."""
+        """The kinds in which this bridge and plain hooks differ on a few tokens."""
         from ..hooked import HookedModel
-        from ..parity import SHORT, differences, tolerance
+        from ..parity import SHORT, differences, some_sites, tolerance
         from .hf import HfEngine
 
-        found = differences(HookedModel(HfEngine(model)), HookedModel(self), SHORT)
+        here = HookedModel(self)
+        sites = some_sites(here)
+        found = differences(HookedModel(HfEngine(model)).capture(SHORT, sites), here.capture(SHORT, sites), sites)
         return {
-            kind: f"the standard bridge differs from the model by {worst:.1e}"
+            kind: f"what the bridge gives differs from the model by {worst:.1e}"
             for kind, worst in found.items()
             if not worst <= tolerance(kind, self.model)
         }

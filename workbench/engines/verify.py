@@ -47,10 +47,10 @@ def verified(engine: Engine) -> Architecture:
     """The engine's architecture without the kinds that fail the check, each with the reason.
 
     In every block resid_pre + attn_out (+ mlp_out) must be resid_mid (and resid_post), the values that attention uses
-    must be v, and its output must be z.
+    must be v, and its output must be z and the pattern times the values.
     """
     found = engine.architecture
-    reached: list[tuple[Tensor, Tensor, Tensor]] = []
+    reached: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     seen: dict[tuple[str, int], Tensor] = {}
     kinds = ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post", "q", "k", "v", "z")
 
@@ -59,7 +59,10 @@ def verified(engine: Engine) -> Architecture:
 
     def watch(call: attention.Call) -> Tensor:
         output = attention.attend(call)
-        reached.append((call.q.transpose(1, 2), call.v.transpose(1, 2), output))
+        every = torch.arange(call.q.shape[2], device=call.q.device).expand(len(call.q), -1)
+        groups = call.q.shape[1] // call.v.shape[1]
+        mixed = attention.pattern(call, every) @ call.v.repeat_interleave(groups, dim=1)
+        reached.append((call.q.transpose(1, 2), call.v.transpose(1, 2), output, mixed.transpose(1, 2)))
         return output
 
     layers = range(found.shape.layers)
@@ -72,8 +75,10 @@ def verified(engine: Engine) -> Architecture:
     if len(reached) != len(modules):
         why = "its attention does not go through transformers' attention interface"
         return found.without({**refused, **dict.fromkeys(SEAM_KINDS, why)})
-    for layer, (query, value, output) in enumerate(reached):
+    for layer, (query, value, output, mixed) in enumerate(reached):
         refused |= _heads(seen, layer, query, value, output)
+        if not _same(mixed, output, output.norm(dim=-1), 1e-4):
+            refused |= dict.fromkeys(MAP_KINDS, f"in block {layer}, the pattern times the values is not z")
     return found.without(refused)
 
 
@@ -85,11 +90,10 @@ def _sums(seen: dict[tuple[str, int], Tensor], layers: int) -> Iterator[tuple[st
         if pre is None or post is None:
             return
         size = pre.norm(dim=-1) + post.norm(dim=-1)
-        whole = attn is not None and mlp is not None and _same(pre + attn + mlp, post, size)
-        why = f"in block {layer}, resid_pre + attn_out + mlp_out is not resid_post"
-        if not whole:
-            yield from dict.fromkeys(("attn_out", "mlp_out", "resid_mid"), why).items()
-        elif mid is not None and attn is not None and not _same(pre + attn, mid, size):
+        if attn is None or mlp is None or not _same(pre + attn + mlp, post, size):
+            why = f"in block {layer}, resid_pre + attn_out + mlp_out is not resid_post"
+            yield from ((kind, why) for kind in ("attn_out", "mlp_out", "resid_mid") if kind in parts)
+        elif mid is not None and not _same(pre + attn, mid, size):
             yield "resid_mid", f"in block {layer}, resid_pre + attn_out is not what was found there"
 
 
