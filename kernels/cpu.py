@@ -13,6 +13,7 @@ from .cpu_block import FAR_AWAY, Block, Reach, block_ranges, start_block
 from .cpu_keys import KeyTile, key_tiles
 from .cpu_pool import run_tasks
 from .problem import Problem
+from .result import SCALARS
 
 STRIPS = 16  # independent parts of a column pass, whatever the number of cores: the same sums in the same order
 
@@ -21,14 +22,14 @@ STRIPS = 16  # independent parts of a column pass, whatever the number of cores:
 class Rows:
     """Where the statistics of all rows go."""
 
-    scalars: Tensor  # [statistic, batch, head, query], in the order of cpu_tiles.SCALARS
+    scalars: Tensor  # [statistic, batch, head, query], in the order of result.SCALARS
     argmax: Tensor  # [batch, head, query]
     mass: Tensor  # [batch, head, query, segment]
     out: Tensor | None  # [batch, head, query, d]
 
     def fields(self) -> dict[str, Tensor]:
         """The statistics by name."""
-        named = dict(zip(c.SCALARS, self.scalars, strict=True)) | {"argmax": self.argmax, "segment_mass": self.mass}
+        named = dict(zip(SCALARS, self.scalars, strict=True)) | {"argmax": self.argmax, "segment_mass": self.mass}
         return named if self.out is None else named | {"out": self.out}
 
 
@@ -38,7 +39,7 @@ def compute(problem: Problem) -> tuple[dict[str, Tensor], Tensor]:
     tiles = tiles_of(problem)
     shape = problem.q.shape[:3]
     rows = Rows(
-        torch.empty(len(c.SCALARS), *shape),
+        torch.empty(len(SCALARS), *shape),
         torch.empty(shape, dtype=torch.int64),
         torch.empty(*shape, problem.n_segments),
         None if problem.v is None else torch.empty(problem.q.shape, dtype=problem.q.dtype),

@@ -17,9 +17,6 @@ from .jit import compiled
 M, BEST, WHERE, TOTAL, SHIFTED, DISTANCE, SINK, RECENT, FAR = range(9)
 STATE = 9
 
-# the statistics that `finish_rows` writes
-SCALARS = ("lse", "entropy", "max_weight", "distance", "sink_mass", "recent_mass", "far_mass")
-
 LN2 = 0.6931471805599453
 F = np.float32
 # minimax polynomial of 2**x on [-1/2, 1/2], relative error 1.5e-8 before rounding
@@ -192,7 +189,7 @@ def add_tile(s, block, first, fixed, runs, state, mass, out):  # type: ignore[no
 def finish_rows(state, mass, fixed, scalars, where, share):  # type: ignore[no-untyped-def]
     """Turn the sums of a block into statistics.
 
-    scalars: [statistic, head, row], in the order of `SCALARS`; where: [head, row]; share: the factor on sums, [row].
+    scalars: [statistic, head, row], in the order of `result.SCALARS`; where: [head, row]; share: the factor on sums, [row].
     """
     n = where.shape[1]
     for r in range(state.shape[0]):

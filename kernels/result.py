@@ -15,6 +15,8 @@ ROW_STATS = (
     "far_mass",
     "segment_mass",
 )
+# the order in which the compiled kernels write them
+SCALARS = ("lse", "entropy", "max_weight", "distance", "sink_mass", "recent_mass", "far_mass")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,96 @@
+"""Whether Triton can run here, and how its kernels are launched."""
+
+import os
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .problem import Problem
+
+LOG2E = 1.4426950408889634
+FAR_AWAY = 2**30  # beyond any position
+Config = dict[str, int]
+
+# chosen by the compiler's report (registers, no spills, at most 100 KB of shared memory), not yet by timing
+FORWARD: dict[int, Config] = {
+    64: {"ROWS": 128, "KEYS": 64, "num_warps": 8, "num_stages": 3},
+    128: {"ROWS": 128, "KEYS": 64, "num_warps": 8, "num_stages": 2},
+    256: {"ROWS": 64, "KEYS": 32, "num_warps": 8, "num_stages": 2},
+}
+STATISTICS: dict[int, Config] = {
+    64: {"ROWS": 64, "KEYS": 64, "num_warps": 8, "num_stages": 3},
+    128: {"ROWS": 64, "KEYS": 64, "num_warps": 8, "num_stages": 2},
+    256: {"ROWS": 32, "KEYS": 32, "num_warps": 4, "num_stages": 2},
+}
+SMALL: Config = {"ROWS": 32, "KEYS": 32, "num_warps": 4, "num_stages": 2}  # float32 takes twice the shared memory
+
+
+def config(table: dict[int, Config], d: int, dtype: torch.dtype) -> Config:
+    """Tile sizes for a head size."""
+    if dtype == torch.float32:
+        return SMALL
+    return table[min(size for size in table if size >= d)]
+
+
+def interpreted() -> bool:
+    """Whether Triton's kernels run in its interpreter (set before they are imported)."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def check_can_run(problem: Problem) -> None:
+    """Raise RuntimeError or ValueError with the reason if the kernels cannot run on these tensors."""
+    if interpreted():
+        if problem.q.dtype == torch.bfloat16:
+            raise ValueError("Triton's interpreter multiplies bfloat16 wrongly; give float32 or float16")
+    elif not problem.q.is_cuda:
+        raise RuntimeError(
+            f'backend "triton" needs a CUDA device, the tensors are on {problem.q.device}; take backend="cpu"'
+        )
+    if problem.q.shape[3] > 256:
+        raise ValueError(f'head size is {problem.q.shape[3]}; backend "triton" serves up to 256, take "reference"')
+    if max(problem.query_start + problem.q.shape[2], problem.key_start + problem.k.shape[2]) >= FAR_AWAY:
+        raise ValueError(f'backend "triton" serves positions below {FAR_AWAY}')
+
+
+def unit_stride(tensor: Tensor) -> Tensor:
+    """The tensor, copied only if neighbours on its last axis are not neighbours in memory."""
+    return tensor if tensor.stride(3) == 1 else tensor.contiguous()
+
+
+def strides(*tensors: Tensor) -> tuple[int, ...]:
+    """Batch, head and row strides of each."""
+    return tuple(tensor.stride(axis) for tensor in tensors for axis in range(3))
+
+
+def constants(problem: Problem, table: dict[int, Config]) -> dict[str, Any]:
+    """What every kernel is compiled for."""
+    d = problem.q.shape[3]
+    return {
+        "GROUP": problem.group,
+        "D": d,
+        "D_PAD": max(16, 1 << (d - 1).bit_length()),
+        "CAUSAL": problem.causal,
+        "WINDOW": problem.window is not None,
+        "MASK": problem.key_mask is not None,
+        "CAP": problem.softcap is not None,
+        "PRECISION": "ieee" if problem.q.dtype == torch.float32 else "tf32",
+        **config(table, d, problem.q.dtype),
+    }
+
+
+def numbers(problem: Problem) -> tuple[int, int, int, int, float, float]:
+    """heads, n_query, n_key, shift of positions, scale and cap in units of log 2."""
+    n_query, n_key = problem.q.shape[2], problem.k.shape[2]
+    cap = 1.0 if problem.softcap is None else problem.softcap * LOG2E
+    return problem.q.shape[1], n_query, n_key, problem.query_start - problem.key_start, problem.scale * LOG2E, cap
+
+
+def or_dummy(tensor: Tensor | None, like: Tensor) -> Tensor:
+    """A pointer for an argument that the compiled kernel does not read."""
+    return like if tensor is None else tensor.contiguous()
+
+
+def sink_rows(problem: Problem) -> Tensor:
+    """Position `[batch]` from which sinks count, counted from the first key."""
+    return (problem.sink_start - problem.key_start).to(torch.int32)
