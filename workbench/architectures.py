@@ -140,7 +140,7 @@ class Architecture:
         """The site itself, if it exists here; raises `SiteError` with what exists otherwise."""
         shape = self.shape
         if site.kind not in self.kinds:
-            why = self.absent.get(site.kind, "the module it would be at was not found")
+            why = self.absent.get(site.kind, "not every block has the module it would be at")
             raise SiteError(f"{site.kind!r} does not exist in {self.name}: {why}; there is: {', '.join(self.kinds)}")
         if site.layer is not None and site.layer >= shape.layers:
             raise SiteError(
@@ -204,18 +204,18 @@ def describe(model: nn.Module) -> Architecture:
     config = model.config.get_text_config()  # type: ignore[operator, union-attr]
     name = config.model_type
     blocks, norm = _stack(model, config.num_hidden_layers)
-    heads = config.num_attention_heads
+    heads = getattr(config, "num_attention_heads", None) or 0
     shape = Shape(
         layers=config.num_hidden_layers,
         heads=heads,
         kv_heads=getattr(config, "num_key_value_heads", None) or heads,
         d_model=config.hidden_size,
-        d_head=getattr(config, "head_dim", None) or config.hidden_size // heads,
+        d_head=getattr(config, "head_dim", None) or config.hidden_size // max(heads, 1),
         vocabulary=config.vocab_size,
         context=getattr(config, "max_position_embeddings", None),
     )
-    block = model.get_submodule(f"{blocks}.0")
-    names = {path for path, _ in block.named_modules()}
+    stack = [model.get_submodule(f"{blocks}.{layer}") for layer in range(shape.layers)]
+    names = set.intersection(*({path for path, _ in block.named_modules()} for block in stack))
     guess = _GEMMA2 if {"pre_feedforward_layernorm", "post_feedforward_layernorm"} <= names else _LLAMA
     places = {kind: place for kind, place in TABLE.get(name, guess).items() if place.module in names}
     absent: dict[str, str] = {}
