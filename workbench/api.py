@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from . import store, terminal
@@ -47,6 +47,9 @@ def run(
     elif engine is not None and engine != session.info.engine:
         raise UsageError(f"the session uses the engine {session.info.engine!r}; load it with engine={engine!r}")
     prepared = prepare(probe, session, preset, seed, settings, memory)
-    listening = nullcontext(None) if progress is False else nullcontext(progress)
-    with terminal.drawn() if progress in (None, True) else listening as listener:  # type: ignore[attr-defined]
+    if progress is None or progress is True:
+        drawing: AbstractContextManager[Listener | Reporter | None] = terminal.drawn()
+    else:
+        drawing = nullcontext(progress or None)
+    with drawing as listener:
         return Run(execute(prepared, runs, listener, resume))

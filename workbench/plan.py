@@ -101,8 +101,11 @@ def _measure(session: Session) -> Calibration:
 
     few, many = 2, 8
     ids = [[1 % shape.vocabulary] * max(1, min(short, context - many - 1))]
-    timed = [_least(lambda count=count: session.generate(ids, count, stop=[]), device) for count in (few, many)]
-    per_step = max((timed[1] - timed[0]) / (many - few), per_token)
+
+    def generate(count: int) -> float:
+        return _least(lambda: session.generate(ids, count, stop=[]), device)
+
+    per_step = max((generate(many) - generate(few)) / (many - few), per_token)
     return Calibration(per_pass, per_token, per_pair, per_logit, per_step, per_byte)
 
 

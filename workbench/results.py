@@ -88,9 +88,9 @@ def _complaints(data: xr.Dataset) -> Iterator[str]:
         lacking = [word for word in ("units", "description") if not isinstance(array.attrs.get(word), str)]
         if lacking:
             yield f"{label!r} has no {' and no '.join(f'`{word}`' for word in lacking)} in its attrs"
-    for owner in (data, *data.variables.values()):
+    for attrs in (data.attrs, *(variable.attrs for variable in data.variables.values())):
         try:
-            json.dumps(owner.attrs, allow_nan=False)
+            json.dumps(attrs, allow_nan=False)
         except (TypeError, ValueError) as error:
             yield f"attrs that JSON cannot hold ({error})"
 
@@ -182,7 +182,7 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
     guarded = table.copy()
     for column in range(guarded.shape[1]):
         if guarded.dtypes.iloc[column].kind not in "biufcmM":
-            guarded.isetitem(column, guarded.iloc[:, column].astype(object).map(safe))
+            guarded.isetitem(column, [safe(value) for value in guarded.iloc[:, column].astype(object)])
     guarded.columns = [safe(str(name)) for name in guarded.columns]
     guarded.to_csv(path, index=False, lineterminator="\n")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -121,7 +120,12 @@ def execute(
     """
     planning.refuse_over_budget(prepared.probe, prepared.session, prepared.config, prepared.plan)
     reporter = progress if isinstance(progress, Reporter) else Reporter(progress)
-    folder, record, heart = _begin(prepared, Path(runs), reporter, resume)
+    try:
+        folder, record, heart = _begin(prepared, Path(runs), reporter, resume)
+    except OSError as error:
+        if store.is_full(error):
+            raise WorkbenchError(f"the disk is full: free some space under {runs}, nothing was begun") from error
+        raise
     began, before = time.monotonic(), record.stats.seconds
 
     def finish(status: str, error: BaseException | None = None) -> None:
@@ -258,8 +262,8 @@ def _limits(record: Record) -> list[str]:
 def _told(error: BaseException, folder: Path) -> BaseException:
     """The error as the user should hear it: a full disk and a lack of memory in plain words."""
     again = f"`workbench run --resume {folder}` goes on from there"
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return WorkbenchError(f"the disk is full ({error.strerror.lower()}): free some space, then {again}")
+    if store.is_full(error):
+        return WorkbenchError(f"the disk is full: free some space, then {again}")
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return WorkbenchError(f"out of memory; choose smaller settings or --memory with less ({folder.name})")
     error.add_note(f"recorded in {folder}")

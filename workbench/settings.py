@@ -65,7 +65,7 @@ def _known(name: str, config: type[BaseModel]) -> None:
 
 def _value(name: str, text: str, config: type[BaseModel]) -> Any:
     field = config.model_fields[name]
-    adapter = TypeAdapter(field.annotation)
+    adapter: TypeAdapter[Any] = TypeAdapter(field.annotation)  # type: ignore[arg-type]
     candidates: list[Any] = [text, [part.strip() for part in text.split(",")]]
     try:
         candidates.insert(0, json.loads(text))

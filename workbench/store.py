@@ -6,6 +6,7 @@ half file. What a dead process left under `.partial` is swept away when the fold
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -49,6 +50,11 @@ def sha256(path: Path) -> str:
 
 def _partial(folder: Path) -> Path:
     return folder.parent / _PARTIAL / folder.name
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether something failed because there is no room on the disk."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def put(folder: Path, name: str, write: Callable[[Path], object]) -> Path:

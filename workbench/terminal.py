@@ -62,14 +62,15 @@ def bars() -> Iterator[Listener]:
     """One bar a stage, gone once the block ends."""
     from rich.console import Console
     from rich.markup import escape
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
+    from rich.progress import Progress as Bars
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"))
-    with Progress(*columns, console=console, transient=True) as live:
-        tasks: dict[str, int] = {}
+    with Bars(*columns, console=console, transient=True) as live:
+        tasks: dict[str, TaskID] = {}
 
-        def listen(event) -> None:  # type: ignore[no-untyped-def]
+        def listen(event: Progress) -> None:
             left = f"{clock(event.eta)} left" if event.eta else ""
             if event.stage not in tasks:
                 for other in tasks.values():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import settings, store
 from .environment import environment
-from .errors import Cancelled, UsageError
+from .errors import Cancelled, UsageError, WorkbenchError
 from .probe import Recipe
 from .progress import Listener, Reporter
 
@@ -88,6 +89,9 @@ def train(
             "message": str(error),
             "traceback": "".join(traceback.format_exception(error)),
         }
-        write("cancelled" if isinstance(error, Cancelled) or not isinstance(error, Exception) else "error")
+        with contextlib.suppress(OSError):
+            write("cancelled" if isinstance(error, Cancelled) or not isinstance(error, Exception) else "error")
+        if store.is_full(error):
+            raise WorkbenchError(f"the disk is full: free some space and train into {folder} again") from error
         raise
     return record

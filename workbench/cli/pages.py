@@ -39,13 +39,16 @@ def report(
 
 def serve(
     runs: Runs = Path("runs"),
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes any free one.")] = 5006,
-    address: Annotated[str, typer.Option("--address", help="Where to listen.")] = "127.0.0.1",
-    read_only: Annotated[bool, typer.Option("--read-only", help="Show saved runs only.")] = False,
-    auth: Annotated[str | None, typer.Option("--auth", help="FILE with names and passwords.")] = None,
+    port: Annotated[int, typer.Option("--port", metavar="N", help="Where to listen.")] = 5006,
+    address: Annotated[str, typer.Option("--address", metavar="A", help="Which address to listen on.")] = "127.0.0.1",
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Show saved runs only; these pages do no more.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Dashboards in a browser, on this machine only unless told otherwise."""
+    if runs.exists() and not runs.is_dir():
+        raise UsageError(f"{runs} is not a folder; give another with --runs")
     from ..dashboards import serve as serve_pages
 
-    serve_pages(runs=runs, port=port, address=address, read_only=read_only, auth=auth, json=json)
+    serve_pages(runs, port, address, started=lambda url: as_json({"url": url}) if json else line(f"open {url}"))
