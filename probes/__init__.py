@@ -1,0 +1,6 @@
+"""Probes: one folder each, with the same words in each; they load when they are first asked for."""
+
+from workbench.registry import PROBES, RECIPES
+
+PROBES.promise("head-roles", "workbench.probes.head_roles.probe:HeadRoles")
+RECIPES.promise("head-roles-organism", "workbench.probes.head_roles.organism:RECIPE")

@@ -1,0 +1,174 @@
+"""The pictures of head roles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from workbench.figures.figure import Axis, Figure, Heatmap, Line, Panel, Points, Rule
+
+from . import statistics
+from .findings import recall_of
+from .summary import named
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+SHOWN = 40
+"""Heads drawn in the sorted plot."""
+
+
+def draw(data: xr.DataTree) -> list[Figure]:
+    """All pictures, the most telling first."""
+    return [_grid(data), _curve(data), _sorted(data), _against_induction(data), _places(data)]
+
+
+def _grid(data: xr.DataTree) -> Figure:
+    heads = data["heads"].to_dataset()
+    found = named(heads)
+    shape = heads["copy_score"].shape
+    many = f"{len(found)} of {heads['named'].size} heads"
+    return Figure(
+        name="grid",
+        title=f"{many} copy from the needle" if found else "No head copies from the needle",
+        panels=[
+            Panel(
+                marks=[
+                    Heatmap(
+                        heads["copy_score"].values,
+                        x=list(range(shape[1])),
+                        y=list(range(shape[0])),
+                        label="copy score",
+                        limits=(0.0, 1.0),
+                        outlined=found,
+                    )
+                ],
+                x=Axis("head"),
+                y=Axis("layer"),
+            )
+        ],
+        caption="Copy score of every head on the held-out needles; named copy heads are outlined.",
+        alt=f"Grid of layers and heads coloured by copy score; {many} are outlined as copy heads.",
+    )
+
+
+def _curve(data: xr.DataTree) -> Figure:
+    ablation = data["ablation"].to_dataset()
+    how, main = str(data.attrs["ablation"]), int(data.attrs["top"])
+    rng = np.random.default_rng(0)
+    none = statistics.wilson(recall_of(ablation, main, how).none)
+    counts = sorted({int(count) for count in ablation["count"].values if count > 0})
+    top, random = [none], [none]
+    for count in counts:
+        recall = recall_of(ablation, count, how)
+        top.append(statistics.wilson(recall.top))
+        mean = recall.random.mean(0)
+        random.append(statistics.wider(statistics.over_sets(recall.random, rng), statistics.wilson(mean)))
+    x = [0, *counts]
+    marks: list[Line | Points] = [
+        Line(x, [each.value for each in random], "random heads of the same layers", [each.low for each in random],
+             [each.high for each in random], muted=True),
+        Line(x, [each.value for each in top], "top heads", [each.low for each in top], [each.high for each in top]),
+    ]  # fmt: skip
+    if how != "zero" and (ablation["how"] == "zero").any():
+        zero = recall_of(ablation, main, "zero")
+        marks.append(Points([main], [float(zero.top.mean())], f"top {main} heads, zeroed"))
+        if len(zero.random):
+            marks.append(Points([main], [float(zero.random.mean())], f"random {main}, zeroed", muted=True))
+    return Figure(
+        name="ablation",
+        title=f"Needle recall with heads taken out ({how} ablation)",
+        panels=[
+            Panel(marks, Axis("ablated heads"), Axis("share of needles recalled", limits=(-0.02, 1.02)))
+        ],
+        caption=(
+            f"Recall of the same {ablation.sizes['example']} held-out needles with the top heads of the selection needles "
+            "ablated, and with as many random heads of the same layers. Bands: 95 %."
+        ),
+        alt="Curves of needle recall over the number of ablated heads, for the top heads and for random heads.",
+    )
+
+
+def _sorted(data: xr.DataTree) -> Figure:
+    heads = data["heads"].to_dataset()
+    score, chance = heads["copy_score"].values, heads["copy_chance"].values
+    order = np.argsort(-score, axis=None, kind="stable")[:SHOWN]
+    at = [(int(index) // score.shape[1], int(index) % score.shape[1]) for index in order]
+    x = list(range(1, len(at) + 1))
+    return Figure(
+        name="sorted",
+        title="Copy scores fall off fast" if len(named(heads)) < 0.1 * score.size else "Copy scores in order",
+        panels=[
+            Panel(
+                [
+                    Points(x, [float(score[each]) for each in at], "copy score",
+                           [float(heads["copy_low"].values[each]) for each in at],
+                           [float(heads["copy_high"].values[each]) for each in at],
+                           names=[f"{layer}.{head}" for layer, head in at]),
+                    Points(x, [float(chance[each]) for each in at], "answer's tokens in a wrong order", muted=True),
+                    Rule(float(data.attrs["threshold"]), "y", "threshold"),
+                ],
+                Axis("heads, the highest score first"),
+                Axis("copy score"),
+            )
+        ],
+        caption=f"The {len(at)} highest copy scores on the held-out needles, with 95 % intervals over needles.",
+        alt="Copy scores of single heads in falling order, with a line at the threshold.",
+    )  # fmt: skip
+
+
+def _against_induction(data: xr.DataTree) -> Figure:
+    heads = data["heads"].to_dataset()
+    score = heads["copy_score"].values.ravel()
+    names = [f"{layer}.{head}" for layer in heads["layer"].values for head in heads["head"].values]
+    panels = []
+    for repeat, period in zip(heads["repeat"].values, heads["period"].values, strict=True):
+        induction = heads["induction"].sel(repeat=repeat).values.ravel()
+        panels.append(
+            Panel(
+                [
+                    Points(induction.tolist(), score.tolist(), "heads", names=names),
+                    Rule(float(data.attrs["threshold"]), "y", "threshold"),
+                ],
+                Axis("induction score", limits=(-0.02, 1.02)),
+                Axis("copy score", limits=(-0.02, 1.02)),
+                title=f"{repeat} repeat, {period} tokens",
+            )
+        )
+    return Figure(
+        name="induction",
+        title="Copying from a needle and induction on repeated random tokens",
+        panels=panels,
+        caption="One point a head. Heads to the right and below do induction without copying from the needle.",
+        alt="Copy score against induction score, one point a head, for near and for far repeats.",
+        columns=2,
+    )
+
+
+def _places(data: xr.DataTree) -> Figure:
+    scored = data["held_out"].to_dataset()
+    depths = sorted(set(scored["asked_depth"].values.tolist()))
+    lengths = sorted(set(scored["asked_length"].values.tolist()))
+    grid = np.full((len(depths), len(lengths)), np.nan)
+    for row, depth in enumerate(depths):
+        for column, length in enumerate(lengths):
+            here = (scored["asked_depth"] == depth) & (scored["asked_length"] == length)
+            if here.any():
+                grid[row, column] = scored["correct"].values[here.values].mean()
+    return Figure(
+        name="places",
+        title=f"The model recalls {scored['correct'].values.mean():.0%} of the held-out needles",
+        panels=[
+            Panel(
+                [
+                    Heatmap(grid, x=list(range(len(lengths))), y=list(range(len(depths))), label="share recalled", limits=(0.0, 1.0))
+                ],
+                Axis("tokens of the prompt", list(range(len(lengths))), [str(length) for length in lengths]),
+                Axis("depth", list(range(len(depths))), [f"{depth:.2f}" for depth in depths], reversed=True),
+            )
+        ],
+        caption="Share of held-out needles recalled with nothing ablated, by prompt length and by the needle's depth.",
+        alt="Grid of needle recall by prompt length and depth.",
+    )

@@ -1,0 +1,74 @@
+"""What a run of head roles found, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from workbench.record import Headline, Record
+
+
+def sentences(data: xr.DataTree, record: Record) -> Sequence[str]:
+    """The finding first, then how far it can be trusted."""
+    lines = {headline.name: headline for headline in record.headline}
+    heads = data["heads"].to_dataset()
+    return [
+        _heads(heads, lines["copy_head_share"], float(data.attrs["threshold"])),
+        _recall(lines, int(data.attrs["top"])),
+        _verdict(lines["needle_recall_lost_to_top"], int(data.attrs["top"])),
+    ]
+
+
+def named(heads: xr.Dataset) -> list[tuple[int, int]]:
+    """The copy heads as layer and head, the highest held-out score first."""
+    found = np.argwhere(heads["named"].values)
+    score = heads["copy_score"].values
+    return sorted(((int(layer), int(head)) for layer, head in found), key=lambda at: -score[at])
+
+
+def _heads(heads: xr.Dataset, share: Headline, threshold: float) -> str:
+    total = heads["named"].size
+    found = named(heads)
+    if not found:
+        return f"No head copies from the needle: of {total} heads, none is above {threshold:g} on both sets of needles."
+    score = heads["copy_score"].values
+    best = ", ".join(f"{layer}.{head} ({score[layer, head]:.2f})" for layer, head in found[:5])
+    verb = "head copies" if len(found) == 1 else "heads copy"
+    return (
+        f"{len(found)} of {total} {verb} from the needle while the answer is written"
+        f"{': ' if len(found) <= 5 else ', first '}{best}; on the held-out needles {_percent(share)} of all heads reach "
+        f"{threshold:g}."
+    )
+
+
+def _recall(lines: dict[str, Headline], top: int) -> str:
+    return (
+        f"The model recalls {_percent(lines['needle_recall'])} of {lines['needle_recall'].n} held-out needles; with the top "
+        f"{top} heads ablated {_percent(lines['needle_recall_top_ablated'])}, with {top} random heads of the same layers "
+        f"{_percent(lines['needle_recall_random_ablated'])}."
+    )
+
+
+def _verdict(gap: Headline, top: int) -> str:
+    if gap.value is None or gap.low is None or gap.high is None:
+        return "Whether these heads matter could not be measured."
+    interval = f"{gap.value:+.2f}, interval {gap.low:+.2f} to {gap.high:+.2f}"
+    if gap.low > 0:
+        return f"Recall needs the top {top} heads more than random ones ({interval})."
+    if gap.high < 0:
+        return f"Random heads matter more to recall than the top {top} ({interval})."
+    return f"These needles do not show that recall needs the top {top} heads more than random ones ({interval})."
+
+
+def _percent(line: Headline) -> str:
+    if line.value is None:
+        return "an unknown share"
+    said = f"{line.value:.0%}" if line.value >= 0.1 or line.value == 0 else f"{line.value:.1%}"
+    if line.low is None or line.high is None:
+        return said
+    return f"{said} ({line.low:.0%} to {line.high:.0%})"

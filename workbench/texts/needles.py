@@ -1,0 +1,116 @@
+"""Needles: a fact that only one sentence of a long text states, the question for it, and the words that answer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import UsageError
+from . import words
+
+BUILT_IN = "needles"
+"""The name of the needles that the project generates."""
+
+
+@dataclass(frozen=True)
+class Needle:
+    """A sentence to hide, a question, how the answer begins, and the answer itself, which stands in the sentence."""
+
+    key: str
+    sentence: str
+    question: str
+    prefix: str
+    answer: str
+
+    def __post_init__(self) -> None:
+        if self.sentence.count(self.answer) != 1 or not self.answer:
+            raise UsageError(f"the answer {self.answer!r} must stand exactly once in the needle {self.sentence!r}")
+
+
+def make_needles(n: int, rng: np.random.Generator, words_in_answer: int = 4) -> tuple[list[Needle], list[Needle]]:
+    """Two lists of `n` needles each that share no place and no word of an answer: one to select on, one to score on.
+
+    Within a list, no two needles have the same key or the same answer. Raises `UsageError` for more than there are.
+    """
+    places = rng.permutation(words.KEY_PLACES)
+    values = rng.permutation(words.VALUES)
+    halves = [(places[0::2], values[0::2]), (places[1::2], values[1::2])]
+    available = len(words.KEY_QUALITIES) * len(halves[1][0]) * len(words.SECRETS)
+    if n > available:
+        raise UsageError(f"{n} needles were asked for and there are {available} of one kind; ask for fewer")
+    first, second = (_generate(n, own_places, own_values, rng, words_in_answer) for own_places, own_values in halves)
+    return first, second
+
+
+def read_needles(path: str | Path, rng: np.random.Generator) -> tuple[list[Needle], list[Needle]]:
+    """Needles from a file of JSON lines, split in two halves that share no key and no answer.
+
+    Every line has `sentence`, `question`, `answer`, and may have `prefix` (how the answer begins) and `key` (what the
+    question is about; the question itself if left out). Raises `UsageError` for a line that cannot be used.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"data {str(path)!r} cannot be read ({error}); give a file of JSON lines or {BUILT_IN!r}") from None
+    groups: dict[str, list[Needle]] = {}
+    owner: dict[str, str] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        needle = _parse(line, f"{path}:{number}")
+        # needles that share a key or an answer go to the same half
+        key = owner.get(needle.key) or owner.get(needle.answer) or needle.key
+        owner[needle.key] = owner[needle.answer] = key
+        groups.setdefault(key, []).append(needle)
+    if len(groups) < 2:
+        raise UsageError(f"data {str(path)!r} needs at least two needles with different keys and answers")
+    keys = rng.permutation(sorted(groups))
+    first, second = ([needle for key in keys[half::2] for needle in groups[key]] for half in (0, 1))
+    return first, second
+
+
+def digest(needles: Sequence[Needle]) -> str:
+    """sha256 over needles, for a run's record."""
+    text = json.dumps([asdict(needle) for needle in needles], ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _generate(
+    n: int, places: Sequence[str], values: Sequence[str], rng: np.random.Generator, words_in_answer: int
+) -> list[Needle]:
+    made: list[Needle] = []
+    seen: set[str] = set()
+    while len(made) < n:
+        key = f"{rng.choice(words.KEY_QUALITIES)} {rng.choice(places)}"
+        subject = f"{rng.choice(words.SECRETS)} of the {key}"
+        answer = " ".join(rng.choice(values, words_in_answer, replace=False))
+        if subject in seen or answer in seen:
+            continue
+        seen |= {subject, answer}
+        made.append(
+            Needle(
+                key=subject,
+                sentence=f"The {subject} is {answer}.",
+                question=f"What is the {subject}?",
+                prefix=f"The {subject} is",
+                answer=answer,
+            )
+        )
+    return made
+
+
+def _parse(line: str, where: str) -> Needle:
+    try:
+        given = json.loads(line)
+        fields = {name: given[name] for name in ("sentence", "question", "answer")}
+        fields |= {"prefix": given.get("prefix", ""), "key": given.get("key", given["question"])}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UsageError(f"{where}: a needle is a JSON object with sentence, question and answer") from None
+    if not all(isinstance(value, str) for value in fields.values()):
+        raise UsageError(f"{where}: sentence, question, answer, prefix and key are texts")
+    return Needle(**fields)
