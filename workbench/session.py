@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
@@ -14,9 +15,8 @@ from .edits import Edit
 from .errors import UsageError, WorkbenchError
 from .generation import Generated
 from .hooked import Captured, HookedModel, SiteLike
-from .models.fingerprint import config_fingerprint, tokenizer_fingerprint, weights_fingerprint
+from .models.describe import describe
 from .models.load import Loaded, load_model, take_model
-from .models.stored import noted_fingerprint
 from .progress import Reporter
 from .prompts import Ids, Prompt, Prompts
 from .record import ModelInfo
@@ -52,19 +52,14 @@ def load(
     `WorkbenchError` where files or a network are missing.
     """
     engines.check(engine)
-    if isinstance(model, (str, os.PathLike)):
-        if tokenizer is not None:
-            raise UsageError("a model given by name comes with its own tokenizer; leave tokenizer out")
-        loaded = load_model(model, adapter, device, dtype, device_map, trust_remote_code, revision, progress)
-        return Session(loaded, engine)
-    if isinstance(model, tuple):
-        if len(model) != 2 or tokenizer is not None:
-            raise UsageError("a model in memory is given as (model, tokenizer), or as model with tokenizer=")
-        model, tokenizer = model
     asked = {"adapter": adapter, "device": device, "dtype": dtype, "device_map": device_map, "revision": revision}
-    if given := [name for name, value in asked.items() if value is not None]:
-        raise UsageError(f"a model in memory is taken as it is; leave out {', '.join(given)}")
-    return Session(take_model(model, tokenizer), engine)
+    if not isinstance(model, (str, os.PathLike)):
+        if given := [name for name, value in asked.items() if value is not None]:
+            raise UsageError(f"a model in memory is taken as it is; leave out {', '.join(given)}")
+        return Session(take_model(model, tokenizer), engine)
+    if tokenizer is not None:
+        raise UsageError("a model given by name comes with its own tokenizer; leave tokenizer out")
+    return Session(load_model(model, trust_remote_code=trust_remote_code, progress=progress, **asked), engine)
 
 
 class Session:
@@ -77,6 +72,7 @@ class Session:
         self._loaded: Loaded | None = loaded
         self._hooked: dict[str, HookedModel] = {}
         self._info: ModelInfo | None = None
+        self._describing = threading.Lock()
         self.lock = Turns()
         self.engine_name = engine
         self._shape = self.engine(engine).shape
@@ -102,9 +98,10 @@ class Session:
     @property
     def info(self) -> ModelInfo:
         """The model as a run's record tells it; the fingerprint of the weights is computed when first asked for."""
-        with self.lock:
+        with self._describing:  # not the queue: a page may ask while a long run has its turn
             if self._info is None:
-                self._info = self._describe()
+                attention = engines.attention_of(self.hooked.engine)
+                self._info = describe(self._open, self.engine_name, attention)
             return self._info.model_copy(deep=True)
 
     @property
@@ -125,6 +122,8 @@ class Session:
         Raises `UnknownName` listing the engines there are.
         """
         loaded = self._open
+        if name in self._hooked:
+            return self._hooked[name]
         engines.check(name)
         with self.lock:
             if name not in self._hooked:
@@ -303,25 +302,3 @@ class Session:
             yield self.engine(engine or self.engine_name), tokens
         finally:
             self.lock.release()
-
-    def _describe(self) -> ModelInfo:
-        loaded, model = self._open, self.model
-        parameters = list(model.parameters())
-        dtypes = sorted({str(p.dtype).removeprefix("torch.") for p in parameters if p.is_floating_point()})
-        dtype = ", ".join(dtypes)
-        weights = loaded.weights if loaded.weights is not None else model
-        offloaded = any(p.is_meta for p in parameters)
-        noted = noted_fingerprint(loaded.source.folder, dtype) if loaded.source else None
-        return ModelInfo(
-            id=loaded.id,
-            revision=loaded.source.revision if loaded.source else None,
-            fingerprint=noted or (None if offloaded else weights_fingerprint(weights)),
-            config_sha256=config_fingerprint(model.config.to_dict()),
-            tokenizer_sha256=None if self.tokenizer is None else tokenizer_fingerprint(self.tokenizer),
-            dtype=dtype,
-            quantisation=loaded.quantisation,
-            device=", ".join(sorted({str(p.device) for p in parameters})),
-            engine=self.engine_name,
-            attention=engines.attention_of(self.hooked.engine),
-            adapter=loaded.adapter,
-        )

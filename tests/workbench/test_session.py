@@ -119,7 +119,9 @@ def test_it_does_what_the_engine_does(session: wb.Session) -> None:
     gradients = session.gradients(prompt, ["resid_post.0"], lambda logits: logits[0, -1, 5])
     assert gradients["resid_post.0"].shape == (1, 4, 24) and gradients["resid_post.0"].abs().sum() > 0
     made = session.generate(prompt, 5, stop=())
-    assert made.rows() == session.model.generate(ids, max_new_tokens=5, min_new_tokens=5, do_sample=False)[:, 4:].tolist()
+    assert (
+        made.rows() == session.model.generate(ids, max_new_tokens=5, min_new_tokens=5, do_sample=False)[:, 4:].tolist()
+    )
 
 
 def test_beyond_the_context_is_told_and_allowed(session: wb.Session) -> None:

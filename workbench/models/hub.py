@@ -31,10 +31,12 @@ def hub_folder(name: str, revision: str | None, code: bool = False, wanted: Sequ
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
+    from huggingface_hub.utils import validate_repo_id
 
     patterns = [*wanted, "*.py"] if code else list(wanted)
     skipped = ["original/*", "onnx/*"]
     try:
+        validate_repo_id(name)
         if constants.HF_HUB_OFFLINE:
             raise OfflineModeIsEnabled("HF_HUB_OFFLINE is set")
         # One question without retries first: without a network, a download would try for half a minute.

@@ -71,12 +71,16 @@ def load_model(
 
 
 def take_model(model: Any, tokenizer: Any = None) -> Loaded:
-    """Take a model that is in memory already, as it is, with its tokenizer; it is set to evaluation mode.
+    """Take a model or `(model, tokenizer)` that is in memory already, as it is; it is set to evaluation mode.
 
     Raises `UsageError` for what is no causal language model of transformers.
     """
     import torch
 
+    if isinstance(model, tuple):
+        if len(model) != 2 or tokenizer is not None:
+            raise UsageError("a model in memory is given as (model, tokenizer), or as model with tokenizer=")
+        model, tokenizer = model
     if not isinstance(model, torch.nn.Module) or not hasattr(model, "config") or not hasattr(model, "forward"):
         raise UsageError(
             f"{type(model).__name__} is not a model: give a name, a folder, a Hugging Face id, or (model, tokenizer) "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +53,7 @@ def resolve(
     path = Path(text).expanduser()
     if path.is_file() or path.suffix == ".gguf":
         raise UsageError(_about_file(path))
-    if path.is_dir():
+    if text and path.is_dir():
         _check_folder(path)
         return Resolved(path.resolve().as_posix(), path, "copy it again from where it came")
     if not text or path.is_absolute() or text.startswith((".", "~")) or "\\" in text or text.count("/") > 1:
@@ -69,12 +70,23 @@ def _check_folder(path: Path) -> None:
             raise UsageError(
                 f"{path} holds its weights as pickle, which can run code and is not read: convert them to safetensors"
             )
+        for name in ("config.json", "generation_config.json"):
+            _check_json(path / name)
         return
     if (path / "adapter_config.json").is_file():
         raise UsageError(f"{path} is an adapter: load its base model and give the folder as adapter")
     if ggufs := sorted(path.glob("*.gguf")):
         raise UsageError(_about_file(ggufs[0]))
     raise UsageError(f"{path} is not a model folder: there is no config.json in it")
+
+
+def _check_json(path: Path) -> None:
+    """transformers passes over some files that it cannot read; a model without its settings is another model."""
+    try:
+        if path.is_file():
+            json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise WorkbenchError(f"{path} is not readable as JSON: copy it again from where it came") from None
 
 
 def _about_file(path: Path) -> str:
