@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import UsageError
 from . import style
-from .figure import Bars, Figure, Heatmap, Line, Panel, Points, Tokens, Violins
+from .figure import Axis, Bars, Figure, Heatmap, Line, Panel, Points, Tokens, Violins
 from .text import shorten, visible
 
 WIDTH = 760
@@ -18,6 +18,7 @@ TOKEN_COLUMNS = 88
 TOKEN_GAP = 0.15
 LONGEST_TOKEN = 40
 LONGEST_LABEL = 90
+MOST_TICKS = 16
 WRITTEN_CELLS = 64
 """A grid of at most so many cells has its values written in them."""
 MARKED_POINTS = 40
@@ -100,18 +101,33 @@ def scale_of(mark: Heatmap | Tokens) -> str:
     return "diverging" if bool((values < 0).any()) else "sequential"
 
 
+def token_colours(mark: Tokens) -> list[str]:
+    """The colour of every token; one without a number is grey."""
+    low, high = colour_limits(mark)
+    values = np.asarray(mark.values, dtype=np.float64)
+    scale = scale_of(mark)
+    return [
+        style.colour_at(scale, (value - low) / (high - low)) if np.isfinite(value) else style.MISSING
+        for value in values
+    ]
+
+
 def writes_values(mark: Heatmap) -> bool:
     """Whether a grid is small enough to have its values written in its cells."""
     return np.asarray(mark.values).size <= WRITTEN_CELLS
 
 
-def whole_numbers(panel: Panel, way: str) -> bool:
-    """Whether the axis `x` or `y` counts heads, layers or positions, so that ticks between them would mean nothing."""
+def counting_ticks(panel: Panel, way: str) -> list[int] | None:
+    """Whole ticks of an axis `x` or `y` that counts heads, layers or positions; None if it measures something."""
     counted = (Heatmap, Bars, Violins) if way == "x" else (Heatmap,)
-    return any(
-        isinstance(mark, counted) and bool(np.all(np.mod(np.asarray(getattr(mark, way), dtype=np.float64), 1) == 0))
-        for mark in panel.marks
-    )
+    places = [np.asarray(getattr(mark, way), dtype=np.float64) for mark in panel.marks if isinstance(mark, counted)]
+    at = np.unique(np.concatenate(places)) if places else np.zeros(0)
+    if not at.size or np.any(at % 1):
+        return None
+    low, high = int(at[0]), int(at[-1])
+    steps = (base * 10**power for power in range(9) for base in (1, 2, 5))
+    chosen = next(step for step in steps if (high - low) // step < MOST_TICKS)
+    return list(range(-(-low // chosen) * chosen, high + 1, chosen))
 
 
 def step(positions: Sequence[float]) -> float:
@@ -175,6 +191,22 @@ def panel_height(panel: Panel) -> int:
             if len(mark.y) <= 12:
                 return int(np.clip(26 * len(mark.y), 70, 320))
     return max(heights)
+
+
+def crowded(axis: Axis) -> bool:
+    """Whether the tick labels of a horizontal axis are too long to stand beside each other."""
+    labels = [] if axis.tick_labels is None else [shorten(label, LONGEST_TOKEN) for label in axis.tick_labels]
+    return sum(len(label) + 2 for label in labels) > 110
+
+
+def room_below(panel: Panel) -> int:
+    """Height in pixels for the tick labels and the title of a panel's horizontal axis."""
+    if any(isinstance(mark, Tokens) for mark in panel.marks):
+        return 14
+    if not crowded(panel.x):
+        return 62
+    longest = max(len(shorten(label, LONGEST_TOKEN)) for label in panel.x.tick_labels or ())
+    return 62 + min(6 * longest, 220)
 
 
 def panel_share(panel: Panel, columns: int) -> float:

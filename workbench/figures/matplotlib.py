@@ -81,13 +81,12 @@ def draw(figure: Figure, theme: str = "light", title: bool = True) -> Drawing:
     with _painting(theme):
         columns = max(1, min(figure.columns, len(figure.panels)))
         rows = -(-len(figure.panels) // columns)
-        heights = [
-            max(geometry.panel_height(panel) for panel in figure.panels[r * columns : (r + 1) * columns])
-            for r in range(rows)
-        ]
+        panels = [figure.panels[r * columns : (r + 1) * columns] for r in range(rows)]
+        heights = [max(geometry.panel_height(panel) for panel in row) for row in panels]
+        below = sum(max(geometry.room_below(panel) for panel in row) for row in panels)
         looks = geometry.series(figure)
         legend = any(look.in_legend for look in looks.values())
-        size = (geometry.WIDTH / INCH, (sum(heights) + 62 * rows + 34 * title + 26 * legend) / INCH)
+        size = (geometry.WIDTH / INCH, (sum(heights) + below + 34 * title + 26 * legend) / INCH)
         drawing = Drawing(figsize=size, layout="constrained")
         FigureCanvasAgg(drawing)
         if title:
@@ -107,7 +106,6 @@ def draw(figure: Figure, theme: str = "light", title: bool = True) -> Drawing:
             _finish(axes, panel)
         if handles:
             drawing.legend(list(handles.values()), list(handles), loc="outside lower left", ncols=min(len(handles), 4))
-        drawing.canvas.draw()
     return drawing
 
 
@@ -140,29 +138,34 @@ def _finish(axes: Axes, panel: Panel) -> None:
 
 
 def _ticks(axes: Axes, way: str, axis: Axis, panel: Panel) -> None:
-    from matplotlib.ticker import MaxNLocator, NullLocator
+    from matplotlib.ticker import NullLocator
 
     drawn = axes.xaxis if way == "x" else axes.yaxis
     if axis.ticks is not None:
         drawn.set_minor_locator(NullLocator())
         labels = axis.tick_labels if axis.tick_labels is not None else [f"{tick:g}" for tick in axis.ticks]
         shown = [shorten(label, geometry.LONGEST_TOKEN) for label in labels]
-        crowded = way == "x" and sum(len(label) + 2 for label in shown) > 110
-        turn: dict[str, Any] = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
+        turn: dict[str, Any] = {}
+        if way == "x" and geometry.crowded(axis):
+            turn = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"}
         drawn.set_ticks(list(axis.ticks), labels=shown, **turn)
-    elif geometry.whole_numbers(panel, way):
-        drawn.set_major_locator(MaxNLocator(nbins=16, integer=True))
+    elif (ticks := geometry.counting_ticks(panel, way)) is not None:
+        drawn.set_ticks(ticks)
     if axis.limits is not None:
         (axes.set_xlim if way == "x" else axes.set_ylim)(*axis.limits)
     if axis.reversed:
         (axes.invert_xaxis if way == "x" else axes.invert_yaxis)()
 
 
-def svg(figure: Figure, theme: str = "light", title: bool = True, text: str = "none") -> str:
-    """The static figure as SVG, the same bytes for the same figure."""
+def svg(figure: Figure, theme: str = "light", title: bool = True, text: str = "none", transparent: bool = False) -> str:
+    """The static figure as SVG, the same bytes for the same figure; `transparent` leaves out the paper."""
     with _painting(theme, text):
         buffer = io.StringIO()
-        draw(figure, theme, title).savefig(buffer, format="svg", dpi=200, metadata={"Date": None, "Creator": None})
+        drawing = draw(figure, theme, title)
+        # Rasterized marks become images of 200 dots an inch; the rest has no resolution.
+        drawing.savefig(
+            buffer, format="svg", dpi=200, transparent=transparent, metadata={"Date": None, "Creator": None}
+        )
     return buffer.getvalue()
 
 

@@ -70,8 +70,7 @@ def _heatmap(axes: Axes, mark: Heatmap) -> None:
         vmin=low,
         vmax=high,
         rasterized=values.size > MOST_CELLS,
-        edgecolors="face",
-        linewidth=0.2,
+        antialiased=False,  # no seams between cells
     )
     _bar_of_scale(axes, drawn, mark.label)
     if geometry.writes_values(mark):
@@ -102,8 +101,7 @@ def _tokens(axes: Axes, mark: Tokens) -> None:
     low, high = geometry.colour_limits(mark)
     scale = geometry.scale_of(mark)
     cells = geometry.token_cells(mark.tokens)
-    shares = (np.nan_to_num(np.asarray(mark.values, dtype=np.float64)) - low) / (high - low)
-    fills = [style.colour_at(scale, share) for share in shares]
+    fills = geometry.token_colours(mark)
     axes.barh(
         [cell.row for cell in cells],
         [cell.width - geometry.TOKEN_GAP for cell in cells],
@@ -180,12 +178,12 @@ def _bars(axes: Axes, mark: Bars, look: Series, place: geometry.Place) -> Any:
         x,
         mark.y,
         width=place.width,
-        facecolor=(*(c / 255 for c in style.rgb(look.colour)), 0.6),
+        facecolor=(*(c / 255 for c in style.rgb(look.colour)), 0.4),
         edgecolor=look.colour,
         linewidth=0.8,
         hatch=look.pattern * 2 or None,
     )
-    _intervals(axes, mark, x, style.MUTED)
+    _intervals(axes, mark, x, look.colour)
     return bars
 
 

@@ -14,8 +14,6 @@ from .text import plotly_text
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-GAP = 66
-"""Pixels between two rows of panels, for tick labels and axis titles."""
 HEAD = 28
 """Pixels for a panel's title."""
 SIDE = 0.09
@@ -39,11 +37,11 @@ def draw(figure: Figure, theme: str = "light", title: bool = True) -> go.Figure:
     top = 52 if title else 12
     looks = geometry.series(figure)
     legend = any(look.in_legend for look in looks.values())
-    places, inner = _places(figure, legend)
+    places, inner, below = _places(figure)
     layout: dict[str, Any] = {
         "template": style.template(theme),
-        "height": inner + top + GAP + (34 if legend else 0),
-        "margin": {"l": 64, "r": 24, "t": top + (34 if legend else 0), "b": GAP},
+        "height": inner + top + below + (34 if legend else 0),
+        "margin": {"l": 64, "r": 24, "t": top + (34 if legend else 0), "b": below},
         "showlegend": legend,
         "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1 + 12 / inner, "yanchor": "bottom"},
         "annotations": [],
@@ -70,14 +68,14 @@ def draw(figure: Figure, theme: str = "light", title: bool = True) -> go.Figure:
     return go.Figure(data=data, layout=layout)
 
 
-def _places(figure: Figure, legend: bool) -> tuple[list[_Place], int]:
-    """Domains of all panels, and the height in pixels of the area they share."""
+def _places(figure: Figure) -> tuple[list[_Place], int, int]:
+    """Domains of all panels, the height in pixels of the area they share, and the room below it."""
     columns = max(1, min(figure.columns, len(figure.panels)))
     rows = [list(figure.panels[i : i + columns]) for i in range(0, len(figure.panels), columns)]
     heights = [max(geometry.panel_height(panel) for panel in row) for row in rows]
     heads = [HEAD if any(panel.title for panel in row) else 0 for row in rows]
-    inner = sum(heights) + sum(heads) + GAP * (len(rows) - 1)
-    side = BAR_SIDE if any(_has_scale(panel) for panel in figure.panels) else 0.0
+    gaps = [max(geometry.room_below(panel) for panel in row) for row in rows]
+    inner = sum(heights) + sum(heads) + sum(gaps[:-1])
     width = (1 - SIDE * (columns - 1)) / columns
     places: list[_Place] = []
     from_top = 0
@@ -86,11 +84,12 @@ def _places(figure: Figure, legend: bool) -> tuple[list[_Place], int]:
         bottom = max(0.0, 1 - (from_top + heights[r]) / inner)
         for c, panel in enumerate(row):
             left = c * (width + SIDE)
+            side = BAR_SIDE if _has_scale(panel) else 0.0
             right = left + (width - side) * geometry.panel_share(panel, columns)
             number = str(len(places) + 1) if places else ""
             places.append(_Place(number, (left, min(right, 1.0)), (bottom, 1 - from_top / inner), heights[r]))
-        from_top += heights[r] + GAP
-    return places, inner
+        from_top += heights[r] + gaps[r]
+    return places, inner, gaps[-1]
 
 
 def _has_scale(panel: Panel) -> bool:
@@ -117,8 +116,8 @@ def _axis(axis: Axis, domain: tuple[float, float], anchor: str, panel: Panel, wa
         drawn |= {"tickmode": "array", "tickvals": list(axis.ticks)}
         if axis.tick_labels is not None:
             drawn["ticktext"] = [plotly_text(label) for label in axis.tick_labels]
-    elif geometry.whole_numbers(panel, way):
-        drawn |= {"tickformat": "d", "nticks": 16}
+    elif (ticks := geometry.counting_ticks(panel, way)) is not None:
+        drawn |= {"tickmode": "array", "tickvals": ticks}
     if axis.limits is not None:
         ends = [float(np.log10(v)) if axis.log else float(v) for v in axis.limits]
         drawn["range"] = ends[::-1] if axis.reversed else ends
@@ -140,8 +139,9 @@ def _bar_of_scale(mark: Heatmap | Tokens, place: _Place) -> dict[str, Any]:
         "x": place.x[1] + 0.012,
         "xanchor": "left",
         "y": (place.y[0] + place.y[1]) / 2,
-        "len": max(place.height, 110),
+        "len": max(place.height, 80),
         "lenmode": "pixels",
+        "ypad": 0,
         "tickfont": {"size": 11},
     }
 

@@ -21,7 +21,7 @@ def traces(panel: Panel, m: int, look: Series | None, scale: dict[str, Any] | No
     if isinstance(mark, Heatmap):
         return [*_missing(go, mark, panel), _heatmap(go, mark, panel, scale)]
     if isinstance(mark, Tokens):
-        return [_tokens(go, mark, scale)]
+        return _tokens(go, mark, scale)
     if look is None:
         return []
     if isinstance(mark, Line):
@@ -76,37 +76,42 @@ def _missing(go: Any, mark: Heatmap, panel: Panel) -> list[Any]:
     ]
 
 
-def _tokens(go: Any, mark: Tokens, scale: dict[str, Any] | None) -> Any:
+def _tokens(go: Any, mark: Tokens, scale: dict[str, Any] | None) -> list[Any]:
+    """Words as bars in their own colours, and an unseen point that carries the colour bar."""
     cells = geometry.token_cells(mark.tokens)
     low, high = geometry.colour_limits(mark)
     name = geometry.scale_of(mark)
-    shares = (np.nan_to_num(np.asarray(mark.values, dtype=np.float64)) - low) / (high - low)
-    inks = [style.text_on(style.colour_at(name, share)) for share in shares]
-    return go.Bar(
+    fills = geometry.token_colours(mark)
+    words = go.Bar(
         orientation="h",
         base=[cell.start for cell in cells],
         x=[cell.width - geometry.TOKEN_GAP for cell in cells],
         y=[cell.row for cell in cells],
         width=0.92,
-        marker={
-            "color": np.asarray(mark.values, dtype=np.float32),
-            "colorscale": style.plotly_scale(name),
-            "cmin": low,
-            "cmax": high,
-            "showscale": True,
-            "colorbar": scale,
-            "line": {"width": 0},
-        },
+        marker={"color": fills, "line": {"width": 0}},
         text=[plotly_text(cell.text) for cell in cells],
         textposition="inside",
         insidetextanchor="middle",
         textangle=0,
-        insidetextfont={"family": style.MONO, "size": 12, "color": inks},
-        customdata=[[i, plotly_text(visible(token))] for i, token in enumerate(mark.tokens)],
+        insidetextfont={"family": style.MONO, "size": 12, "color": [style.text_on(fill) for fill in fills]},
+        customdata=[
+            [i, plotly_text(visible(token)), f"{value:.3g}"]
+            for i, (token, value) in enumerate(zip(mark.tokens, mark.values, strict=True))
+        ],
         hovertemplate="token %{customdata[0]}: %{customdata[1]}<br>"
-        + f"{plotly_text(mark.label)} %{{marker.color:.3g}}<extra></extra>",
+        + f"{plotly_text(mark.label)} %{{customdata[2]}}<extra></extra>",
         showlegend=False,
     )
+    colours = {"colorscale": style.plotly_scale(name), "cmin": low, "cmax": high, "showscale": True, "colorbar": scale}
+    bar = go.Scatter(
+        x=[None],
+        y=[None],
+        mode="markers",
+        marker={"color": [low], **colours},
+        hoverinfo="skip",
+        showlegend=False,
+    )
+    return [words, bar]
 
 
 def _told(mark: Line | Points | Bars, panel: Panel) -> dict[str, Any]:
@@ -176,7 +181,7 @@ def _points(go: Any, mark: Points, look: Series, panel: Panel) -> list[Any]:
 
 def _bars(go: Any, mark: Bars, look: Series, panel: Panel, place: geometry.Place) -> list[Any]:
     x, group = _floats(mark.x), _named(mark, look)
-    fill = {"color": style.faint(look.colour, 0.75), "line": {"color": look.colour, "width": 1}}
+    fill = {"color": style.faint(look.colour, 0.4), "line": {"color": look.colour, "width": 1}}
     bars = go.Bar(
         x=x,
         y=_floats(mark.y),
@@ -186,7 +191,7 @@ def _bars(go: Any, mark: Bars, look: Series, panel: Panel, place: geometry.Place
         **group,
         **_told(mark, panel),
     )
-    return [bars, *_intervals(go, mark, x + place.shift, style.MUTED, group)]
+    return [bars, *_intervals(go, mark, x + place.shift, look.colour, group)]
 
 
 def _violins(go: Any, mark: Violins, look: Series) -> list[Any]:

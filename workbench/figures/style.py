@@ -99,7 +99,7 @@ def template(theme: str) -> dict[str, Any]:
         "zerolinecolor": GRID[theme],
         "tickcolor": QUIET[theme],
         "automargin": True,
-        "title": {"standoff": 8},
+        "title": {"standoff": 8, "font": {"size": 13}},
     }
     return {
         "layout": {

@@ -1,0 +1,8 @@
+"""Reports of runs: one description, and a writer for each format."""
+
+from .blocks import Report, Section
+from .compare import Difference, differences
+from .report import build
+from .write import FORMATS, format_of, write
+
+__all__ = ["Report", "Section", "Difference", "differences", "build", "FORMATS", "format_of", "write"]

@@ -1,0 +1,166 @@
+"""A report as one HTML file that asks for nothing: no request, no foreign script, no script needed to read it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from markupsafe import Markup
+
+from ..errors import WorkbenchError
+from ..figures import Figure, style
+from ..figures.table import csv
+from . import pictures
+from .blocks import Picture, Report
+
+MOST_BYTES = 10_000_000
+"""A report that would be larger is refused."""
+INTERACTIVE_BYTES = 2_500_000
+"""What the interactive figures of one report may take together; later ones stay static."""
+CSV_BYTES = 150_000
+"""A larger table of numbers is not embedded; the run's folder has it."""
+SHOWN_ROWS = 100
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure ready for the page."""
+
+    svg: Markup | None
+    image: str
+    spec: str | None
+    columns: Sequence[str]
+    numeric: Sequence[bool]
+    rows: Sequence[Sequence[str]]
+    count: int
+    csv: str | None
+
+
+def render(report: Report, static: bool = False) -> str:
+    """The page; `static` is for paper: no scripts, figures as images."""
+    budget = INTERACTIVE_BYTES
+    drawn: dict[str, Drawn] = {}
+    for picture in report.pictures():
+        spec = None if static else interactive(picture.figure)
+        if spec is not None and len(spec) > budget:
+            spec = None
+        budget -= len(spec or "")
+        drawn[picture.key] = _drawn(picture, spec, static)
+    scripts = [] if static or not any(d.spec for d in drawn.values()) else [_plotly()]
+    scripts += [] if static else [_asset("report.js")]
+    page = (
+        _environment()
+        .get_template("report.html")
+        .render(
+            report=report,
+            drawn=drawn,
+            static=static,
+            css=Markup(_asset("report.css")),
+            scripts=[Markup(script) for script in scripts],
+            policy=policy(scripts),
+            templates={theme: style.template(theme) for theme in ("light", "dark")},
+            islands=[{"record": run["record"], "summary": run["summary"]} for run in report.runs],
+        )
+    )
+    if len(page.encode()) > MOST_BYTES:
+        raise WorkbenchError(
+            f"the report would take {len(page.encode()) / 1e6:.1f} MB, more than {MOST_BYTES / 1e6:.0f}: "
+            "report fewer runs at once, or choose --to json"
+        )
+    return page
+
+
+def policy(scripts: Sequence[str]) -> str:
+    """The content security policy: only these very scripts run, and nothing is fetched from anywhere."""
+    hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
+    return "; ".join(
+        [
+            "default-src 'none'",
+            f"script-src {hashes or chr(39) + 'none' + chr(39)}",
+            "style-src 'unsafe-inline'",
+            "img-src data:",
+            "connect-src 'none'",
+            "base-uri 'none'",
+            "form-action 'none'",
+        ]
+    )
+
+
+def interactive(figure: Figure) -> str:
+    """What Plotly draws, without its template and title, as JSON that is safe inside a script element."""
+    from jinja2.utils import htmlsafe_json_dumps
+
+    spec = json.loads(figure.plotly(title=False).to_json())
+    spec["layout"].pop("template")
+    return str(htmlsafe_json_dumps({"data": spec["data"], "layout": spec["layout"]}, sort_keys=True))
+
+
+def _drawn(picture: Picture, spec: str | None, static: bool) -> Drawn:
+    figure = picture.figure
+    svg = None if static else pictures.inline_svg(figure, picture.key)
+    table = figure.data
+    written = csv(table)
+    numeric = [table[column].dtype.kind in "biuf" for column in table.columns]
+    rows = [] if static else [[_cell(value) for value in row] for row in table.head(SHOWN_ROWS).itertuples(index=False)]
+    return Drawn(
+        svg=None if svg is None else Markup(svg),
+        image="" if svg else pictures.image(figure, outlines=static),
+        spec=None if spec is None else Markup(spec),
+        columns=[column.replace("_", " ") for column in table.columns],
+        numeric=numeric,
+        rows=rows,
+        count=len(table),
+        csv=pictures.data_uri(written.encode(), "text/csv") if not static and len(written) <= CSV_BYTES else None,
+    )
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if value is None or value != value:
+        return ""
+    return f"{value:.4g}".replace("-", "−") if isinstance(value, float) else str(value)
+
+
+def csv_link(text: str | None) -> str | None:
+    """The address of a table to download; None if it is too large to embed."""
+    return None if text is None or len(text) > CSV_BYTES else pictures.data_uri(text.encode(), "text/csv")
+
+
+@cache
+def _plotly() -> str:
+    """plotly.js as the plotly package brings it."""
+    from plotly.offline import get_plotlyjs
+
+    return str(get_plotlyjs())
+
+
+@cache
+def _asset(name: str) -> str:
+    return (resources.files(__package__) / "templates" / name).read_text(encoding="utf-8")
+
+
+@cache
+def _environment() -> Any:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("workbench.reports", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["csv_link"] = csv_link
+    environment.tests["kind"] = _is_kind
+    return environment
+
+
+def _is_kind(block: object, name: str) -> bool:
+    return type(block).__name__ == name

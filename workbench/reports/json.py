@@ -1,0 +1,26 @@
+"""A report as JSON: the records, what was said, and every figure with its numbers."""
+
+from __future__ import annotations
+
+import json
+
+from .blocks import Report
+from .compare import differences
+
+SCHEMA = 1
+
+
+def render(report: Report) -> str:
+    """All that the report rests on; `figures` are descriptions that `Figure.from_json` reads."""
+    content = {
+        "schema": SCHEMA,
+        "title": report.title,
+        "runs": [
+            {"record": run["record"], "summary": run["summary"], "figures": run["figures"]} for run in report.runs
+        ],
+        "differences": [
+            {"field": one.path, "values": list(one.values)}
+            for one in differences([run["record"] for run in report.runs])
+        ],
+    }
+    return json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1) + "\n"

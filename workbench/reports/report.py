@@ -1,0 +1,166 @@
+"""Turns runs into a report: what was asked, what was found, how sure, against what, and how to run it again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..errors import UsageError, WorkbenchError
+from ..figures import Figure, codec
+from . import headlines
+from .blocks import Block, Card, Cards, Headlines, Items, Picture, Report, Section, Words
+from .overview import comparisons
+from .parts import checks, cost, data_table, limits, provenance, rerun, tables
+
+
+class RunLike(Protocol):
+    """What a report needs of a run."""
+
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def record(self) -> dict[str, Any]: ...
+    @property
+    def figures(self) -> Mapping[str, Figure]: ...
+    @property
+    def summary(self) -> list[str]: ...
+
+
+ENDED = {
+    "started": "This run has not finished; what it had written so far is shown.",
+    "cancelled": "This run was cancelled; what it had written until then is shown.",
+    "interrupted": "This run was interrupted: its process died. What it had written until then is shown.",
+    "error": "This run failed; what it had written until then is shown.",
+}
+
+
+def build(runs: Sequence[RunLike]) -> Report:
+    """The report of one run, or of several with an overview and their differences first.
+
+    Raises `UsageError` if there is no run.
+    """
+    if not runs:
+        raise UsageError("a report needs at least one run; `workbench runs` lists them")
+    records = [run.record for run in runs]
+    keys = [f"run-{i}" for i in range(1, len(runs) + 1)]
+    drawn = [_figures(run, key) for run, key in zip(runs, keys, strict=True)]
+    attached = [
+        {
+            "record": record,
+            "summary": list(run.summary),
+            "figures": [codec.to_dict(picture.figure) for picture in pictures],
+            "folder": run.folder,
+        }
+        for run, record, (pictures, _) in zip(runs, records, drawn, strict=True)
+    ]
+    parts = [
+        _sections(run, record, key, *figures)
+        for run, record, key, figures in zip(runs, records, keys, drawn, strict=True)
+    ]
+    if len(runs) == 1:
+        return Report(_title(records[0]), _about(records[0]), parts[0], attached)
+    models = {record["model"]["id"] for record in records}
+    cards = [_card(run, record, key) for run, record, key in zip(runs, records, keys, strict=True)]
+    sections = [
+        Section("Overview", "overview", [Cards(cards)]),
+        *comparisons(records),
+        *(
+            Section(f"Run {i}: {_title(record, len(models) > 1)}", key, (), part, _about(record))
+            for i, (record, key, part) in enumerate(zip(records, keys, parts, strict=True), start=1)
+        ),
+    ]
+    title = (
+        f"How {models.pop()} uses its context" if len(models) == 1 else f"How {len(models)} models use their context"
+    )
+    finished = sum(record["status"] == "success" for record in records)
+    return Report(title, f"{len(runs)} runs, {finished} finished", sections, attached)
+
+
+def question(record: Mapping[str, Any]) -> str:
+    """What the probe asks: as the record says, or as the registered probe does; empty if neither is there."""
+    from ..registry import PROBES
+
+    if record.get("question"):
+        return str(record["question"])
+    try:
+        return str(PROBES.get(record["probe"]).question)
+    except WorkbenchError:
+        return ""
+
+
+def _title(record: Mapping[str, Any], with_model: bool = True) -> str:
+    return headlines.label(record["probe"]) + (f" on {record['model']['id']}" if with_model else "")
+
+
+def _about(record: Mapping[str, Any]) -> str:
+    day = str(record["created"])[:16].replace("T", " ")
+    words = [
+        "finished" if record["status"] == "success" else record["status"],
+        f"preset {record['preset']}",
+        f"seed {record['spec']['seed']}",
+        f"{day} UTC",
+        record["id"],
+    ]
+    return " · ".join(words)
+
+
+def _figures(run: RunLike, key: str) -> tuple[list[Picture], list[str]]:
+    """The figures that can be read, and why others cannot."""
+    pictures, missing = [], []
+    try:
+        names = list(run.figures)
+    except WorkbenchError as error:
+        return [], [f"The figures cannot be read: {error}."]
+    for i, name in enumerate(names, start=1):
+        try:
+            pictures.append(Picture(run.figures[name], f"{key}-figure-{i}"))
+        except WorkbenchError as error:
+            missing.append(f"Figure {name} cannot be shown: {error}.")
+    return pictures, missing
+
+
+def _sections(
+    run: RunLike, record: Mapping[str, Any], key: str, pictures: Sequence[Picture], missing: Sequence[str]
+) -> list[Section]:
+    """All parts of one run; parts that have nothing to say are left out."""
+    found: list[Block] = []
+    if record["status"] in ENDED:
+        said = [ENDED[record["status"]]]
+        if record.get("error"):
+            said.append(f"{record['error']['kind']}: {record['error']['message']}")
+        found.append(Words(said, "notice"))
+    asked = question(record)
+    if asked:
+        found.append(Words([asked[:1].upper() + asked[1:]], "lead"))
+    if run.summary:
+        found.append(Words(list(run.summary)))
+    quoted = [headlines.row(headline) for headline in record["headline"]]
+    caption = "Each value with its interval, on one scale with the control it is read against."
+    figures: list[Block] = [*pictures, *([Words(missing, "notice")] if missing else [])]
+    sections = [
+        Section("Summary", f"{key}-summary", found),
+        Section("Headlines", f"{key}-headlines", [Headlines(quoted, caption)] if quoted else []),
+        Section("Figures", f"{key}-figures", figures),
+        Section("Tables", f"{key}-tables", tables(run.folder)),
+        Section("Checks", f"{key}-checks", checks(record)),
+        Section("Limits", f"{key}-limits", [Items(limits(record))]),
+        Section("Run it again", f"{key}-again", rerun(record)),
+        Section("Provenance", f"{key}-provenance", [*provenance(record), *data_table(run), *cost(record)]),
+    ]
+    return [section for section in sections if section.blocks]
+
+
+def _card(run: RunLike, record: Mapping[str, Any], key: str) -> Card:
+    quoted = record["headline"]
+    first = next((headline for headline in quoted if headline.get("control")), quoted[0] if quoted else None)
+    error = record.get("error")
+    sentence = run.summary[0] if run.summary else f"{error['kind']}: {error['message']}" if error else ""
+    return Card(
+        key=key,
+        title=headlines.label(record["probe"]),
+        about=f"{record['model']['id']} · preset {record['preset']} · seed {record['spec']['seed']}",
+        status=record["status"],
+        sentence=sentence,
+        headline=headlines.row(first) if first else None,
+    )
