@@ -144,6 +144,8 @@ class Record(Part):
     id: str
     status: Status = "started"
     probe: str
+    question: str = ""
+    method: str = ""
     preset: str = "quick"
     created: str
     started: str

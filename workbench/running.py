@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import plan as planning
 from . import results, settings, store
+from .context import Context
 from .environment import environment
 from .errors import Cancelled, UsageError, WorkbenchError
 from .heartbeat import Heart
@@ -24,9 +24,6 @@ from .registry import PROBES
 from .resuming import key, matching, resumed
 
 if TYPE_CHECKING:
-    import numpy as np
-    import xarray as xr
-
     from .session import Session
 
 
@@ -63,46 +60,6 @@ def prepare(
         raise UsageError(f"the probe {found.name!r} does not suit {session.info.id!r}: {why}")
     plan = planning.make(found, session, config, memory)
     return Prepared(found, session, preset, seed, dict(given or {}), config, plan)
-
-
-@dataclass
-class Context:
-    """What a running probe is handed: its seed, its progress, and stages that survive an interruption."""
-
-    seed: int
-    progress: Reporter
-    folder: Path
-    key: str
-    names: set[str] = field(default_factory=set)
-
-    def rng(self, purpose: str) -> np.random.Generator:
-        """A generator seeded by the run's seed and by what it is for, so that adding one changes no other."""
-        import numpy as np
-
-        words = np.frombuffer(hashlib.sha256(purpose.encode()).digest(), np.uint32)
-        return np.random.default_rng([self.seed, *words.tolist()])
-
-    def stage(self, name: str, compute: Callable[[], xr.Dataset]) -> xr.Dataset:
-        """Compute a part of the run, or read it back if an interrupted run had finished it.
-
-        Raises `UsageError` if two stages of a run have one name.
-        """
-        if not name.replace("-", "").replace("_", "").isalnum():
-            raise UsageError(f"{name!r} cannot name a stage: write letters, digits, hyphens and underscores")
-        if name in self.names:
-            raise UsageError(f"the stage {name!r} is computed twice in one run; give each its own name")
-        self.names.add(name)
-        self.progress.check()
-        path = self.folder / store.STAGES / f"{name}.zarr"
-        if path.exists():
-            data = results.read_dataset(path)
-            if data.attrs.pop("stage_key", None) == self.key:
-                return data
-        data = compute().load()
-        marked = data.assign_attrs(stage_key=self.key)
-        store.put(self.folder, f"{store.STAGES}/{name}.zarr", lambda made: results.write_dataset(marked, made))
-        self.progress.check()
-        return data
 
 
 def execute(
@@ -181,22 +138,47 @@ def _begin(
             heart.stop()
             raise
         return folder, record, heart
-    resolved = prepared.config.model_dump(mode="json")
     given = type(prepared.config).model_construct(**prepared.given).model_dump(mode="json", include=set(prepared.given))
-    created = store.now()
-    record = Record(
-        id=store.new_id(prepared.probe.name, json.dumps([resolved, prepared.seed, session.info.fingerprint])),
-        probe=prepared.probe.name,
-        preset=prepared.preset,
-        created=created,
-        started=created,
-        model=session.info,
-        spec=Spec(given=given, resolved=resolved, seed=prepared.seed),
-        environment=environment(),
-        plan=prepared.plan,
-    )
+    spec = Spec(given=given, resolved=prepared.config.model_dump(mode="json"), seed=prepared.seed)
+    record = _started(prepared.probe, session, prepared.preset, spec)
+    record.plan = prepared.plan
     folder, heart = store.create(runs, record, lambda path: Heart(path, reporter.cancelled.set))
     return folder, record, heart
+
+
+def _started(probe: Probe, session: Session, preset: str, spec: Spec) -> Record:
+    created, model = store.now(), session.info
+    return Record(
+        id=store.new_id(probe.name, spec.model_dump_json() + str(model.fingerprint)),
+        probe=probe.name,
+        question=probe.question,
+        method=probe.method,
+        preset=preset,
+        created=created,
+        started=created,
+        model=model,
+        spec=spec,
+        environment=environment(),
+    )
+
+
+def record_refusal(
+    probe: Probe,
+    session: Session,
+    preset: str,
+    seed: int,
+    given: Mapping[str, Any],
+    error: Exception,
+    runs: str | os.PathLike[str],
+) -> Path:
+    """Keep a record of a run that was refused before it began, for a report that must not leave it out."""
+    spec = Spec(given=json.loads(json.dumps(dict(given), default=str)), seed=seed)
+    record = _started(probe, session, preset, spec)
+    record.status, record.finished = "error", record.created
+    record.error = ErrorInfo(kind=type(error).__name__, message=str(error))
+    folder, heart = store.create(Path(runs), record, lambda path: Heart(path, lambda: None))
+    heart.stop()
+    return folder
 
 
 def _fill(prepared: Prepared, context: Context, record: Record) -> None:

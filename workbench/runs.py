@@ -99,7 +99,7 @@ class Run:
         """Write a report of this run; the format is `to`, or told by the end of the path's name."""
         from .reports import write
 
-        return write([self], Path(path), to=to or report_format(Path(path)))
+        return write([self], Path(path), to)
 
     def intact(self, beginning: str, wanted: bool = True) -> None:
         """Raise `WorkbenchError` if a file so named is missing or not what was written.
@@ -160,13 +160,3 @@ class Figures(Mapping[str, "Figure"]):
 
     def __len__(self) -> int:
         return len(self._names)
-
-
-FORMATS = {".html": "html", ".htm": "html", ".md": "md", ".json": "json", ".ipynb": "ipynb", ".pdf": "pdf"}
-
-
-def report_format(path: Path) -> str:
-    """The format that the end of a file's name tells; raises `UnknownName` if it tells none."""
-    if path.suffix.lower() not in FORMATS:
-        raise UnknownName("report format with the ending", path.suffix, FORMATS)
-    return FORMATS[path.suffix.lower()]

@@ -12,7 +12,7 @@ from . import settings, store
 from .errors import Cancelled, UnknownName, WorkbenchError
 from .progress import Listener
 from .registry import PROBES
-from .running import execute, prepare
+from .running import execute, prepare, record_refusal
 from .runs import Run
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ def suite(
     resumed_probe = store.read(stopped).probe if stopped is not None else None
     for name in PROBES.names():
         began: list[Path] = []
+        probe: Probe | None = None
         try:
             probe = PROBES.get(name)
             if why := probe.unsuitable(session):
@@ -83,8 +84,15 @@ def suite(
         except Exception as error:
             known = isinstance(error, WorkbenchError)
             done.failed[name] = str(error) if known else f"{type(error).__name__}: {error}"
+            if not began and probe is not None:
+                began.append(record_refusal(probe, session, preset, seed, (given or {}).get(name, {}), error, runs))
         done.runs += [Run(path) for path in began]
-    notes = [f"{name} failed: {why}" for name, why in done.failed.items()]
-    notes += [f"{name} does not suit this model: {why}" for name, why in done.unsuitable.items()]
-    done.report = write(done.runs, Path(folder) / "index.html", to="html", notes=notes)
+    if not done.runs:
+        raise WorkbenchError(f"no probe ran on {session.info.id}: {_why_none(done)}")
+    done.report = write(done.runs, Path(folder) / "index.html", "html")
     return done
+
+
+def _why_none(done: Suite) -> str:
+    reasons = {**done.failed, **done.unsuitable}
+    return "; ".join(f"{name}: {why}" for name, why in reasons.items()) or "there are no probes"

@@ -12,6 +12,7 @@ import xarray as xr
 import workbench as wb
 from tests.fixtures.plugin.mean_logits import MeanLogits
 from workbench import running, store
+from workbench.context import Context
 from workbench.errors import Cancelled, UnknownName, UsageError, WorkbenchError
 from workbench.probe import Outcome
 from workbench.progress import Reporter
@@ -48,7 +49,7 @@ def test_a_run_keeps_everything_and_opens_again(session, at):
 
     again = wb.open(run.folder)
     assert again.record == record and again.summary == run.summary
-    ids = [running.Context(3, Reporter(), at, "").rng(f"prompt {i}").integers(3, 61, size=(1, 6)) for i in range(2)]
+    ids = [Context(3, Reporter(), at, "").rng(f"prompt {i}").integers(3, 61, size=(1, 6)) for i in range(2)]
     expected = np.stack([session.logits(row.tolist()).double().mean(-1)[0].numpy() for row in ids])
     np.testing.assert_allclose(again.data["logit"].values, expected, rtol=1e-6)
     assert again.data.attrs["fingerprint"] == record["model"]["fingerprint"] and again.data.attrs["seed"] == 3

@@ -24,13 +24,10 @@ def report(
 ) -> None:
     """One file that opens offline, says what was run, and can be run again."""
     from ..api import open_run
-    from ..reports import write
-    from ..runs import report_format
+    from ..reports import format_of, write
 
-    kind = to or report_format(output)
-    if output.is_dir():
-        raise UsageError(f"{output} is a folder; name the file to write, such as {output / 'report.html'}")
-    path = write([open_run(name, runs) for name in run], output, to=kind)
+    kind = format_of(output, to)
+    path = write([open_run(name, runs) for name in run], output, kind)
     if json:
         as_json({"path": str(path), "format": kind, "bytes": path.stat().st_size})
     else:

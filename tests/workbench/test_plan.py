@@ -1,0 +1,139 @@
+"""Plans: counted passes, times that hold, and a budget that refuses with something to do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import pytest
+
+from tests.fixtures.plugin.mean_logits import MeanLogits
+from workbench import plan, running
+from workbench.probe import Work
+from workbench.record import Plan
+from workbench.words import parse_size, size
+
+
+class Planned(MeanLogits):
+    """Says the work it is told."""
+
+    def __init__(self, *works: Work) -> None:
+        self.works = works
+
+    def work(self, session, config) -> Sequence[Work]:
+        return self.works
+
+
+def made(session, *works: Work, memory: int | None = None) -> Plan:
+    probe = Planned(*works)
+    return plan.make(probe, session, probe.Config(), memory)
+
+
+def test_passes_add_up_and_costs_grow_with_the_work(session):
+    assert made(session, Work(3, 2, 8), Work(4, 1, 8)).passes == 7
+    small = made(session, Work(3, 2, 8))
+    for larger in (
+        Work(6, 2, 8),
+        Work(3, 4, 8),
+        Work(3, 2, 32),
+        Work(3, 2, 8, generated=5),
+        Work(3, 2, 8, backward=True),
+    ):
+        assert made(session, larger).seconds > small.seconds
+    for larger in (Work(3, 4, 8), Work(3, 2, 32), Work(3, 2, 8, backward=True)):
+        assert made(session, larger).bytes > small.bytes
+    assert made(session, Work(3, 2, 8, layers=0.5)).seconds < small.seconds
+    assert made(session, Work(6, 2, 8)).bytes == small.bytes
+    assert made(session).seconds == 0
+
+
+def test_weights_are_counted_once(session):
+    held, width = plan.weights(session)
+    parameters = {parameter.data_ptr(): parameter.numel() for parameter in session.model.parameters()}
+    assert held == 4 * sum(parameters.values()) and width == 4
+    assert made(session, Work(1, 1, 8, logits=0)).bytes > held
+
+
+def test_logits_are_most_of_the_memory_of_a_long_pass(session):
+    vocabulary = session.shape.vocabulary
+    whole, last = (made(session, Work(1, 2, 40, logits=logits)).bytes for logits in (None, 1))
+    assert whole - last == 2 * 39 * vocabulary * 8
+
+
+def test_the_machine_is_timed_once_for_a_session(session):
+    assert plan.calibrate(session) is plan.calibrate(session)
+
+
+def test_a_run_over_budget_is_refused_with_settings_that_fit(session, at):
+    class Long(MeanLogits):
+        def work(self, session, config):
+            return [Work(config.n, 1, config.length)]
+
+    enough = made(session, Work(1, 1, 64)).bytes
+    prepared = running.prepare(Long(), session, "quick", 0, {"length": 200_000}, memory=enough)
+    with pytest.raises(plan.OverBudget) as refused:
+        running.execute(prepared, at / "runs")
+    assert not (at / "runs").exists() and refused.value.exit_status == 1
+    found = plan.cheaper(Long(), session, prepared.config, enough)
+    assert found and all(needed <= enough for _, needed in found)
+    setting, needed = found[0]
+    assert setting.startswith("--set length=") and f"{setting} ({size(needed)})" in str(refused.value)
+    smaller = running.prepare(Long(), session, "quick", 0, {"length": int(setting.rpartition("=")[2])}, memory=enough)
+    assert smaller.plan.bytes == needed
+    plan.refuse_over_budget(smaller.probe, session, smaller.config, smaller.plan)
+
+
+def test_a_budget_below_the_weights_names_nothing_that_would_not_fit(session):
+    prepared = running.prepare("mean-logits", session, memory=1000)
+    with pytest.raises(plan.OverBudget, match="no smaller setting of this probe fits"):
+        plan.refuse_over_budget(prepared.probe, session, prepared.config, prepared.plan)
+
+
+def test_the_default_budget_is_a_share_of_what_is_free(session):
+    import psutil
+
+    free = psutil.virtual_memory().available
+    assert 0.5 * free < made(session, Work(1, 1, 8)).budget < free
+
+
+@pytest.mark.parametrize(("text", "count"), [("8GiB", 8 * 2**30), ("1.5 M", 3 * 2**19), ("2000", 2000), ("7kb", 7168)])
+def test_sizes_are_read(text, count):
+    assert parse_size(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "many", "-1", "5 parsecs", "1e9"])
+def test_what_is_no_size_is_refused(text):
+    with pytest.raises(ValueError, match="is not a size"):
+        parse_size(text)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(
+    "work",
+    [
+        Work(3, 1, 64),
+        Work(2, 1, 512),
+        Work(1, 4, 256),
+        Work(1, 1, 2048, logits=1),
+        Work(1, 1, 64, generated=24, logits=1),
+        Work(1, 4, 128, generated=12, logits=1),
+    ],
+    ids=lambda work: f"{work.batch}x{work.length}+{work.generated}",
+)
+def test_the_time_on_the_default_model_is_within_a_factor_of_two(default_model, work):
+    """The machine may be busy with other things at either moment, so the best of three measurements counts."""
+    planned = made(default_model, work).seconds
+    ids = [[(7 * index + row) % 40_000 + 100 for index in range(work.length)] for row in range(work.batch)]
+    positions = None if work.logits is None else [-1]
+
+    def once() -> float:
+        start = time.perf_counter()
+        for _ in range(work.passes):
+            if work.generated:
+                default_model.generate(ids, work.generated, stop=[])
+            else:
+                default_model.logits(ids, positions)
+        return time.perf_counter() - start
+
+    took = min(once() for _ in range(3))
+    assert planned / 2 < took < planned * 2, (planned, took, plan.calibrate(default_model))
