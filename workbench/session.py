@@ -78,8 +78,6 @@ class Session:
         self._shape = self.engine(engine).shape
         self._prompts = Prompts(loaded.tokenizer, self._shape.vocabulary)
 
-    # what it is
-
     @property
     def model(self) -> Any:
         """The transformers model."""
@@ -108,8 +106,6 @@ class Session:
     def waiting(self) -> int:
         """How many threads wait for their turn."""
         return self.lock.waiting
-
-    # engines
 
     @property
     def hooked(self) -> HookedModel:
@@ -147,8 +143,6 @@ class Session:
         """nnsight's model on the same weights; hold `lock` around its traces."""
         return self.engine("nnsight").engine.wrapped  # type: ignore[attr-defined]
 
-    # prompts
-
     def tokens(self, prompt: Prompt, chat: bool = False) -> Tokens:
         """Token ids of a text, texts or ids, as the tokenizer makes them by itself; with `chat` in its chat template.
 
@@ -170,8 +164,6 @@ class Session:
         if context is None or longest <= context:
             return None
         return f"{longest} tokens are more than the {context} that this model was made for: it was not trained there"
-
-    # what it does
 
     def capture(
         self,
