@@ -1,0 +1,5 @@
+"""The pages that a browser shows: saved runs, their records and their figures."""
+
+from .server import serve
+
+__all__ = ["serve"]

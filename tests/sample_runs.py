@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.sample_figures import HOSTILE, curve, grid, text
-
+from tests.sample_figures import curve, grid, text
 from workbench import figures, store
 from workbench.environment import environment
 from workbench.record import Check, Control, ErrorInfo, Headline, ModelInfo, Record, Spec, Status

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.sample_figures import HOSTILE
 from tests.sample_runs import write_run
-
 from workbench import store
 from workbench.dashboards import serve
 from workbench.errors import UsageError
@@ -87,7 +87,7 @@ def test_home_lists_every_run_and_names_the_unreadable_one(visit: Callable[..., 
 
 def test_filter_narrows_the_list(visit: Callable[..., Any], ids: dict[str, Any]) -> None:
     page = visit("/").page
-    page.get_by_label("Filter by probe, model, status or id").fill("error")
+    page.get_by_label("Filter by probe, model, status or id").fill(ids["failed"][-8:])
     page.get_by_text("1 of 3 in").wait_for()
     body = text_of(page)
     assert ids["failed"] in body
@@ -104,7 +104,12 @@ def test_a_run_is_one_click_away_and_shows_its_figures(visit: Callable[..., Any]
     page.locator(".js-plotly-plot .main-svg").first.wait_for()
     assert page.locator(".js-plotly-plot").count() == 3
     body = text_of(page)
-    for words in ("Three of 270 heads", "needle_recall_top_ablated", "splits share no needle", "The weights are 4-bit."):
+    for words in (
+        "Three of 270 heads",
+        "needle_recall_top_ablated",
+        "splits share no needle",
+        "The weights are 4-bit.",
+    ):
         assert words in body
     page.get_by_text("As a table").first.click()
     assert page.get_by_role("cell", name="0.53").first.is_visible()
@@ -137,7 +142,8 @@ def test_dark_mode_reaches_the_figures(visit: Callable[..., Any], ids: dict[str,
     page.locator(".js-plotly-plot .main-svg").first.wait_for()
     page.get_by_label("Toggle theme").click()
     page.wait_for_function(
-        "() => { const all = (r) => [...r.querySelectorAll('*')].flatMap(e => [e, ...(e.shadowRoot ? all(e.shadowRoot) : [])]);"
+        "() => { const all = (root) =>"
+        "   [...root.querySelectorAll('*')].flatMap(e => [e, ...(e.shadowRoot ? all(e.shadowRoot) : [])]);"
         " const plot = all(document).find(e => e.classList && e.classList.contains('js-plotly-plot'));"
         " return plot && getComputedStyle(plot.querySelector('.xtick text')).fill !== 'rgb(29, 35, 41)'; }"
     )
