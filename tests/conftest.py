@@ -67,7 +67,25 @@ def build(stem: str, changes: dict[str, Any], dtype: torch.dtype | None = None) 
         for parameter in model.parameters():
             noise = torch.randn(parameter.shape, generator=generator)
             parameter.copy_(parameter + 0.2 * noise if parameter.ndim == 1 else 0.25 * noise)
-    return model.to(dtype or torch.float32)
+    model.to(dtype or torch.float32)
+    if dtype == torch.float64:
+        _norms_in_float64(model)
+    return model
+
+
+def _norms_in_float64(model: PreTrainedModel) -> None:
+    """Hugging Face's RMS norms compute in float32 whatever the dtype, which finite differences do not survive."""
+    import torch
+
+    for norm in model.modules():
+        if type(norm).__name__.endswith("RMSNorm"):
+            epsilon = getattr(norm, "eps", None) or norm.variance_epsilon
+            one = 1.0 if type(norm).__name__.startswith("Gemma") else 0.0
+
+            def forward(x: torch.Tensor, weight: Any = norm.weight, epsilon: float = epsilon, one: float = one) -> Any:
+                return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + epsilon) * (weight + one)
+
+            norm.forward = forward
 
 
 def tiny(name: str, dtype: torch.dtype | None = None, **changes: Any) -> PreTrainedModel:
