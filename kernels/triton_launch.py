@@ -15,13 +15,13 @@ Config = dict[str, int]
 # chosen by the compiler's report (registers, no spills, at most 100 KB of shared memory), not yet by timing
 FORWARD: dict[int, Config] = {
     64: {"ROWS": 128, "KEYS": 64, "num_warps": 8, "num_stages": 3},
-    128: {"ROWS": 128, "KEYS": 64, "num_warps": 8, "num_stages": 2},
+    128: {"ROWS": 128, "KEYS": 32, "num_warps": 8, "num_stages": 3},
     256: {"ROWS": 64, "KEYS": 32, "num_warps": 8, "num_stages": 2},
 }
 STATISTICS: dict[int, Config] = {
-    64: {"ROWS": 64, "KEYS": 64, "num_warps": 8, "num_stages": 3},
-    128: {"ROWS": 64, "KEYS": 64, "num_warps": 8, "num_stages": 2},
-    256: {"ROWS": 32, "KEYS": 32, "num_warps": 4, "num_stages": 2},
+    64: {"ROWS": 128, "KEYS": 64, "num_warps": 8, "num_stages": 3},
+    128: {"ROWS": 128, "KEYS": 64, "num_warps": 8, "num_stages": 2},
+    256: {"ROWS": 64, "KEYS": 32, "num_warps": 8, "num_stages": 2},
 }
 SMALL: Config = {"ROWS": 32, "KEYS": 32, "num_warps": 4, "num_stages": 2}  # float32 takes twice the shared memory
 

@@ -71,7 +71,7 @@ def rows_kernel(  # type: ignore[no-untyped-def]
             top = tl.maximum(top, m)
             base = tl.where(top == float("-inf"), 0.0, top)
             shrink = tl.exp2(m - base)
-            shifted = shrink * (shifted + tl.where(m == float("-inf"), 0.0, total * (m - base)))
+            shifted = shrink * (shifted + total * tl.where(m == float("-inf"), 0.0, m - base))
             total *= shrink
             distance *= shrink
             sinks *= shrink
@@ -93,8 +93,12 @@ def rows_kernel(  # type: ignore[no-untyped-def]
         far += tl.sum(tl.where(is_near | is_sink, 0.0, p), 1)
         if SEGMENTS > 0:
             ids = tl.load(segment_ptr + b * n_key + j, mask=j < n_key, other=-1) - segment_from
-            member = (ids[:, None] == tl.arange(0, SEGMENTS)[None, :]).to(tl.float32)
-            mass = tl.dot(p, member, mass, input_precision="tf32x3")
+            member = (ids[:, None] == tl.arange(0, SEGMENTS)[None, :]).to(tl.float16)
+            # weights in two halves of 11 bits, lifted so that the low one is no subnormal: exact to 2**-22
+            lifted = p * 32768.0
+            high_half = lifted.to(tl.float16)
+            mass = tl.dot(high_half, member, mass)
+            mass = tl.dot((lifted - high_half.to(tl.float32)).to(tl.float16), member, mass)
     share = tl.full([ROWS], 1.0, tl.float32)
     log_total = tl.zeros([ROWS], tl.float32)
     if not FIXED:
@@ -116,6 +120,6 @@ def rows_kernel(  # type: ignore[no-untyped-def]
         g = segment_from + tl.arange(0, SEGMENTS)
         tl.store(
             mass_ptr + at[:, None] * n_segments + g[None, :],
-            mass * share[:, None],
+            mass * (share / 32768.0)[:, None],
             mask=inside[:, None] & (g < n_segments)[None, :],
         )
