@@ -16,11 +16,11 @@ ENDS = ("embed", "final_norm", "logits")
 """Kinds without a layer."""
 
 KINDS: dict[str, tuple[str, ...]] = {
-    **{kind: ("batch", "position", "d_model") for kind in RESIDUAL_KINDS},
-    **{kind: ("batch", "position", "head", "d_head") for kind in QUERY_KINDS},
-    **{kind: ("batch", "position", "kv_head", "d_head") for kind in KEY_KINDS},
-    **{kind: ("batch", "head", "query", "key") for kind in MAP_KINDS},
-    **{kind: ("batch", "position", "d_mlp") for kind in MLP_KINDS},
+    **dict.fromkeys(RESIDUAL_KINDS, ("batch", "position", "d_model")),
+    **dict.fromkeys(QUERY_KINDS, ("batch", "position", "head", "d_head")),
+    **dict.fromkeys(KEY_KINDS, ("batch", "position", "kv_head", "d_head")),
+    **dict.fromkeys(MAP_KINDS, ("batch", "head", "query", "key")),
+    **dict.fromkeys(MLP_KINDS, ("batch", "position", "d_mlp")),
     "logits": ("batch", "position", "vocabulary"),
 }
 """Every kind of site with the axes of what is read there."""
@@ -63,7 +63,7 @@ _ALIASES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (rf"blocks\.{_LAYER}\.attn\.o\.hook_in", "z"),
         (rf"blocks\.{_LAYER}\.mlp\.(?:hook_pre|gate\.hook_out)", "mlp_pre"),
         (rf"blocks\.{_LAYER}\.mlp\.(?:hook_post|out\.hook_in)", "mlp_post"),
-        (r"(?:ln_final\.hook_normalized|ln_final\.hook_out)", "final_norm"),
+        (r"ln_final\.hook_out", "final_norm"),
         (r"(?:hook_unembed|unembed\.hook_out)", "logits"),
         # Hugging Face and nnsight: module paths, with `.output` and `.input` as nnsight writes them
         (r"(?:model\.embed_tokens|transformer\.wte|gpt_neox\.embed_in)(?:\.output)?", "embed"),
