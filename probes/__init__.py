@@ -4,3 +4,5 @@ from workbench.registry import PROBES, RECIPES
 
 PROBES.promise("head-roles", "workbench.probes.head_roles.probe:HeadRoles")
 RECIPES.promise("head-roles-organism", "workbench.probes.head_roles.organism:RECIPE")
+PROBES.promise("attention-profile", "workbench.probes.attention_profile.probe:AttentionProfile")
+RECIPES.promise("attention-profile-organism", "workbench.probes.attention_profile.organism:RECIPE")

@@ -25,6 +25,8 @@ class Part(NamedTuple):
     layer: int
     start: int
     stats: AttentionStats
+    window: int | None = None
+    """How many tokens back the layer sees, None for all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +133,7 @@ class Request:
         return AttentionStats(**found)
 
 
-def attend(call: Call, request: Request, start: int) -> tuple[Tensor, AttentionStats]:
+def attend(call: Call, request: Request, layer: int, start: int) -> tuple[Tensor, Part]:
     """A call's output `[batch, query, head, d_head]` and its statistics, in one pass; `start` is its first position.
 
     Raises `WorkbenchError` if this attention is not softmax over the keys before a query, all or within a window.
@@ -163,7 +165,8 @@ def attend(call: Call, request: Request, start: int) -> tuple[Tensor, AttentionS
     out = found.out
     assert out is not None
     kept = {name: value for name, value in found.present().items() if name != "out"}
-    return out.transpose(1, 2), request.cleaned(type(found)(**kept), start, key_start)
+    stats = request.cleaned(type(found)(**kept), start, key_start)
+    return out.transpose(1, 2), Part(layer, start, stats, window)
 
 
 def _window(call: Call, start: int, key_start: int) -> int | None:

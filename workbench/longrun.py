@@ -42,6 +42,7 @@ def attention_statistics(
     chunk: int | None = None,
     edits: Sequence[Edit] = (),
     progress: Reporter | None = None,
+    stage: str = "layers",
 ) -> dict[int, AttentionStats]:
     """Run the model over a text and compute exact statistics of the attention of `layers` (None: all).
 
@@ -59,7 +60,7 @@ def attention_statistics(
         raise UsageError("chunk is the tokens that go in at once, 1 or more, and goes without edits; or None for all")
     collected = Collected(batch.width)
     steps = range(0, batch.width, chunk or batch.width)
-    recorder = Recorder(request, see or collected.add, len(chosen) * len(steps), progress)
+    recorder = Recorder(request, see or collected.add, len(chosen) * len(steps), progress, stage)
     taps = hooked.edit_taps(edits, Frame(batch))
     with torch.no_grad():
         if native(hooked.engine):
@@ -79,6 +80,7 @@ class Recorder:
     see: See
     total: int
     progress: Reporter | None = None
+    stage: str = "layers"
     start: int = 0
     """Position of the first query that goes in."""
     done: int = 0
@@ -88,19 +90,19 @@ class Recorder:
         """What stands at the attention of a layer: it computes the output, and the statistics with it."""
 
         def watch(call: attention.Call) -> Tensor:
-            output, stats = attend(call, self.request, self.start)
-            self.hand_over(layer, stats)
+            output, part = attend(call, self.request, layer, self.start)
+            self.hand_over(part)
             return output
 
         return watch
 
-    def hand_over(self, layer: int, stats: AttentionStats) -> None:
+    def hand_over(self, part: Part) -> None:
         self.began = self.began or time.monotonic()
-        self.see(Part(layer, self.start, stats))
+        self.see(part)
         self.done += 1
         if self.progress is not None:
             elapsed = time.monotonic() - self.began
-            self.progress.send(self.done, self.total, "layers", elapsed / self.done * (self.total - self.done))
+            self.progress.send(self.done, self.total, self.stage, elapsed / self.done * (self.total - self.done))
 
 
 def native(engine: Engine) -> bool:
@@ -155,7 +157,7 @@ def _by_pattern(engine: Engine, batch: Tokens, recorder: Recorder, layers: Seque
 
     def tap(layer: int) -> Tap:
         def see(pattern: Tensor) -> None:
-            recorder.hand_over(layer, pattern_statistics.statistics(pattern, recorder.request))
+            recorder.hand_over(Part(layer, 0, pattern_statistics.statistics(pattern, recorder.request)))
 
         return Tap(Site("pattern", layer), see)
 

@@ -225,6 +225,7 @@ class Session:
         chat: bool = False,
         engine: str | None = None,
         progress: Reporter | None = None,
+        stage: str = "layers",
         **wanted: Any,
     ) -> dict[int, AttentionStats]:
         """Exact attention statistics of a text of any length; see `longrun.attention_statistics`, and for `wanted`
@@ -241,6 +242,7 @@ class Session:
                 chunk=chunk,
                 edits=edits,
                 progress=progress,
+                stage=stage,
             )
 
     def generate(

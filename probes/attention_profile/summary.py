@@ -1,0 +1,64 @@
+"""What a run of the attention profile found, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from workbench.record import Headline, Record
+
+KINDS = {"sink_mass": "on sinks", "recent_mass": "on recent tokens", "far_mass": "far away"}
+
+
+def sentences(data: xr.DataTree, record: Record) -> Sequence[str]:
+    """The finding first, then how far it can be trusted."""
+    lines = {headline.name: headline for headline in record.headline}
+    said = [_average(data, lines), _against(lines), _extremes(data)]
+    context, length = int(data.attrs["context"]), int(data.attrs["text_length"])
+    if context and length > context:
+        said.append(
+            f"The text has {length:,} tokens and the model was trained for {context:,}: what lies beyond is a proof of "
+            "scale, not a finding; the headlines are measured within."
+        )
+    return said
+
+
+def _average(data: xr.DataTree, lines: dict[str, Headline]) -> str:
+    low, high = int(data.attrs["scored_from"]), int(data.attrs["scored_to"])
+    share = {name: lines[name].value or 0.0 for name in (*KINDS, "mean_normalised_entropy", "mean_entropy")}
+    texts = lines["sink_mass"].n
+    return (
+        f"With {low:,} to {high:,} tokens before it, a query spends {share['sink_mass']:.0%} of its attention on the first "
+        f"{data.attrs['sink']} tokens, {share['recent_mass']:.0%} on the last {data.attrs['recent']} and "
+        f"{share['far_mass']:.0%} in between (mean of all heads, {texts} text{'s' if texts != 1 else ''}); its entropy is "
+        f"{share['mean_entropy']:.2f} nats, {share['mean_normalised_entropy']:.0%} of the most possible."
+    )
+
+
+def _against(lines: dict[str, Headline]) -> str:
+    far = lines["far_mass"]
+    control = far.control
+    if control is None or control.value is None or far.value is None:
+        return "There is no control."
+    if far.low is None or far.high is None or control.low is None or control.high is None:
+        return f"Far away lies {far.value:.0%} of attention; in {control.name}, {control.value:.0%}."
+    verdict = "the intervals overlap" if far.low <= control.high and control.low <= far.high else "the intervals are apart"
+    return (
+        f"Far away lies {far.value:.1%} ({far.low:.1%} to {far.high:.1%}) of attention; with {control.name} "
+        f"{control.value:.1%} ({control.low:.1%} to {control.high:.1%}): {verdict}."
+    )
+
+
+def _extremes(data: xr.DataTree) -> str:
+    heads = data["heads"].to_dataset().sel(condition="text").mean("example")
+    parts = []
+    for name, where in KINDS.items():
+        values = heads[name].values
+        layer, head = np.unravel_index(int(values.argmax()), values.shape)
+        parts.append(f"{int(heads['layer'][layer])}.{int(head)} ({values[layer, head]:.0%} {where})")
+    return f"The heads that go furthest: {', '.join(parts)}."
