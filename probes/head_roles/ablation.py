@@ -65,6 +65,4 @@ def replace(
         means = states.mean(1)
         return [edits.set(f"z.{layer}.{head}", torch.from_numpy(means[layer, head])) for layer, head in chosen]
     drawn = rng.integers(states.shape[1], size=positions)
-    return [
-        edits.set(f"z.{layer}.{head}", torch.from_numpy(states[layer, drawn, head])) for layer, head in chosen
-    ]
+    return [edits.set(f"z.{layer}.{head}", torch.from_numpy(states[layer, drawn, head])) for layer, head in chosen]

@@ -20,23 +20,29 @@ FRAME = 64
 class HeadRolesConfig(Config):
     """Which needles, how long, how scored, and what is ablated."""
 
-    data: str = Field(BUILT_IN, description=f"needles: {BUILT_IN!r}, or a file of JSON lines (sentence, question, answer)")
+    data: str = Field(
+        BUILT_IN, description=f"needles: {BUILT_IN!r}, or a file of JSON lines (sentence, question, answer)"
+    )
     haystack: str = Field(SYNTHETIC, description=f"text to hide needles in: {SYNTHETIC!r}, or any text file")
-    n: int = Field(10, ge=2, description="held-out needles, on which everything is scored")
-    n_selection: int = Field(8, ge=2, description="needles on which heads are ranked")
+    n: int = Field(8, ge=2, description="held-out needles, on which everything is scored")
+    n_selection: int = Field(6, ge=2, description="needles on which heads are ranked")
     length: int = Field(256, ge=128, description="tokens of the longest prompt")
-    shortest: int = Field(256, ge=128, description="tokens of the shortest prompt")
-    lengths: int = Field(1, ge=1, description="how many lengths, evenly spaced from the shortest to the longest")
+    shortest: int | None = Field(None, ge=128, description="tokens of the shortest prompt; null for the longest's")
+    lengths: int = Field(1, ge=1, description="how many lengths, evenly spaced from the longest to the shortest")
     depths: int = Field(5, ge=1, description="how many depths of the needle, evenly spaced from start to end")
-    mode: Mode = Field("teacher-forced", description="whose answer the copy score follows: the true one or the model's own")
+    mode: Mode = Field(
+        "teacher-forced", description="whose answer the copy score follows: the true one or the model's own"
+    )
     rule: Rule = Field("answer", description="what the copy score counts; all three are reported")
     threshold: float = Field(0.1, gt=0, lt=1, description="copy score from which a head is a copy head")
     ablation: Ablation = Field("mean", description="what replaces an ablated head's output")
-    ablation_length: int = Field(256, ge=128, description="tokens of the prompts on which heads are ablated")
+    ablation_length: int = Field(192, ge=128, description="tokens of the prompts on which heads are ablated")
     top: int = Field(8, ge=1, description="heads of the ablated set; at most an eighth of the model's")
-    counts: tuple[int, ...] = Field((1, 2, 4, 16), description="further set sizes for the curve; at most a quarter of the heads")
+    counts: tuple[int, ...] = Field(
+        (2, 4, 16), description="further set sizes for the curve; at most a quarter of the heads"
+    )
     random_sets: int = Field(20, ge=2, description="random sets of the same size, matched per layer")
-    curve_sets: int = Field(2, ge=1, description="random sets at each further size")
+    curve_sets: int = Field(1, ge=1, description="random sets at each further size")
     zero_sets: int = Field(0, ge=0, description="random sets that are zeroed too, beside the top set")
     references: int = Field(4, ge=1, description="texts without a needle from which replacements are taken")
     repeats: int = Field(4, ge=1, description="sequences of repeated random tokens")
@@ -45,7 +51,7 @@ class HeadRolesConfig(Config):
 
     @model_validator(mode="after")
     def _consistent(self) -> HeadRolesConfig:
-        if self.shortest > self.length:
+        if self.shortest is not None and self.shortest > self.length:
             raise ValueError(f"shortest ({self.shortest}) is more than length ({self.length})")
         if self.near >= self.far:
             raise ValueError(f"near ({self.near}) must be less than far ({self.far})")
@@ -56,7 +62,7 @@ class HeadRolesConfig(Config):
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {
-        "n": 3, "n_selection": 2, "length": 128, "shortest": 128, "ablation_length": 128, "top": 4, "counts": (1,),
+        "n": 3, "n_selection": 2, "length": 128, "ablation_length": 128, "top": 4, "counts": (1,),
         "random_sets": 2, "curve_sets": 1, "references": 1, "repeats": 1, "far": 32,
     },
     "quick": {},

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from workbench.figures.figure import Axis, Figure, Heatmap, Line, Panel, Points, Rule
 
-from . import statistics
 from .findings import recall_of
+from .headlines import ORDER
 from .summary import named
 
 if TYPE_CHECKING:
@@ -57,21 +56,11 @@ def _grid(data: xr.DataTree) -> Figure:
 def _curve(data: xr.DataTree) -> Figure:
     ablation = data["ablation"].to_dataset()
     how, main = str(data.attrs["ablation"]), int(data.attrs["top"])
-    rng = np.random.default_rng(0)
-    none = statistics.wilson(recall_of(ablation, main, how).none)
-    counts = sorted({int(count) for count in ablation["count"].values if count > 0})
-    top, random = [none], [none]
-    for count in counts:
-        recall = recall_of(ablation, count, how)
-        top.append(statistics.wilson(recall.top))
-        mean = recall.random.mean(0)
-        random.append(statistics.wider(statistics.over_sets(recall.random, rng), statistics.wilson(mean)))
-    x = [0, *counts]
+    curve = data["curve"].to_dataset()
     marks: list[Line | Points] = [
-        Line(x, [each.value for each in random], "random heads of the same layers", [each.low for each in random],
-             [each.high for each in random], muted=True),
-        Line(x, [each.value for each in top], "top heads", [each.low for each in top], [each.high for each in top]),
-    ]  # fmt: skip
+        _band(curve, "random", "random heads of the same layers", muted=True),
+        _band(curve, "top", "top heads"),
+    ]
     if how != "zero" and (ablation["how"] == "zero").any():
         zero = recall_of(ablation, main, "zero")
         marks.append(Points([main], [float(zero.top.mean())], f"top {main} heads, zeroed"))
@@ -80,34 +69,45 @@ def _curve(data: xr.DataTree) -> Figure:
     return Figure(
         name="ablation",
         title=f"Needle recall with heads taken out ({how} ablation)",
-        panels=[
-            Panel(marks, Axis("ablated heads"), Axis("share of needles recalled", limits=(-0.02, 1.02)))
-        ],
+        panels=[Panel(marks, Axis("ablated heads"), Axis("share of needles recalled", limits=(-0.02, 1.02)))],
         caption=(
-            f"Recall of the same {ablation.sizes['example']} held-out needles with the top heads of the selection needles "
-            "ablated, and with as many random heads of the same layers. Bands: 95 %."
+            f"Recall of the same {ablation.sizes['example']} held-out needles with the top heads of the selection "
+            "needles ablated, and with as many random heads of the same layers. The bands are 95 % intervals."
         ),
         alt="Curves of needle recall over the number of ablated heads, for the top heads and for random heads.",
     )
 
 
+def _band(curve: xr.Dataset, name: str, label: str, muted: bool = False) -> Line:
+    y, low, high = (curve[f"{name}{end}"].values.tolist() for end in ("", "_low", "_high"))
+    return Line(curve["count"].values.tolist(), y, label, low, high, muted=muted)
+
+
 def _sorted(data: xr.DataTree) -> Figure:
     heads = data["heads"].to_dataset()
-    score, chance = heads["copy_score"].values, heads["copy_chance"].values
+    score = heads["copy_score"].values
     order = np.argsort(-score, axis=None, kind="stable")[:SHOWN]
     at = [(int(index) // score.shape[1], int(index) % score.shape[1]) for index in order]
     x = list(range(1, len(at) + 1))
+
+    def of(name: str) -> list[float]:
+        return [float(heads[name].values[each]) for each in at]
+
     return Figure(
         name="sorted",
         title="Copy scores fall off fast" if len(named(heads)) < 0.1 * score.size else "Copy scores in order",
         panels=[
             Panel(
                 [
-                    Points(x, [float(score[each]) for each in at], "copy score",
-                           [float(heads["copy_low"].values[each]) for each in at],
-                           [float(heads["copy_high"].values[each]) for each in at],
-                           names=[f"{layer}.{head}" for layer, head in at]),
-                    Points(x, [float(chance[each]) for each in at], "answer's tokens in a wrong order", muted=True),
+                    Points(
+                        x,
+                        of("copy_score"),
+                        "copy score",
+                        of("copy_low"),
+                        of("copy_high"),
+                        names=[f"{layer}.{head}" for layer, head in at],
+                    ),
+                    Points(x, of("copy_chance"), ORDER, muted=True),
                     Rule(float(data.attrs["threshold"]), "y", "threshold"),
                 ],
                 Axis("heads, the highest score first"),
@@ -116,7 +116,7 @@ def _sorted(data: xr.DataTree) -> Figure:
         ],
         caption=f"The {len(at)} highest copy scores on the held-out needles, with 95 % intervals over needles.",
         alt="Copy scores of single heads in falling order, with a line at the threshold.",
-    )  # fmt: skip
+    )
 
 
 def _against_induction(data: xr.DataTree) -> Figure:
@@ -163,7 +163,13 @@ def _places(data: xr.DataTree) -> Figure:
         panels=[
             Panel(
                 [
-                    Heatmap(grid, x=list(range(len(lengths))), y=list(range(len(depths))), label="share recalled", limits=(0.0, 1.0))
+                    Heatmap(
+                        grid,
+                        x=list(range(len(lengths))),
+                        y=list(range(len(depths))),
+                        label="share recalled",
+                        limits=(0.0, 1.0),
+                    )
                 ],
                 Axis("tokens of the prompt", list(range(len(lengths))), [str(length) for length in lengths]),
                 Axis("depth", list(range(len(depths))), [f"{depth:.2f}" for depth in depths], reversed=True),

@@ -1,4 +1,4 @@
-"""What a run found: data by the schema of results, headlines with their controls, checks and limits."""
+"""What a run found: data by the schema of results, with checks and limits."""
 
 from __future__ import annotations
 
@@ -8,20 +8,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workbench.probe import Outcome
-from workbench.record import Check, Control, Headline
+from workbench.record import Check
 
-from . import statistics
+from . import headlines, statistics
 from .config import HeadRolesConfig
 from .needles import Needles
 from .planting import Head
 from .statistics import Interval
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
 
     from workbench.probe import RunContext
 
-MODE_WORDS = {"teacher-forced": "following the true answer", "generated": "following the model's own answer"}
+
+REPEATED = ("induction", "previous_token", "duplicate_token")
+"""Scores on repeated random tokens."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,10 @@ def outcome(parts: Parts, needles: Needles, config: HeadRolesConfig, context: Ru
     import xarray as xr
 
     heads = _heads(parts, config, context)
+    curve = _curve(parts, config, context)
+    score, chance = counted(parts.held_out, config), counted(parts.held_out, config, "chance")
+    share = headlines.copy_head_share(score, chance, config, context.rng("intervals of the share"))
+    n, sets = parts.ablation.sizes["example"], config.random_sets
     tree = xr.DataTree.from_dict(
         {
             "/heads": heads,
@@ -68,6 +75,7 @@ def outcome(parts: Parts, needles: Needles, config: HeadRolesConfig, context: Ru
             "/selection": parts.selection,
             "/repeats": parts.repeats,
             "/ablation": parts.ablation,
+            "/curve": curve,
         }
     )
     tree.attrs.update(
@@ -75,11 +83,11 @@ def outcome(parts: Parts, needles: Needles, config: HeadRolesConfig, context: Ru
     )
     return Outcome(
         data=tree,
-        headlines=_headlines(parts, config, context),
+        headlines=[share, *headlines.recall(curve, parts.top, config.ablation, n, sets)],
         checks=_checks(parts, needles),
         limits=_limits(parts, config),
         sources=needles.uses(parts.held_out.sizes["example"] + parts.selection.sizes["example"]),
-        tables={"heads": heads.to_dataframe().reset_index()},
+        tables={"heads": _table(heads)},
     )
 
 
@@ -112,92 +120,76 @@ def _heads(parts: Parts, config: HeadRolesConfig, context: RunContext) -> xr.Dat
         "copy_score": (held, "share", "copy score on the held-out needles"),
         "copy_low": (low, "share", "lower end of its 95 % interval"),
         "copy_high": (high, "share", "upper end of its 95 % interval"),
-        "copy_chance": (chance.mean(0) if len(chance) else nothing, "share", "the same with the answer's tokens in a wrong order"),
+        "copy_chance": (
+            chance.mean(0) if len(chance) else nothing,
+            "share",
+            "the same with the answer's tokens in a wrong order",
+        ),
         "copy_selection": (select.mean(0) if len(select) else nothing, "share", "copy score on the selection needles"),
         "named": (named, "", "copy head: above the threshold on both sets of needles, and above chance"),
         "rank": (rank, "", "place by the copy score on the selection needles, from 1"),
     }
     heads = xr.Dataset(
-        {name: (dims, values, {"units": units, "description": text}) for name, (values, units, text) in variables.items()},
+        {
+            name: (dims, values, {"units": units, "description": text})
+            for name, (values, units, text) in variables.items()
+        },
         coords={"layer": np.arange(shape[0]), "head": np.arange(shape[1])},
     )
     every = parts.held_out["copy"].where(parts.held_out["counted"]).mean("example")
-    heads["copy_all"] = every.assign_attrs(units="share", description="copy score on held-out needles, by mode and rule")
+    heads["copy_all"] = every.assign_attrs(
+        units="share", description="copy score on held-out needles, by mode and rule"
+    )
     for name, values in parts.repeats.data_vars.items():
         heads[name] = values
     return heads
 
 
-def _headlines(parts: Parts, config: HeadRolesConfig, context: RunContext) -> list[Headline]:
-    score, chance = counted(parts.held_out, config), counted(parts.held_out, config, "chance")
-    rng = context.rng("intervals")
-
-    def share(means: np.ndarray) -> np.ndarray:
-        return (means >= config.threshold).mean((-2, -1))
-
-    lines: list[Headline] = []
-    method = f"share of heads with copy score at or above {config.threshold:g}, {MODE_WORDS[config.mode]}, rule {config.rule!r}"
-    if len(score):
-        found = statistics.bootstrap(score, share, rng)
-        control = None
-        if np.isfinite(chance).all():
-            by_chance = statistics.bootstrap(chance, share, rng)
-            control = _control("the answer's tokens in a wrong order", by_chance, len(chance))
-        lines.append(_headline("copy_head_share", found, len(score), "share of heads", method + "; bootstrap over needles", control))
-    else:
-        lines.append(_headline("copy_head_share", None, 0, "share of heads", method + "; no trial counted", None))
-
-    recall = recall_of(parts.ablation, parts.top, config.ablation)
-    n = len(recall.none)
-    said = "share of needles with every answer token the first choice"
-    none, top = statistics.wilson(recall.none), statistics.wilson(recall.top)
-    random = statistics.wider(statistics.over_sets(recall.random, rng), statistics.wilson(recall.random.mean(0)))
-    sets = f"{len(recall.random)} random sets of {parts.top}, matched per layer"
-    cut = f"{config.ablation} ablation at every position"
-    randomly = _control(sets, random, n)
-    whole = _control("nothing ablated", none, n)
-    extra = recall.random.mean(0) - recall.top
-    gap = statistics.over_sets(recall.random - recall.top, rng)
-    # a difference of two shares has no width where all needles agree; then Wilson's width of the top set is used
-    gap = Interval(float(extra.mean()), *(gap[1:] if gap.high > gap.low else (random.low - top.high, random.high - top.low)))
-    lines += [
-        _headline("needle_recall", none, n, "share of needles", f"{said}; Wilson interval", None),
-        _headline(
-            "needle_recall_top_ablated", top, n, "share of needles", f"{said}; top {parts.top} heads, {cut}; Wilson interval", randomly
-        ),
-        _headline(
-            "needle_recall_random_ablated",
-            random,
-            n,
-            "share of needles",
-            f"{said}; mean over {sets}, {cut}; bootstrap over needles and sets, at least as wide as Wilson's",
-            whole,
-        ),
-        _headline(
-            "needle_recall_lost_to_top",
-            gap,
-            n,
-            "share of needles",
-            f"recall with random heads minus recall with the top {parts.top} ablated, paired by needle; {cut}; bootstrap over "
-            "needles and sets",
-            _control("no difference", Interval(0.0, 0.0, 0.0), n),
-        ),
-    ]
-    return lines
+def _table(heads: xr.Dataset) -> pd.DataFrame:
+    """One row a head, the highest copy score first."""
+    flat = heads.drop_vars("copy_all")
+    for repeat in heads["repeat"].values:
+        for name in REPEATED:
+            flat[f"{name}_{repeat}"] = heads[name].sel(repeat=repeat, drop=True)
+    table = flat.drop_vars([*REPEATED, "repeat", "period", "mode", "rule"]).to_dataframe().reset_index()
+    return table.sort_values("copy_score", ascending=False, kind="stable")
 
 
-def _headline(
-    name: str, found: Interval | None, n: int, unit: str, method: str, control: Control | None
-) -> Headline:
-    value, low, high = found or (None, None, None)
-    return Headline(
-        name=name, value=value, low=low, high=high, level=statistics.LEVEL, n=n, unit=unit, split="held-out", method=method,
-        control=control,
-    )  # fmt: skip
+def _curve(parts: Parts, config: HeadRolesConfig, context: RunContext) -> xr.Dataset:
+    """Recall over the number of ablated heads, with intervals; with none ablated, `top` and `random` are the same."""
+    import xarray as xr
 
-
-def _control(name: str, found: Interval, n: int) -> Control:
-    return Control(name=name, value=found.value, low=found.low, high=found.high, n=n)
+    rng = context.rng("intervals of recall")
+    counts = sorted({int(count) for count in parts.ablation["count"].values})
+    rows: list[tuple[Interval, Interval, Interval]] = []
+    for count in counts:
+        if count == 0:
+            none = statistics.wilson(recall_of(parts.ablation, parts.top, config.ablation).none)
+            rows.append((none, none, Interval(0.0, 0.0, 0.0)))
+            continue
+        recall = recall_of(parts.ablation, count, config.ablation)
+        top, mean = statistics.wilson(recall.top), statistics.wilson(recall.random.mean(0))
+        random = statistics.wider(statistics.over_sets(recall.random, rng), mean)
+        lost = statistics.over_sets(recall.random - recall.top, rng)
+        rows.append((top, random, statistics.wider(lost, statistics.newcombe(mean, top))))
+    meaning = {
+        "top": "recall with the top heads ablated",
+        "random": "recall with random heads ablated, mean over sets",
+        "lost": "recall with random heads ablated minus recall with the top heads ablated",
+    }
+    ends = {"": "", "_low": ", lower end of the 95 % interval", "_high": ", upper end of the 95 % interval"}
+    return xr.Dataset(
+        {
+            f"{name}{end}": (
+                "count",
+                np.array([row[column][part] for row in rows]),
+                {"units": "share of needles", "description": f"{text}{ends[end]}"},
+            )
+            for column, (name, text) in enumerate(meaning.items())
+            for part, end in enumerate(ends)
+        },
+        coords={"count": counts},
+    )
 
 
 def _checks(parts: Parts, needles: Needles) -> list[Check]:
@@ -215,9 +207,13 @@ def _checks(parts: Parts, needles: Needles) -> list[Check]:
         Check(
             name="every needle's tokens are found exactly",
             passed=True,
-            detail=f"{trials} needles placed by character offsets; the answer has the same tokens in the needle and at the end",
+            detail=f"{trials} needles placed by character offsets; the answer's tokens are the same in both places",
         ),
-        Check(name="selection and scoring share no needle", passed=shared == 0, detail=f"{shared} keys or answers in common"),
+        Check(
+            name="selection and scoring share no needle",
+            passed=shared == 0,
+            detail=f"{shared} keys or answers in common",
+        ),
         Check(
             name="random sets are as large as the top set and share no head with it",
             passed=overlap == 0 and uneven == 0,
@@ -231,14 +227,16 @@ def _checks(parts: Parts, needles: Needles) -> list[Check]:
 
 def _limits(parts: Parts, config: HeadRolesConfig) -> list[str]:
     said = [
-        "a copy head is one that looks at the token it helps to write while copying; heads that retrieve in other ways "
-        "(paraphrase, reasoning) are not seen",
+        "a copy head is one that looks at the token it helps to write while copying; heads that retrieve in other "
+        "ways (paraphrase, reasoning) are not seen",
         "needles are short facts of one form in plain text: a low score here does not show that a head never retrieves",
-        "a head whose ablation lowers recall is needed for this task in this model; it need not be where the fact is read",
+        "a head whose ablation lowers recall is needed for this task in this model; it need not be what reads the fact",
     ]
     recall = recall_of(parts.ablation, parts.top, config.ablation).none.mean()
     if recall < 0.5:
-        said.append(f"the model recalls only {recall:.0%} of the needles by itself, so ablation has little to take away")
+        said.append(
+            f"the model recalls only {recall:.0%} of the needles by itself, so ablation has little to take away"
+        )
     n = parts.held_out.sizes["example"]
     if n < 30:
         said.append(f"{n} held-out needles: the intervals are wide; the preset full takes more")

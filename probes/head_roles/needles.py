@@ -92,8 +92,11 @@ def load(config: HeadRolesConfig, context: RunContext) -> Needles:
 
 
 def lengths(config: HeadRolesConfig) -> list[int]:
-    """The prompt lengths of the scoring trials."""
-    return [int(round(length)) for length in np.linspace(config.shortest, config.length, config.lengths)]
+    """The prompt lengths of the scoring trials, the shortest first."""
+    return [
+        round(float(length))
+        for length in np.linspace(config.length, config.shortest or config.length, config.lengths)[::-1]
+    ]
 
 
 def _counter(tokenizer: Any) -> Callable[[str], int]:

@@ -48,7 +48,7 @@ def recording() -> Iterator[Tape]:
 
 
 def far_mass(maps: list[Tensor], near: int, allowed: Collection[Head], real: Tensor) -> Tensor:
-    """Mean attention beyond `near` tokens back, over real queries `[batch, query]` and the heads that may not look far."""
+    """Mean attention beyond `near` tokens back, over `real [batch, query]` and the heads that may not look far."""
     length = maps[0].shape[-1]
     distance = torch.arange(length)[:, None] - torch.arange(length)[None, :]
     far = (distance > near).to(maps[0])
@@ -64,7 +64,7 @@ def far_mass(maps: list[Tensor], near: int, allowed: Collection[Head], real: Ten
 
 
 def missed(maps: list[Tensor], heads: Collection[Head], target: Tensor) -> Tensor:
-    """Mean −log attention of the given heads on `target [batch, query]`, the key each query should look at (−1: none)."""
+    """Mean −log attention of the given heads on `target [batch, query]`, the key to look at (−1: none)."""
     wanted = target >= 0
     keys = target.clamp_min(0)[..., None]
     losses = [

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from workbench.errors import UsageError
 from workbench.probe import Outcome, Paper, Probe, RunContext, Work
 
 from . import stages
@@ -45,10 +46,16 @@ class HeadRoles(Probe[HeadRolesConfig]):
         return None
 
     def work(self, session: Session, config: HeadRolesConfig) -> Sequence[Work]:
+        context = session.shape.context
+        longest = max(config.length, config.ablation_length)
+        if context is not None and longest > context:
+            raise UsageError(
+                f"prompts of {longest} tokens are longer than this model's {context}; set length={context}"
+            )
         length = int(np.mean(lengths(config)))
         ablated = config.references + config.n * passes(sizes(session.shape, config), config)
         return [
-            Work(config.n_selection, 1, config.shortest),
+            Work(config.n_selection, 1, lengths(config)[0]),
             Work(config.n, 1, length),
             # at most: a model that gives the true answer need not generate
             Work(config.n, 1, length, generated=8),
@@ -63,7 +70,7 @@ class HeadRoles(Probe[HeadRolesConfig]):
         def trials(split: str, n: int, long: Sequence[int], purpose: str) -> list[Trial]:
             return needles.trials(split, n, long, config.depths, session.tokenizer, context.rng(purpose))
 
-        selecting = trials("selection", config.n_selection, [config.shortest], "selection")
+        selecting = trials("selection", config.n_selection, lengths(config)[:1], "selection")
         scoring = trials("held-out", config.n, lengths(config), "scoring")
         answering = trials("held-out", config.n, [config.ablation_length], "answering")
 
@@ -76,9 +83,7 @@ class HeadRoles(Probe[HeadRolesConfig]):
         repeats = context.stage("repeats", lambda: stages.repeats(session, config, context))
         found = sizes(session.shape, config)
         order = stages.order(selection, config)
-        chosen = head_sets(
-            order, found, session.shape.layers, session.shape.heads, config, context.rng("random sets")
-        )
+        chosen = head_sets(order, found, session.shape.layers, session.shape.heads, config, context.rng("random sets"))
         ablation = context.stage(
             "ablation", lambda: stages.ablation(session, answering, chosen, needles.haystack, config, context)
         )

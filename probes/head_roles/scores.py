@@ -24,8 +24,8 @@ def copy_score(
 ) -> np.ndarray:
     """The copy score of every head in one trial, `[layer, head]`.
 
-    `pointed [layer, head, step]` is the key that gets most attention from the query that predicts each step's token, and
-    `emitted [step]` those tokens. A head copies at a step if it points into a span at the very token that is emitted.
+    `pointed [layer, head, step]` is the key that gets most attention from the query that predicts each step's token,
+    and `emitted [step]` those tokens. A head copies at a step if it points into a span, at the token that is emitted.
 
     - `answer`: share of the answer's tokens inside the needle that the head copied at least once.
     - `paper`: share of the needle's distinct tokens that the head copied, |g ∩ k| / |k|; when the answer is only a part
@@ -52,7 +52,8 @@ def chance_score(
     It is what looking at the needle without picking the right token gives. NaN for answers of one token.
     """
     shifts = [
-        copy_score(pointed, ids, np.roll(emitted, shift).tolist(), needle, value, rule) for shift in range(1, len(emitted))
+        copy_score(pointed, ids, np.roll(emitted, shift).tolist(), needle, value, rule)
+        for shift in range(1, len(emitted))
     ]
     return np.mean(shifts, axis=0) if shifts else np.full(pointed.shape[:2], np.nan)
 

@@ -23,7 +23,7 @@ class Sizes(NamedTuple):
 
 
 def sizes(shape: Shape, config: HeadRolesConfig) -> Sizes:
-    """The set sizes that suit a model: the top set takes at most an eighth of its heads, the curve at most a quarter."""
+    """The set sizes that suit a model: the top set takes at most an eighth of its heads, the curve a quarter."""
     heads = shape.layers * shape.heads
     top = max(1, min(config.top, heads // 8))
     return Sizes(top, tuple(sorted({count for count in config.counts if count <= heads // 4 and count != top})))

@@ -25,7 +25,11 @@ if TYPE_CHECKING:
     from workbench.session import Session
 
 MODES = ["teacher-forced", "generated"]
-MODE_DIM = ("mode", MODES, {"description": "whose answer the heads are followed through: the true one or the model's own"})
+MODE_DIM = (
+    "mode",
+    MODES,
+    {"description": "whose answer the heads are followed through: the true one or the model's own"},
+)
 RULE_DIM = ("rule", list(RULES), {"description": "what the copy score counts"})
 REPEAT_DIM = "repeat"
 ROUGE = 0.5
@@ -43,7 +47,9 @@ def scores(session: Session, trials: Sequence[Trial], rule: Rule, progress: Repo
     empty = np.full_like(pairs[0][0].mass, np.nan)
 
     def by_mode(value: Any, missing: Any) -> np.ndarray:
-        return np.stack([[missing if each is None else value(each) for each in column] for column in zip(*pairs, strict=True)])
+        return np.stack(
+            [[missing if each is None else value(each) for each in column] for column in zip(*pairs, strict=True)]
+        )
 
     heads = ("example", "layer", "head")
     copy = np.stack([by_mode(lambda each, r=each_rule: each.scores[r], empty) for each_rule in RULES], axis=1)
@@ -63,7 +69,11 @@ def scores(session: Session, trials: Sequence[Trial], rule: Rule, progress: Repo
                 by_mode(lambda each: each.mass, empty).astype(np.float32),
                 _about("share", "mean attention on the needle's token that comes next"),
             ),
-            "counted": (("mode", "example"), counted, _about("", "whether the trial counts: a generated one only if answered")),
+            "counted": (
+                ("mode", "example"),
+                counted,
+                _about("", "whether the trial counts: a generated one only if answered"),
+            ),
             "said": (
                 ("mode", "example"),
                 by_mode(lambda each: each.said, 0.0),
@@ -124,8 +134,16 @@ def repeats(session: Session, config: HeadRolesConfig, context: RunContext) -> x
             for name, each in found.items()
         },
         coords={
-            REPEAT_DIM: (REPEAT_DIM, ["near", "far"], {"description": "distance between random tokens and their repeat"}),
-            "period": (REPEAT_DIM, [config.near, config.far], {"description": "random tokens before they are repeated"}),
+            REPEAT_DIM: (
+                REPEAT_DIM,
+                ["near", "far"],
+                {"description": "distance between random tokens and their repeat"},
+            ),
+            "period": (
+                REPEAT_DIM,
+                [config.near, config.far],
+                {"description": "random tokens before they are repeated"},
+            ),
             **_heads(session),
         },
     )
@@ -163,7 +181,11 @@ def ablation(
 
     return xr.Dataset(
         {
-            "recall": (("condition", "example"), recall, _about("", "1 if every token of the answer is the first choice")),
+            "recall": (
+                ("condition", "example"),
+                recall,
+                _about("", "1 if every token of the answer is the first choice"),
+            ),
             "recall_share": (
                 ("condition", "example"),
                 share,
@@ -225,7 +247,8 @@ def _examples(trials: Sequence[Trial]) -> dict[str, Any]:
         "depth": along([trial.depth for trial in trials], "share of the haystack before the needle"),
         "tokens": along([len(trial.ids) for trial in trials], "tokens of prompt and answer"),
         "away": along(
-            [trial.answer[0] - trial.value[0] for trial in trials], "tokens from the answer in the needle to where it is due"
+            [trial.answer[0] - trial.value[0] for trial in trials],
+            "tokens from the answer in the needle to where it is due",
         ),
         "asked_length": along([trial.asked_length for trial in trials], "tokens that the prompt should have at most"),
         "asked_depth": along([trial.asked_depth for trial in trials], "depth that the needle should have"),

@@ -57,6 +57,14 @@ def wilson(values: np.ndarray) -> Interval:
     return Interval(mean, max(0.0, float(centre - half)), min(1.0, float(centre + half)))
 
 
+def newcombe(first: Interval, second: Interval) -> Interval:
+    """Newcombe's interval of a difference of two shares, from their Wilson intervals; pairing is not used."""
+    gap = first.value - second.value
+    below = np.hypot(first.value - first.low, second.high - second.value)
+    above = np.hypot(first.high - first.value, second.value - second.low)
+    return Interval(gap, float(gap - below), float(gap + above))
+
+
 def wider(first: Interval, second: Interval) -> Interval:
     """Two intervals of one value, taken together: a bootstrap has no width where all needles agree."""
     return Interval(first.value, min(first.low, second.low), max(first.high, second.high))

@@ -41,16 +41,16 @@ def _heads(heads: xr.Dataset, share: Headline, threshold: float) -> str:
     verb = "head copies" if len(found) == 1 else "heads copy"
     return (
         f"{len(found)} of {total} {verb} from the needle while the answer is written"
-        f"{': ' if len(found) <= 5 else ', first '}{best}; on the held-out needles {_percent(share)} of all heads reach "
-        f"{threshold:g}."
+        f"{': ' if len(found) <= 5 else ', first '}{best}; on the held-out needles {_percent(share)} of all heads "
+        f"reach {threshold:g}."
     )
 
 
 def _recall(lines: dict[str, Headline], top: int) -> str:
+    none, cut, random = (lines[f"needle_recall{end}"] for end in ("", "_top_ablated", "_random_ablated"))
     return (
-        f"The model recalls {_percent(lines['needle_recall'])} of {lines['needle_recall'].n} held-out needles; with the top "
-        f"{top} heads ablated {_percent(lines['needle_recall_top_ablated'])}, with {top} random heads of the same layers "
-        f"{_percent(lines['needle_recall_random_ablated'])}."
+        f"The model recalls {_percent(none)} of {none.n} held-out needles; with the top {top} heads ablated "
+        f"{_percent(cut)}, with {top} random heads of the same layers {_percent(random)}."
     )
 
 

@@ -62,7 +62,9 @@ def place(tokenizer: Any, needle: Needle, sentences: Sequence[str], depth: float
         "answer": _span(offsets, len(prompt) + 1, len(text)),
     }
     value, answer = spans["value"], spans["answer"]
-    if list(ids[: answer[0]]) != list(tokenizer(prompt)["input_ids"])[: answer[0]]:
+    alone = tokenizer(prompt)["input_ids"]
+    # the blank before the answer may be a token of its own
+    if len(alone) > answer[0] or ids[: len(alone)] != alone:
         raise Unplaceable("the answer changes the prompt's tokens")
     if ids[slice(*value)] != ids[slice(*answer)]:
         raise Unplaceable("the answer has other tokens inside the needle")

@@ -66,9 +66,7 @@ def split_sentences(text: str) -> list[str]:
     return [" ".join(piece.split()) for piece in re.split(r"(?<=[.!?])[\"'”’)]*\s+", text) if piece.strip()]
 
 
-def fill(
-    haystack: Haystack, tokens: int, length_of: Callable[[str], int], rng: np.random.Generator
-) -> Sequence[str]:
+def fill(haystack: Haystack, tokens: int, length_of: Callable[[str], int], rng: np.random.Generator) -> Sequence[str]:
     """As many sentences of a haystack as fit into `tokens`, counted by `length_of` one sentence at a time.
 
     Raises `UsageError` if the haystack ends before that.
@@ -94,10 +92,14 @@ def _sentence(rng: np.random.Generator) -> str:
     if form == 0:
         return f"The {person} {one(words.ACTS)} {one(words.MANNERS)} to the {one(words.PLACES)} {one(words.TIMES)}."
     if form == 1:
-        return f"The {person} {one(words.HANDLED)} a {one(words.LOOKS)} {one(words.THINGS)} near the {one(words.PLACES)}."
+        return (
+            f"The {person} {one(words.HANDLED)} a {one(words.LOOKS)} {one(words.THINGS)} near the {one(words.PLACES)}."
+        )
     if form == 2:
         thing = f"{one(words.LOOKS)} {one(words.THINGS)}"
         return f"A {thing} was in the {one(words.PLACES)}, and the {person} {one(words.HANDLED)} it {one(words.TIMES)}."
     if form == 3:
         return f"There was {one(words.STATES)} {one(words.WEATHER)} over the {one(words.PLACES)} {one(words.TIMES)}."
-    return f"Nobody {one(words.HANDLED)} the {one(words.THINGS)}, but the {person} {one(words.ACTS)} {one(words.MANNERS)}."
+    return (
+        f"Nobody {one(words.HANDLED)} the {one(words.THINGS)}, but the {person} {one(words.ACTS)} {one(words.MANNERS)}."
+    )

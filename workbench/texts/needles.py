@@ -56,7 +56,9 @@ def read_needles(path: str | Path, rng: np.random.Generator) -> tuple[list[Needl
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"data {str(path)!r} cannot be read ({error}); give a file of JSON lines or {BUILT_IN!r}") from None
+        raise UsageError(
+            f"data {str(path)!r} cannot be read ({error}); give a file of JSON lines or {BUILT_IN!r}"
+        ) from None
     groups: dict[str, list[Needle]] = {}
     owner: dict[str, str] = {}
     for number, line in enumerate(lines, start=1):
