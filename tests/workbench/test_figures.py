@@ -9,8 +9,8 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
-from sample_figures import HOSTILE, all_figures, curve, grid, hostile, several, text
 
+from tests.sample_figures import HOSTILE, all_figures, curve, grid, hostile, several, text
 from workbench.errors import UnknownName, UsageError
 from workbench.figures import Axis, Figure, Heatmap, Line, Panel, Tokens, budget, geometry, load, pool, save, style
 from workbench.figures.mime import PLOTLY

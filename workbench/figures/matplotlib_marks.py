@@ -70,7 +70,9 @@ def _heatmap(axes: Axes, mark: Heatmap) -> None:
         vmin=low,
         vmax=high,
         rasterized=values.size > MOST_CELLS,
-        antialiased=False,  # no seams between cells
+        antialiased=False,
+        edgecolors="face",  # no seams between cells
+        linewidth=0.5,
     )
     _bar_of_scale(axes, drawn, mark.label)
     if geometry.writes_values(mark):
