@@ -70,7 +70,11 @@ def test_weights_get_no_gradient_and_are_as_trainable_as_before() -> None:
     def fail(_: Tensor) -> Tensor:
         raise RuntimeError("no objective")
 
-    model.gradients(ROWS, ["resid_post.1", "q.0"], objective)
+    def frozen(logits: Tensor) -> Tensor:
+        assert not any(parameter.requires_grad for parameter in parameters.values())
+        return objective(logits)
+
+    model.gradients(ROWS, ["resid_post.1", "q.0"], frozen)
     with pytest.raises(RuntimeError, match="no objective"):
         model.gradients(ROWS, ["resid_post.1"], fail)
     assert {name: parameter.requires_grad for name, parameter in parameters.items()} == before
