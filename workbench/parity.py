@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from .record import Check
 from .sites import ENDS, MAP_KINDS, RESIDUAL_KINDS, Site
@@ -15,13 +17,14 @@ if TYPE_CHECKING:
     from .session import Session
 
 SHORT = ([3, 1, 4, 1, 5, 9, 2, 6, 5, 3], [2, 7, 1, 8, 2])
-"""Token ids that every vocabulary has, in rows of two lengths, so that padding is checked too."""
+"""Token ids in rows of two lengths, so that padding is checked too."""
 RESIDUAL, INNER, MAPS = 1e-5, 5e-5, 1e-5
 """What two engines may differ by in float32: relative to the norm of each token, absolute for attention's maps."""
 ATTENTION = 1e-3
 """What eager attention may differ by from `sdpa` in float32: rounding reaches 1e-4 in a deep model, a wrong mask 1."""
 COARSER = {"float16": 500.0, "bfloat16": 4000.0}
 """How many times more all of this is in a coarser type than in float32."""
+_made: WeakKeyDictionary[Session, dict[tuple[str, ...], list[Check]]] = WeakKeyDictionary()
 
 
 def check(session: Session, engines: Sequence[str] | None = None) -> list[Check]:
@@ -34,9 +37,23 @@ def check(session: Session, engines: Sequence[str] | None = None) -> list[Check]
         reference = session.engine("hf")
         others = [session.engine(name) for name in engines or session.engines if name != "hf"]
         sites = some_sites(reference)
-        seen = reference.capture(SHORT, sites)
+        seen = reference.capture(short_rows(reference), sites)
         checks = [_engine(reference, seen, other) for other in others]
         return [*checks, _eager(reference, seen)]
+
+
+def remembered(session: Session) -> list[Check]:
+    """The check of the engines in use, made once a session and again when another engine came into use."""
+    with session.lock:
+        names = session.engines
+        if names not in (known := _made.setdefault(session, {})):
+            known[names] = check(session, names)
+        return [made.model_copy() for made in known[names]]
+
+
+def short_rows(model: HookedModel) -> list[list[int]]:
+    """The short prompt within the vocabulary of a model."""
+    return [[token % model.shape.vocabulary for token in row] for row in SHORT]
 
 
 def some_sites(model: HookedModel) -> list[Site]:
@@ -67,7 +84,7 @@ def _coarser(model: nn.Module) -> float:
 def _engine(reference: HookedModel, seen: Mapping[str, Tensor], other: HookedModel) -> Check:
     model = reference.engine.model
     sites = some_sites(other)
-    worst = differences(seen, other.capture(SHORT, sites), sites)
+    worst = differences(seen, other.capture(short_rows(other), sites), sites)
     beyond = [kind for kind, value in worst.items() if not value <= tolerance(kind, model)]
     missing = [kind for kind in reference.kinds if kind not in other.kinds]
     detail = _told(worst)
@@ -85,7 +102,7 @@ def _eager(reference: HookedModel, seen: Mapping[str, Tensor]) -> Check:
     from .engines.twin import twin
     from .tokens import Tokens
 
-    batch, device = Tokens.of(SHORT), reference.engine.device
+    batch, device = Tokens.of(short_rows(reference)), reference.engine.device
     plain = twin(reference.engine.model)
     plain.set_attn_implementation("eager")  # type: ignore[operator]
     with torch.no_grad():
@@ -101,7 +118,7 @@ def _eager(reference: HookedModel, seen: Mapping[str, Tensor]) -> Check:
     for site in map(Site.parse, seen):
         if site.kind == "resid_post" and site.layer != last:
             expected[str(site)] = told.hidden_states[(site.layer or 0) + 1]
-        elif site.kind == "pattern":
+        elif site.kind == "pattern" and told.attentions:
             expected[str(site)] = told.attentions[site.layer]
     real = batch.real
     for name, tensor in expected.items():
@@ -119,8 +136,10 @@ def _told(worst: Mapping[str, float]) -> str:
 def _relative(found: Tensor, expected: Tensor) -> float:
     """The largest norm of a difference among tokens, relative to the norm of what was expected."""
     expected, found = expected.double().flatten(2), found.double().flatten(2)
-    norms = expected.norm(dim=-1)
-    return float(((found - expected).norm(dim=-1) / norms.clamp(min=1e-30))[norms > 0].max())
+    apart, norms = (found - expected).norm(dim=-1), expected.norm(dim=-1)
+    if not (norms > 0).any():
+        return math.inf if apart.any() else 0.0  # a site that is zero everywhere, as in a constructed model
+    return float((apart / norms.clamp(min=1e-30))[norms > 0].max())
 
 
 def _visible(found: Tensor, expected: Tensor) -> float:

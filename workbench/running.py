@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import parity, results, settings, store
 from . import plan as planning
-from . import results, settings, store
 from .context import Context
 from .environment import environment
 from .errors import Cancelled, UsageError, WorkbenchError
@@ -199,7 +199,7 @@ def _fill(prepared: Prepared, context: Context, record: Record) -> None:
     if outcome.tensors:
         store.put(folder, "tensors.safetensors", lambda path: results.write_tensors(outcome.tensors, path))
     record.headline = list(outcome.headlines)
-    record.checks = list(outcome.checks)
+    record.checks = [*parity.remembered(prepared.session), *outcome.checks]
     record.limits = [*_limits(record), *outcome.limits]
     record.data = list(outcome.sources)
     record.summary = list(probe.summary(data, record))

@@ -76,3 +76,16 @@ def test_it_takes_little_of_the_default_models_time(default_model: Any) -> None:
     [check] = parity.check(default_model, ["hf"])
     assert check.passed, check
     assert time.process_time() - start < 8  # of processor time, on two cores; about 1 s of a quiet machine's
+
+
+def test_a_session_remembers_until_another_engine_comes_into_use() -> None:
+    session = load(tiny("llama"))
+    assert parity.remembered(session) == parity.remembered(session)
+    assert len(parity.remembered(session)) == 1
+    session.engine("transformerlens")
+    assert len(parity.remembered(session)) == 2
+
+
+def test_a_small_vocabulary_is_no_obstacle() -> None:
+    session = load(tiny("llama", vocab_size=7), engine="nnsight")
+    assert [check.passed for check in parity.remembered(session)] == [True, True]

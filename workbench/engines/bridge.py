@@ -132,10 +132,12 @@ class NativeAttention(AttentionBridge):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the model's attention gives, with the hook points fired on the way."""
+        own = self.original_component
+        assert own is not None
         names = ("hook_rot_q", "hook_rot_k", "hook_attn_scores", "hook_pattern")
         with ExitStack() as stack:
             if self._watchers or any(map(self._hooked, names)):
-                stack.enter_context(attention.watching({self.original_component: self._at_seam}))
+                stack.enter_context(attention.watching({own: self._at_seam}))
             if self._fused and any(self._hooked(f"hook_{part}") for part in PARTS):
                 stack.callback(self.qkv.hook_out.register_forward_hook(self._at_projection).remove)
             return super().forward(*args, **kwargs)
@@ -146,7 +148,7 @@ class NativeAttention(AttentionBridge):
 
     def _fire(self, name: str, value: Tensor) -> Tensor | None:
         """What a hook point makes of a value; None if that is the value itself."""
-        new = self._modules[name](value)
+        new = getattr(self, name)(value)
         return None if new is value else new
 
     def _fire_heads(self, name: str, value: Tensor) -> Tensor | None:

@@ -158,12 +158,13 @@ class TransformerLensEngine(Engine):
     def _disagreeing(self, model: nn.Module) -> dict[str, str]:
         """The kinds in which this bridge and plain hooks differ on a few tokens."""
         from ..hooked import HookedModel
-        from ..parity import SHORT, differences, some_sites, tolerance
+        from ..parity import differences, short_rows, some_sites, tolerance
         from .hf import HfEngine
 
         here = HookedModel(self)
         sites = some_sites(here)
-        found = differences(HookedModel(HfEngine(model)).capture(SHORT, sites), here.capture(SHORT, sites), sites)
+        rows, plain = short_rows(here), HookedModel(HfEngine(model))
+        found = differences(plain.capture(rows, sites), here.capture(rows, sites), sites)
         return {
             kind: f"what the bridge gives differs from the model by {worst:.1e}"
             for kind, worst in found.items()

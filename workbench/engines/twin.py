@@ -16,4 +16,4 @@ def twin(model: nn.Module) -> nn.Module:
     """A copy of the model, with its own modules and configuration, whose parameters and buffers are the model's own."""
     model = bare(model)
     shared = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
-    return copy.deepcopy(model, shared)  # type: ignore[arg-type]
+    return copy.deepcopy(model, shared)
