@@ -25,7 +25,5 @@ def choose_backend(backend: Backend, *tensors: Tensor | None) -> Literal["refere
     if dtype == torch.float64:
         raise ValueError(f'backend "{backend}" computes in float32; cast the float64 tensors, or take "reference"')
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given):
-        raise RuntimeError(
-            f'backend "{backend}" has no gradient; call it under torch.no_grad(), or take "reference"'
-        )
+        raise RuntimeError(f'backend "{backend}" has no gradient; call it under torch.no_grad(), or take "reference"')
     return backend

@@ -93,6 +93,7 @@ def _pass(
         return None
     total = torch.zeros(*problem.q.shape[:2], problem.columns.shape[1], problem.k.shape[2], dtype=torch.float64)
     for (b, kv, _), part in zip(work, parts, strict=True):
+        assert part is not None
         total[b, kv * problem.group : (kv + 1) * problem.group] += part
     return total.float()
 

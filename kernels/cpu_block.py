@@ -1,4 +1,4 @@
-"""One block of rows against the keys it sees: a library product for the scores, one compiled pass, one for the output."""
+"""One block of rows against the keys it sees: the library's matrix products, and one compiled pass between them."""
 
 import math
 from collections.abc import Sequence
@@ -59,7 +59,17 @@ class Block:
         for reach in reaches:
             low = max(reach.low, i0 - reach.window + 1) - p.key_start
             high = min(reach.high, i1 if p.causal else i1 - 1 + reach.window) - p.key_start
-            layout = (self.last - self.first, 0, p.causal, reach.window, reach.low, reach.high, s0, s0 + p.sink, p.recent)
+            layout = (
+                self.last - self.first,
+                0,
+                p.causal,
+                reach.window,
+                reach.low,
+                reach.high,
+                s0,
+                s0 + p.sink,
+                p.recent,
+            )
             block = np.array(layout, dtype=np.int64)
             for tile in tiles:
                 stop = min(tile.stop, high)

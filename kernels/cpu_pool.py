@@ -13,18 +13,23 @@ SMALL = 2**20  # scores; below this starting threads costs more than it saves
 
 def run_tasks(tasks: Sequence[Callable[[], T]], scores: int) -> Iterator[T]:
     """Results in the order of the tasks, whichever thread ran them; `scores` is the size of the whole job."""
-    threads = min(torch.get_num_threads(), len(tasks))
-    if threads < 2 or scores < SMALL:
-        for task in tasks:
-            yield _without_gradients(task)
-        return
-    with ThreadPoolExecutor(threads, "attention", initializer=partial(torch.set_num_threads, 1)) as pool:
-        try:
-            yield from pool.map(_without_gradients, tasks)
-        finally:
-            pool.shutdown(cancel_futures=True)
-            # the workers' setting is also what threads born later would start with
-            torch.set_num_threads(torch.get_num_threads())
+    threads = torch.get_num_threads()
+    try:
+        if min(threads, len(tasks)) < 2 or scores < SMALL:
+            torch.set_num_threads(1)  # as in the pool: products split over cores would round differently
+            for task in tasks:
+                yield _without_gradients(task)
+            return
+        with ThreadPoolExecutor(
+            min(threads, len(tasks)), "attention", initializer=partial(torch.set_num_threads, 1)
+        ) as pool:
+            try:
+                yield from pool.map(_without_gradients, tasks)
+            finally:
+                pool.shutdown(cancel_futures=True)
+    finally:
+        # restores this thread's setting, and the workers' one that threads born later would start with
+        torch.set_num_threads(threads)
 
 
 def _without_gradients(task: Callable[[], T]) -> T:

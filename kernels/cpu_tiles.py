@@ -114,7 +114,9 @@ def weigh_tile(s, block, first, state):  # type: ignore[no-untyped-def]
             seen[j] = exp2(seen[j] - m)
 
 
-@compiled("void(float32[:,::1], int64[::1], int64, boolean, int64[:,::1], float64[:,::1], float64[:,::1], float32[:,::1])")
+@compiled(
+    "void(float32[:,::1], int64[::1], int64, boolean, int64[:,::1], float64[:,::1], float64[:,::1], float32[:,::1])"
+)
 def add_tile(s, block, first, fixed, runs, state, mass, out):  # type: ignore[no-untyped-def]
     """Add one tile of keys to every row's statistics; scores become weights exp2(s - m), in place.
 
@@ -189,7 +191,8 @@ def add_tile(s, block, first, fixed, runs, state, mass, out):  # type: ignore[no
 def finish_rows(state, mass, fixed, scalars, where, share):  # type: ignore[no-untyped-def]
     """Turn the sums of a block into statistics.
 
-    scalars: [statistic, head, row], in the order of `result.SCALARS`; where: [head, row]; share: the factor on sums, [row].
+    scalars: [statistic, head, row], in the order of `result.SCALARS`; where: [head, row]; share: [row], the factor
+    that turns sums into means.
     """
     n = where.shape[1]
     for r in range(state.shape[0]):

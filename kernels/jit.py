@@ -1,6 +1,7 @@
 """numba's compiler with the settings every CPU kernel shares."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numba
@@ -14,10 +15,11 @@ def compiled(signature: str | None = None, inline: str = "never") -> Callable[[C
 
     def wrap(function: Callable[..., Any]) -> Callable[..., Any]:
         options: dict[str, Any] = {"nogil": True, "fastmath": FASTMATH, "inline": inline}
-        positional = () if signature is None else (signature,)
+        njit: Any = partial(numba.njit, **options) if signature is None else partial(numba.njit, signature, **options)
         try:
-            return numba.njit(*positional, cache=signature is not None, **options)(function)  # type: ignore[no-any-return]
+            kept: Callable[..., Any] = njit(cache=signature is not None)(function)
         except (RuntimeError, OSError):  # nowhere to keep it: compile in every process
-            return numba.njit(*positional, **options)(function)  # type: ignore[no-any-return]
+            kept = njit()(function)
+        return kept
 
     return wrap

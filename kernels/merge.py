@@ -21,7 +21,9 @@ def merge_stats(a: AttentionStats, b: AttentionStats) -> AttentionStats:
     """
     left, right = a.present(), b.present()
     if "columns" in left or "columns" in right:
-        raise ValueError("columns cannot be merged: they need the merged lse; merge first, then ask for columns with lse")
+        raise ValueError(
+            "columns cannot be merged: they need the merged lse; merge first, then ask for columns with lse"
+        )
     if left.keys() != right.keys():
         raise ValueError(f"the two have different fields: {sorted(left)} and {sorted(right)}")
     if "lse" not in left:
@@ -50,7 +52,7 @@ def merge_stats(a: AttentionStats, b: AttentionStats) -> AttentionStats:
         merged["max_weight"] = torch.maximum(wa * left["max_weight"], wb * right["max_weight"])
     if "argmax" in left:
         if "max_weight" not in left:
-            raise ValueError('merging argmax needs max_weight: ask for both in stats')
+            raise ValueError("merging argmax needs max_weight: ask for both in stats")
         merged["argmax"] = _merge_argmax(left, right, wa, wb)
     if "topk_weight" in left:
         raise ValueError("topk cannot be merged when rows are chosen: ask for it with the merged lse, as for columns")

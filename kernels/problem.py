@@ -73,9 +73,7 @@ def check_starts(q: Tensor, k: Tensor, query_start: int | None, key_start: int) 
     if query_start is None:
         query_start = key_start + k.shape[2] - q.shape[2]
         if query_start < 0:
-            raise ValueError(
-                f"{q.shape[2]} queries cannot be the last rows of {k.shape[2]} keys; give query_start, the position of the first"
-            )
+            raise ValueError(f"{q.shape[2]} queries cannot be the last rows of {k.shape[2]} keys; give query_start")
     if query_start < 0:
         raise ValueError(f"query_start is {query_start}; positions count from 0")
     return query_start
@@ -88,7 +86,7 @@ def check_key_mask(key_mask: Tensor | None, k: Tensor) -> Tensor | None:
     wanted = (k.shape[0], k.shape[2])
     if tuple(key_mask.shape) != wanted or key_mask.dtype != torch.bool:
         raise ValueError(
-            f"key_mask is {key_mask.dtype} {tuple(key_mask.shape)}; give bool {wanted}, True where a key is a real token"
+            f"key_mask is {key_mask.dtype} {tuple(key_mask.shape)}; give bool {wanted}, True for a real token"
         )
     return key_mask.to(k.device)
 

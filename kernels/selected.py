@@ -20,7 +20,7 @@ def _masked(problem: Problem, products: Tensor, lse: Tensor, seen: Tensor) -> Te
 def point_weights(problem: Problem, lse: Tensor) -> Tensor:
     """The weight of one key a row, `[batch, head, set, query]`."""
     assert problem.points is not None
-    batch, heads, n_query, d = problem.q.shape
+    batch, heads, n_query = problem.q.shape[:3]
     n_key = problem.k.shape[2]
     query = positions(problem.query_start, n_query, problem.q.device)
     result = torch.zeros(batch, heads, problem.points.shape[1], n_query, device=problem.q.device)

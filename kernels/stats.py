@@ -106,7 +106,9 @@ def attention_stats(
         lse = lse.to(q.device, exact)
     if sink_logits is not None:
         if sink_logits.shape != q.shape[1:2]:
-            raise ValueError(f"sink_logits has shape {tuple(sink_logits.shape)}; give one for each of {q.shape[1]} heads")
+            raise ValueError(
+                f"sink_logits has shape {tuple(sink_logits.shape)}; give one for each of {q.shape[1]} heads"
+            )
         sink_logits = sink_logits.to(q.device, exact)
     one_set = isinstance(columns, str)
     if isinstance(columns, str):

@@ -70,7 +70,9 @@ def streaming_attention(
 def _per_kv_head(name: str, value: Tensor | int, k: Tensor) -> Tensor:
     counts = torch.as_tensor(value, device=k.device)
     if counts.dtype.is_floating_point or counts.dtype == torch.bool or counts.shape not in ((), (k.shape[1],)):
-        raise ValueError(f"{name} is {counts.dtype} {tuple(counts.shape)}; give an int, or one for each of {k.shape[1]} kv heads")
+        raise ValueError(
+            f"{name} is {counts.dtype} {tuple(counts.shape)}; give an int, or one for each of {k.shape[1]} kv heads"
+        )
     if int(counts.min()) < 0:
         raise ValueError(f"{name} holds {int(counts.min())}; give 0 or more")
     return counts.to(torch.int64).expand(k.shape[1])

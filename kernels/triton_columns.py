@@ -33,7 +33,21 @@ def columns_kernel(  # type: ignore[no-untyped-def]
         rows = tile * ROWS + tl.arange(0, ROWS)
         q = load_rows(q_base, q_row, rows, n_query, D, D_PAD)
         s = tile_scores(
-            q, k, rows + shift, j, n_key, mask_ptr + b * n_key, window, -1, scale, cap, CAUSAL, WINDOW, MASK, CAP, PRECISION
+            q,
+            k,
+            rows + shift,
+            j,
+            n_key,
+            mask_ptr + b * n_key,
+            window,
+            -1,
+            scale,
+            cap,
+            CAUSAL,
+            WINDOW,
+            MASK,
+            CAP,
+            PRECISION,
         )
         lse = tl.load(lse_ptr + bh.to(tl.int64) * n_query + rows, mask=rows < n_query, other=float("-inf"))
         base = tl.where(lse == float("-inf"), float("inf"), lse * 1.4426950408889634)

@@ -43,7 +43,7 @@ def forward_kernel(  # type: ignore[no-untyped-def]
         m = tl.load(slot_ptr + h) + tl.zeros([ROWS], tl.float32)
         total += 1.0
     out = tl.zeros([ROWS, D_PAD], tl.float32)
-    for step in range(0, sinks + tl.maximum(tiles - low, 0)):
+    for step in range(sinks + tl.maximum(tiles - low, 0)):
         tile = tl.where(step < sinks, step, low + step - sinks)
         j = tile * KEYS + tl.arange(0, KEYS)
         k = load_rows(k_base, k_row, j, n_key, D, D_PAD)

@@ -6,6 +6,7 @@ from torch import Tensor
 from .problem import Problem
 from .result import SCALARS
 from .triton_columns import columns_kernel
+from .triton_forward import forward_kernel
 from .triton_launch import (
     FAR_AWAY,
     FORWARD,
@@ -20,7 +21,6 @@ from .triton_launch import (
     unit_stride,
 )
 from .triton_rows import rows_kernel
-from .triton_forward import forward_kernel
 
 SEGMENT_BLOCK = 32  # segments a launch; more would not fit the registers
 
@@ -45,9 +45,10 @@ def compute(problem: Problem) -> tuple[dict[str, Tensor], Tensor]:
 
 
 def attend(problem: Problem, sink_end: Tensor, window: Tensor, windowed: bool) -> tuple[Tensor, Tensor]:
-    """Output `[batch, head, query, d]` and lse, of keys before `sink_end` `[batch, kv_head]` or within `window` `[kv_head]`.
+    """Output `[batch, head, query, d]` and lse, over keys before `sink_end` or less than `window` tokens away.
 
-    Both are int32 and counted from the first key; without `windowed` they are not read.
+    sink_end `[batch, kv_head]` and window `[kv_head]` are int32 and count from the first key; they are read only if
+    `windowed`.
     """
     assert problem.v is not None
     q, k, v = unit_stride(problem.q), unit_stride(problem.k), unit_stride(problem.v)

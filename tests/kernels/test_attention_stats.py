@@ -1,11 +1,8 @@
 """attention_stats on the CPU against the float64 reference."""
 
-import pytest
 import torch
 from attention_cases import ROWS, Case, assert_agree, cases
 from hypothesis import given, settings
-
-from workbench.kernels import attention_stats
 
 
 @given(cases())

@@ -10,7 +10,7 @@ from workbench.kernels import AttentionStats, attention_stats
 
 BACKENDS = ["reference", "cpu"]
 T = 700
-I = torch.arange(T, dtype=torch.float64)
+AT = torch.arange(T, dtype=torch.float64)
 
 
 def close(found: Tensor | None, wanted: Tensor | float, tolerance: float = 2e-6) -> None:
@@ -41,12 +41,12 @@ def test_uniform_head(backend: str) -> None:
         topk=3,
         backend=backend,  # type: ignore[arg-type]
     )
-    seen = I + 1
+    seen = AT + 1
     close(found.lse, seen.log())
     close(found.entropy, seen.log())
     close(found.max_weight, 1 / seen)
     close(found.argmax, torch.zeros(T))
-    close(found.distance, I / 2, 1e-4)
+    close(found.distance, AT / 2, 1e-4)
     sinks = seen.clamp(max=4)
     recent = torch.minimum(seen - sinks, torch.tensor(50.0))
     close(found.sink_mass, sinks / seen)
@@ -169,7 +169,7 @@ def test_augmented_values_give_the_same_statistics() -> None:
 
     onehot = torch.eye(16)[segments].expand(1, 3, T, 16)
     close(found.segment_mass, attend(onehot))
-    close(found.distance, I - attend(I.view(1, 1, T, 1).expand(1, 3, T, 1))[..., 0], 1e-3)
+    close(found.distance, AT - attend(AT.view(1, 1, T, 1).expand(1, 3, T, 1))[..., 0], 1e-3)
     assert found.lse is not None
     close(found.entropy, found.lse.double() - (q.double() * attend(k)).sum(3) / 8, 1e-5)
 

@@ -1,5 +1,7 @@
 """Statistics over parts of the keys, merged."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from attention_cases import ROWS
@@ -30,7 +32,7 @@ def parts(
             sink_logits=logits if a == 0 else None,
         )  # fmt: skip
 
-    return over(0, T), [over(a, b) for a, b in zip(CUTS[:-1], CUTS[1:], strict=True)]
+    return over(0, T), [over(a, b) for a, b in pairwise(CUTS)]
 
 
 def assert_same(found: AttentionStats, wanted: AttentionStats, tolerance: float = 3e-6) -> None:

@@ -24,7 +24,7 @@ print(is_kernels_available(), end=" ")
 ANY_NAME = """
 from .layer import THERE
 def __getattr__(name):
-    if name.startswith("__") or name == "attention_stats":
+    if name.startswith("__") or name == "merge_stats":
         raise AttributeError(name)
     return type(name, (), {"__init__": lambda self, *a, **k: None, "__call__": lambda self, f: f})
 """
@@ -65,7 +65,9 @@ def fake(tmp_path: Path) -> Path:
 
 
 def test_the_installed_package_wins(fake: Path) -> None:
-    code = "import kernels, kernels.layer; print(kernels.__file__, kernels.layer.THERE, hasattr(kernels, 'attention_stats'))"
+    code = (
+        "import kernels, kernels.layer; print(kernels.__file__, kernels.layer.THERE, hasattr(kernels, 'merge_stats'))"
+    )
     assert run(code, fake) == f"{fake / 'kernels' / '__init__.py'} True False"
 
 

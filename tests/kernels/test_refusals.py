@@ -29,7 +29,7 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("key_start is -1", {"key_start": -1}),
     ("query_start is -2", {"query_start": -2}),
     ("key_mask is torch.float32", {"key_mask": torch.ones(1, 8)}),
-    ("True where a key is a real token", {"key_mask": torch.ones(1, 7, dtype=torch.bool)}),
+    ("True for a real token", {"key_mask": torch.ones(1, 7, dtype=torch.bool)}),
     ("window is 0", {"window": 0}),
     ("sink is -1", {"sink": -1}),
     ("recent is -1", {"recent": -1}),
