@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.conftest import TINY, tiny
-from workbench import edits, engines
+from workbench import edits, engines, parity
 from workbench.errors import SiteError
 from workbench.hooked import HookedModel
 from workbench.parity import differences, tolerance
@@ -187,3 +187,22 @@ def test_repeated_captures_keep_no_memory(name: str) -> None:
         capture()
     # logits of one capture are 2 MiB, a query × key map 16 MiB: keeping any of them would show
     assert resident() - before < 12 * 2**20
+
+
+def test_with_an_adapter_on_the_model() -> None:
+    import peft
+
+    lora = peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj", "down_proj"], init_lora_weights=False)
+    session = load(peft.get_peft_model(tiny("llama"), lora).eval())
+    assert [check.passed for check in parity.check(session, OTHERS)] == [True, True, True]
+
+
+def test_with_weights_spread_by_accelerate() -> None:
+    import accelerate
+
+    model = tiny("llama")
+    layers = [f"model.layers.{layer}" for layer in range(3)]
+    parts = ["model.embed_tokens", *layers, "model.norm", "model.rotary_emb", "lm_head"]
+    accelerate.dispatch_model(model, dict.fromkeys(parts, "cpu"), main_device="cpu", force_hooks=True)
+    assert hasattr(model.model.layers[0], "_hf_hook")
+    assert [check.passed for check in parity.check(load(model), OTHERS)] == [True, True, True]

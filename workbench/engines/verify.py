@@ -68,7 +68,8 @@ def verified(engine: Engine) -> Architecture:
     layers = range(found.shape.layers)
     taps = [keep(kind, layer) for kind in kinds if kind in found.places for layer in layers]
     seam = found.places.get("q_rot") or found.places.get("scores")
-    modules = [engine.model.get_submodule(f"{found.blocks}.{layer}.{seam.module}") for layer in layers] if seam else []
+    base = bare(engine.model)
+    modules = [base.get_submodule(f"{found.blocks}.{layer}.{seam.module}") for layer in layers] if seam else []
     with torch.no_grad(), attention.watching(dict.fromkeys(modules, watch)):
         engine.run(Inputs(_prompt(engine.model)), taps)
     refused = dict(_sums(seen, found.shape.layers))
