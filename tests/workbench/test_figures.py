@@ -109,7 +109,7 @@ def test_matplotlib_draws_every_mark(figure: Figure) -> None:
 def test_plotly_has_outlines_hover_and_the_scale() -> None:
     drawn = grid().plotly()
     assert len(drawn.layout.shapes) == 6
-    assert drawn.data[0].hovertemplate == "layer %{y}, head %{x}: %{z:.3g}<extra></extra>"
+    assert drawn.data[0].hovertemplate == "layer %{y}, head %{x}: %{z:.3~g}<extra></extra>"
     assert (drawn.data[0].zmin, drawn.data[0].zmax) == (0, 0.6)
     assert drawn.layout.xaxis.tickvals == tuple(range(9)) and drawn.layout.yaxis.tickvals == tuple(range(0, 30, 2))
     with pytest.raises(UsageError, match="outlined"):
@@ -170,7 +170,7 @@ def test_hostile_text_is_escaped_in_plotly() -> None:
         assert not re.search(r"\$[^$]+\$", written)
         templates = " ".join(t.get("hovertemplate", "") for t in json.loads(figure.plotly().to_json())["data"])
         assert set(re.findall(r"%{([^}]*)}", templates)) <= {
-            "x", "y", "y:.3g", "z:.3g", "customdata[0]", "customdata[1]", "customdata[2]"
+            "x", "y", "y:.3~g", "z:.3~g", "customdata[0]", "customdata[1]", "customdata[2]"
         }  # fmt: skip
 
 

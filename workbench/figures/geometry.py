@@ -214,4 +214,6 @@ def panel_share(panel: Panel, columns: int) -> float:
     grids = [mark for mark in panel.marks if isinstance(mark, Heatmap)]
     if not grids:
         return 1.0
-    return float(np.clip(max(len(mark.x) for mark in grids) * 44 / (WIDTH / columns), 0.34, 1.0))
+    names = max((len(shorten(label, LONGEST_TOKEN)) for label in panel.y.tick_labels or ()), default=0)
+    wanted = max(len(mark.x) for mark in grids) * 44 + 6 * names
+    return float(np.clip(wanted * columns / WIDTH, 0.34, 1.0))

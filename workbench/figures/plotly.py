@@ -9,7 +9,7 @@ import numpy as np
 from . import budget, geometry, style
 from .figure import Axis, Figure, Heatmap, Panel, Rule, Tokens
 from .plotly_marks import traces
-from .text import plotly_text
+from .text import plotly_label, plotly_text
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -100,7 +100,7 @@ def _axis(axis: Axis, domain: tuple[float, float], anchor: str, panel: Panel, wa
     drawn: dict[str, Any] = {
         "domain": list(domain),
         "anchor": anchor,
-        "title": {"text": plotly_text(axis.label)},
+        "title": {"text": plotly_label(axis.label, geometry.LONGEST_LABEL // (1 if way == "x" else 2))},
         "showgrid": not _has_scale(panel),
         "zeroline": False,
         "showline": not _has_scale(panel),
@@ -115,7 +115,7 @@ def _axis(axis: Axis, domain: tuple[float, float], anchor: str, panel: Panel, wa
     if axis.ticks is not None:
         drawn |= {"tickmode": "array", "tickvals": list(axis.ticks)}
         if axis.tick_labels is not None:
-            drawn["ticktext"] = [plotly_text(label) for label in axis.tick_labels]
+            drawn["ticktext"] = [plotly_label(label, geometry.LONGEST_TOKEN) for label in axis.tick_labels]
     elif (ticks := geometry.counting_ticks(panel, way)) is not None:
         drawn |= {"tickmode": "array", "tickvals": ticks}
     if axis.limits is not None:
@@ -127,13 +127,20 @@ def _axis(axis: Axis, domain: tuple[float, float], anchor: str, panel: Panel, wa
 
 
 def _note(text: str, x: float, y: float, size: int = 12, **more: Any) -> dict[str, Any]:
-    note = {"text": plotly_text(text), "x": x, "y": y, "xref": "paper", "yref": "paper", "showarrow": False}
+    note = {
+        "text": plotly_label(text, geometry.LONGEST_LABEL),
+        "x": x,
+        "y": y,
+        "xref": "paper",
+        "yref": "paper",
+        "showarrow": False,
+    }
     return note | {"xanchor": "left", "yanchor": "bottom", "font": {"size": size}} | more
 
 
 def _bar_of_scale(mark: Heatmap | Tokens, place: _Place) -> dict[str, Any]:
     return {
-        "title": {"text": plotly_text(mark.label), "side": "right", "font": {"size": 12}},
+        "title": {"text": plotly_label(mark.label, geometry.LONGEST_LABEL // 2), "side": "right", "font": {"size": 12}},
         "thickness": 12,
         "outlinewidth": 0,
         "x": place.x[1] + 0.012,

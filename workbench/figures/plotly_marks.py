@@ -10,7 +10,7 @@ import numpy as np
 from . import geometry, style
 from .figure import Bars, Heatmap, Line, Panel, Points, Tokens, Violins
 from .geometry import Series
-from .text import plotly_text, visible
+from .text import plotly_label, plotly_text, visible
 
 
 def traces(panel: Panel, m: int, look: Series | None, scale: dict[str, Any] | None) -> list[Any]:
@@ -51,8 +51,8 @@ def _heatmap(go: Any, mark: Heatmap, panel: Panel, scale: dict[str, Any] | None)
         colorscale=style.plotly_scale(mark.scale),
         colorbar=scale,
         hoverongaps=False,
-        hovertemplate=f"{y} %{{y}}, {x} %{{x}}: %{{z:.3g}}<extra></extra>",
-        texttemplate="%{z:.2g}" if geometry.writes_values(mark) else None,
+        hovertemplate=f"{y} %{{y}}, {x} %{{x}}: %{{z:.3~g}}<extra></extra>",
+        texttemplate="%{z:.2~g}" if geometry.writes_values(mark) else None,
         name=plotly_text(mark.label),
     )
 
@@ -124,13 +124,15 @@ def _told(mark: Line | Points | Bars, panel: Panel) -> dict[str, Any]:
     if mark.low is not None and mark.high is not None:
         ends = [f" [{low:.3g}, {high:.3g}]" for low, high in zip(mark.low, mark.high, strict=True)]
     series = f"<extra>{plotly_text(mark.label)}</extra>"
-    template = f"%{{customdata[0]}}{x} %{{x}}, {y} %{{y:.3g}}%{{customdata[1]}}{series}"
+    template = f"%{{customdata[0]}}{x} %{{x}}, {y} %{{y:.3~g}}%{{customdata[1]}}{series}"
     return {"customdata": [list(pair) for pair in zip(first, ends, strict=True)], "hovertemplate": template}
 
 
 def _named(mark: Line | Points | Bars | Violins, look: Series) -> dict[str, Any]:
     group = plotly_text(mark.label)
-    return {"name": group, "showlegend": look.in_legend} | ({"legendgroup": group} if mark.label else {})
+    return {"name": plotly_label(mark.label, geometry.LONGEST_LABEL), "showlegend": look.in_legend} | (
+        {"legendgroup": group} if mark.label else {}
+    )
 
 
 def _floats(values: Sequence[float]) -> np.ndarray:

@@ -29,3 +29,8 @@ def shorten(text: str, longest: int) -> str:
         return text
     head = (longest - 1 + 1) // 2
     return f"{text[:head]}…{text[len(text) - (longest - 1 - head) :]}"
+
+
+def plotly_label(text: str, longest: int) -> str:
+    """A label for Plotly, cut where it would leave no room for the plot."""
+    return plotly_text(shorten(text, longest))

@@ -18,7 +18,7 @@ def comparisons(records: Sequence[Mapping[str, Any]]) -> list[Section]:
         same = [(i, record) for i, record in enumerate(records, start=1) if record["probe"] == probe]
         if len(same) > 1:
             title = f"{headlines.label(probe)}: {len(same)} runs compared"
-            sections.append(Section(title, f"compare-{probe}", _comparison(same)))
+            sections.append(Section(title, f"compare-{len(sections) + 1}", _comparison(same)))
     return sections
 
 
