@@ -1,7 +1,8 @@
 """Time and memory of the attention kernels on this machine, beside plain sdpa and naive eager attention.
 
 `python bench/kernels.py [--quick] [--json PATH]` prints Markdown. Times are medians of ratios measured in turn, so that
-a busy machine slows both sides alike; memory is how far a fresh process's peak rises above its size before the call (Linux).
+a busy machine slows both sides alike; memory is how far a fresh process's peak rises above its size before the call
+(Linux only).
 """
 
 import argparse
