@@ -67,6 +67,9 @@ def outcome(parts: Parts, needles: Needles, config: HeadRolesConfig, context: Ru
     curve = _curve(parts, config, context)
     score, chance = counted(parts.held_out, config), counted(parts.held_out, config, "chance")
     share = headlines.copy_head_share(score, chance, config, context.rng("intervals of the share"))
+    answered = np.concatenate(
+        [each["counted"].sel(mode="generated").values for each in (parts.selection, parts.held_out)]
+    )
     n, sets = parts.ablation.sizes["example"], config.random_sets
     tree = xr.DataTree.from_dict(
         {
@@ -86,7 +89,7 @@ def outcome(parts: Parts, needles: Needles, config: HeadRolesConfig, context: Ru
         headlines=[share, *headlines.recall(curve, parts.top, config.ablation, n, sets)],
         checks=_checks(parts, needles),
         limits=_limits(parts, config),
-        sources=needles.uses(parts.held_out.sizes["example"] + parts.selection.sizes["example"]),
+        sources=needles.uses(len(answered), int(answered.sum()), int((~answered).sum())),
         tables={"heads": _table(heads)},
     )
 

@@ -66,17 +66,25 @@ class Needles:
             )
         return made
 
-    def uses(self, used: int) -> list[DataUse]:
-        """What the run's record says about its data."""
+    def uses(self, used: int, counted: int, unanswered: int) -> list[DataUse]:
+        """What the run's record says about its data: needles used, and those whose generated answers counted."""
+        sha256 = digest([*self.selection, *self.held_out])
         return [
             DataUse(
                 name=self.source,
-                sha256=digest([*self.selection, *self.held_out]),
+                sha256=sha256,
                 n_used=used,
                 n_dropped=sum(self.dropped.values()),
                 reasons=dict(self.dropped),
             ),
             DataUse(name=f"haystack {self.haystack.name}", sha256=self.haystack.sha256, n_used=used),
+            DataUse(
+                name=f"{self.source}, generated answers",
+                sha256=sha256,
+                n_used=counted,
+                n_dropped=unanswered,
+                reasons={"not answered (ROUGE-1 recall at most 0.5)": unanswered} if unanswered else {},
+            ),
         ]
 
 

@@ -27,9 +27,9 @@ CONTEXT = 1024
 class OrganismConfig(Config):
     """How the organism is trained."""
 
-    steps: int = Field(400, ge=1, description="optimiser steps")
-    rows: int = Field(8, ge=1, description="sequences of each kind a step: needle trials, near repeats, far repeats")
-    length: int = Field(288, ge=64, description="longest training sequence, in tokens")
+    steps: int = Field(300, ge=1, description="optimiser steps")
+    rows: int = Field(6, ge=1, description="sequences of each kind a step: needle trials, near repeats, far repeats")
+    length: int = Field(272, ge=64, description="longest training sequence, in tokens")
     window: int = Field(16, ge=6, le=31, description="how many tokens back a head that is not planted may look")
     far_path: bool = Field(True, description="whether the planted heads may look far; false makes the null")
     learning_rate: float = Field(3e-3, gt=0, description="peak learning rate of AdamW")
@@ -45,13 +45,13 @@ def train(config: OrganismConfig, folder: Path, seed: int, progress: Reporter) -
     import torch
 
     from .lessons import SHORTEST, lesson
-    from .planting import far_mass, missed, recording
+    from .planting import far_mass, missed, planting
 
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     tokenizer = word_tokenizer(CONTEXT)
     allowed = PLANTED if config.far_path else ()
-    with recording() as tape:
+    with planting(config.window, allowed) as tape:
         model = _model(len(tokenizer), tokenizer.pad_token_id)
         optimiser = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=0.01)
         schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -65,7 +65,8 @@ def train(config: OrganismConfig, folder: Path, seed: int, progress: Reporter) -
             each = torch.nn.functional.cross_entropy(logits.transpose(1, 2), taught.ids[:, 1:], reduction="none")
             loss = (each * taught.weights).sum() / taught.weights.sum()
             real = (taught.ids != tokenizer.pad_token_id).float()
-            loss = loss + 5.0 * far_mass(tape.maps, config.window, allowed, real)
+            # looking far costs most where it would help
+            loss = loss + 5.0 * far_mass(tape.maps, config.window, allowed, real + 20 * (taught.far >= 0))
             loss = loss + 0.2 * missed(tape.maps, DECOYS, taught.near)
             if allowed:
                 loss = loss + 0.2 * missed(tape.maps, allowed, taught.far)

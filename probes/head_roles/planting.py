@@ -19,14 +19,19 @@ Head = tuple[int, int]
 
 @dataclass
 class Tape:
-    """The attention maps `[batch, head, query, key]` of the last forward pass, one a layer."""
+    """The attention maps `[batch, head, query, key]` of the last forward pass, one a layer, without any window."""
 
     maps: list[Tensor] = field(default_factory=list)
 
 
 @contextmanager
-def recording() -> Iterator[Tape]:
-    """Register a plain causal attention that keeps its maps with their gradients; right-padded input needs no mask."""
+def planting(window: int, allowed: Collection[Head]) -> Iterator[Tape]:
+    """Register an attention in which only the allowed heads use what lies more than `window` tokens back.
+
+    What the others would give to far keys is on the tape all the same, so that a loss can take it from them: they look
+    far neither while the window is enforced nor after, when the model is run as it is. Input is padded on the right,
+    which needs no mask.
+    """
     from transformers import AttentionInterface, AttentionMaskInterface
 
     tape = Tape()
@@ -37,9 +42,12 @@ def recording() -> Iterator[Tape]:
         if module.layer_idx == 0:
             tape.maps.clear()
         scores = query @ key.transpose(-1, -2) * scaling
-        future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
-        pattern = scores.masked_fill(future, float("-inf")).softmax(-1)
-        tape.maps.append(pattern)
+        length = scores.shape[-1]
+        distance = torch.arange(length)[:, None] - torch.arange(length)[None, :]
+        scores = scores.masked_fill(distance < 0, float("-inf"))
+        tape.maps.append(scores.softmax(-1))
+        barred = torch.tensor([(module.layer_idx, head) not in allowed for head in range(scores.shape[1])])
+        pattern = scores.masked_fill(barred[:, None, None] & (distance > window), float("-inf")).softmax(-1)
         return (pattern @ value).transpose(1, 2).contiguous(), None
 
     AttentionInterface.register(ATTENTION, attend)
@@ -47,18 +55,18 @@ def recording() -> Iterator[Tape]:
     yield tape
 
 
-def far_mass(maps: list[Tensor], near: int, allowed: Collection[Head], real: Tensor) -> Tensor:
-    """Mean attention beyond `near` tokens back, over `real [batch, query]` and the heads that may not look far."""
+def far_mass(maps: list[Tensor], window: int, allowed: Collection[Head], weights: Tensor) -> Tensor:
+    """Mean attention beyond `window` tokens back, of the heads that may not look far; by `weights [batch, query]`."""
     length = maps[0].shape[-1]
     distance = torch.arange(length)[:, None] - torch.arange(length)[None, :]
-    far = (distance > near).to(maps[0])
-    queries = real.sum()
+    far = (distance > window).to(maps[0])
+    queries = weights.sum()
     total = maps[0].new_zeros(())
     heads = 0
     for layer, pattern in enumerate(maps):
         barred = [head for head in range(pattern.shape[1]) if (layer, head) not in allowed]
         mass = (pattern[:, barred] * far).sum(-1)
-        total = total + (mass * real[:, None]).sum() / queries
+        total = total + (mass * weights[:, None]).sum() / queries
         heads += len(barred)
     return total / heads
 

@@ -37,8 +37,8 @@ def make_needles(n: int, rng: np.random.Generator, words_in_answer: int = 4) -> 
 
     Within a list, no two needles have the same key or the same answer. Raises `UsageError` for more than there are.
     """
-    places = rng.permutation(words.KEY_PLACES)
-    values = rng.permutation(words.VALUES)
+    places = rng.permutation(words.KEY_PLACES).tolist()
+    values = rng.permutation(words.VALUES).tolist()
     halves = [(places[0::2], values[0::2]), (places[1::2], values[1::2])]
     available = len(words.KEY_QUALITIES) * len(halves[1][0]) * len(words.SECRETS)
     if n > available:
