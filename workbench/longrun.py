@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -84,7 +84,7 @@ class Recorder:
     start: int = 0
     """Position of the first query that goes in."""
     done: int = 0
-    began: float = 0.0
+    began: float = field(default_factory=time.monotonic)
 
     def watcher(self, layer: int) -> attention.Watcher:
         """What stands at the attention of a layer: it computes the output, and the statistics with it."""
@@ -97,7 +97,6 @@ class Recorder:
         return watch
 
     def hand_over(self, part: Part) -> None:
-        self.began = self.began or time.monotonic()
         self.see(part)
         self.done += 1
         if self.progress is not None:

@@ -81,7 +81,12 @@ def _heads(measured: Sequence[xr.Dataset], shuffled: Sequence[xr.Dataset]) -> xr
     dims = ("condition", "example", "layer", "head")
     return xr.Dataset(
         {
-            name: _named(np.stack([_stack(group, f"scored_{name}") for group in groups]), dims, unit, f"{words}, mean over the scored queries")
+            name: _named(
+                np.stack([_stack(group, f"scored_{name}") for group in groups]),
+                dims,
+                unit,
+                f"{words}, mean over the scored queries",
+            )
             for name, (unit, words) in UNITS.items()
         },
         coords=_coords(measured) | {"condition": ["text", "shuffled"][: len(groups)]},
@@ -201,7 +206,10 @@ def _top(texts: Texts, measured: Sequence[xr.Dataset], session: Session) -> xr.D
     asked = np.stack([text.ids[rows] for text in texts.texts])
     names = [session.text_tokens(ids.tolist()) for ids in asked]
     dims = ("example", "layer", "head", "query", "rank")
-    place, shown = {"description": "place among the heaviest keys, from 0"}, {"description": "place among the heaviest keys of all heads"}
+    place, shown = (
+        {"description": "place among the heaviest keys, from 0"},
+        {"description": "place among the heaviest keys of all heads"},
+    )
     joint = ("example", "query", "place")
     return xr.Dataset(
         {

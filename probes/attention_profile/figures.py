@@ -137,7 +137,7 @@ def _received(data: xr.DataTree) -> Figure:
         Points(
             best.tolist(),
             np.maximum(first[best], floor).tolist(),
-            "tokens of the first text that get most",
+            "heaviest tokens of the first text",
             names=[_visible(str(words[at])) for at in best],
         ),
     ]
@@ -165,26 +165,36 @@ def _flow(data: xr.DataTree) -> Figure:
     count = int(used.sum())
     layers = flow["layer"].values
     third = np.array_split(np.arange(len(layers)), min(3, len(layers)))
-    across, down = Axis("segment looked at", list(range(count)), names), Axis("segment of the query", list(range(count)), names, reversed=True)
+    places = list(range(count))
+    step = max(1, count // 8)
+    across = Axis("segment looked at", places[::step], [str(place + 1) for place in places[::step]])
+    down = Axis("segment of the query", places, names, reversed=True)
+    parts = [flow.values[part].mean(0)[grid].reshape(count, count) for part in third]
+    parts.append(even.values[grid].reshape(count, count))
+    # the first row is 1 by definition, and would hide the others
+    most = max((float(part[1:].max()) for part in parts if count > 1), default=1.0)
 
     def panel(values: np.ndarray, title: str) -> Panel:
-        cells = np.where(np.tri(count, dtype=bool), values[grid].reshape(count, count), np.nan)
-        return Panel([Heatmap(cells, list(range(count)), list(range(count)), "share of attention", limits=(0.0, 1.0))], across, down, title)
+        cells = np.where(np.tri(count, dtype=bool), values, np.nan)
+        return Panel([Heatmap(cells, places, places, "share of attention", limits=(0.0, most))], across, down, title)
 
-    panels = [
-        panel(flow.values[part].mean(0), f"layers {layers[part[0]]} to {layers[part[-1]]}" if len(part) > 1 else f"layer {layers[part[0]]}")
+    titles = [
+        f"layers {layers[part[0]]} to {layers[part[-1]]}" if len(part) > 1 else f"layer {layers[part[0]]}"
         for part in third
     ]
-    panels.append(panel(even.values, "uniform attention"))
+    panels = [panel(values, title) for values, title in zip(parts, [*titles, "uniform attention"], strict=True)]
     which = "mean over texts" if same else "of the first text"
     return Figure(
         name="flow",
         title="From which part of the text to which",
         panels=panels,
-        caption=f"Mean attention of the queries in one segment on the keys of another, over heads and layers, {which}. Rows sum to one.",
+        caption=(
+            f"Mean attention of the queries in one segment on the keys of another, over heads and layers, {which}. Rows sum "
+            f"to one; the colours end at {most:.2f}, which the first row is above."
+        ),
         alt="Triangular grids of segments by segments: how much attention goes from each part of the text to each earlier one.",
         columns=2,
-    )  # fmt: skip
+    )
 
 
 def _top(data: xr.DataTree) -> Figure:
@@ -194,11 +204,18 @@ def _top(data: xr.DataTree) -> Figure:
         one = top.isel(query=row)
         seen = one["joint_key"].values >= 0
         keys, weights = one["joint_key"].values[seen], one["joint_weight"].values[seen]
-        names = [f"{_visible(str(word))} · {key}" for word, key in zip(one["joint_token"].values[seen], keys, strict=True)]
+        names = [
+            f"{_visible(str(word))} · {key}" for word, key in zip(one["joint_token"].values[seen], keys, strict=True)
+        ]
         x = list(range(len(names)))
         title = f"query {int(top['query'][row])}: {_visible(str(one['query_token'].values))}"
         panels.append(
-            Panel([Bars(x, weights.tolist(), "mean of heads", names=names)], Axis("key", x, names), Axis("attention"), title)
+            Panel(
+                [Bars(x, weights.tolist(), "mean of heads", names=names)],
+                Axis("key", x, names),
+                Axis("attention"),
+                title,
+            )
         )
     return Figure(
         name="top_keys",

@@ -45,9 +45,7 @@ class Parts:
     apart: float
 
 
-def outcome(
-    parts: Parts, config: AttentionProfileConfig, session: Session, context: RunContext
-) -> Outcome:
+def outcome(parts: Parts, config: AttentionProfileConfig, session: Session, context: RunContext) -> Outcome:
     """Put everything together."""
     span = scored(parts.texts.length, session.shape.context)
     return Outcome(
@@ -70,7 +68,9 @@ def headline(
     found = interval(values, context.rng(f"bootstrap {name}"))
     if parts.shuffled:
         others = means(parts.shuffled, name)
-        control = Control(name="the same tokens in shuffled order", n=len(others), **interval(others, context.rng(f"control {name}")))
+        control = Control(
+            name="the same tokens in shuffled order", n=len(others), **interval(others, context.rng(f"control {name}"))
+        )
     else:
         even = uniform.rows(parts.texts.length, config.sink, config.recent)[name][low:high]
         control = Control(name="a head that attends evenly to all keys it sees", value=float(even.mean()))
@@ -128,9 +128,7 @@ def checks(parts: Parts, session: Session) -> list[Check]:
     return found
 
 
-def limits(
-    parts: Parts, config: AttentionProfileConfig, session: Session, span: tuple[int, int]
-) -> list[str]:
+def limits(parts: Parts, config: AttentionProfileConfig, session: Session, span: tuple[int, int]) -> list[str]:
     """What the numbers do not say."""
     context, length = session.shape.context, parts.texts.length
     said = [

@@ -26,8 +26,8 @@ LENGTH = 128
 HEAD_SIZE = 32
 BLOCK = 16
 """Positions of one block, for heads that attend within theirs."""
-SHARP = 8.0
-"""Factor on the position features of heads that look at one key: every other key has less than e⁻⁹² of its weight."""
+SHARP = 2.5
+"""Factor on the position features of heads that look at one key: every other key has less than e⁻²⁸ of its weight."""
 
 Kind = Literal["uniform", "sink", "distance", "half", "anchor", "mixed"]
 
@@ -80,7 +80,9 @@ def construct(config: OrganismConfig, folder: Path, seed: int, progress: Reporte
     planted = {
         f"{layer}.{head}": asdict(Planted("uniform") if config.cut else one) for (layer, head), one in HEADS.items()
     }
-    (folder / "planted.json").write_text(json.dumps({"constructed": True, "heads": planted}, indent=2) + "\n", encoding="utf-8")
+    (folder / "planted.json").write_text(
+        json.dumps({"constructed": True, "heads": planted}, indent=2) + "\n", encoding="utf-8"
+    )
     progress.send(2, 2, "constructing")
     return {"heads": len(HEADS), "constructed": True}
 

@@ -60,14 +60,18 @@ class AttentionProfile(Probe[AttentionProfileConfig]):
             progress = context.progress
             stage = f"text {index + 1} of {len(texts.texts)}"
             measured.append(
-                context.stage(f"text-{index}", lambda text=text, stage=stage: _measure(session, text, config, progress, stage))
+                context.stage(
+                    f"text-{index}", lambda text=text, stage=stage: _measure(session, text, config, progress, stage)
+                )
             )
             if config.control == "shuffled":
                 other = _shuffled(text, context.rng(f"shuffle {index}"))
                 shuffled.append(
                     context.stage(
                         f"shuffled-{index}",
-                        lambda other=other, stage=stage: _measure(session, other, config, progress, f"shuffled {stage}", brief=True),
+                        lambda other=other, stage=stage: _measure(
+                            session, other, config, progress, f"shuffled {stage}", brief=True
+                        ),
                     )
                 )
         return outcome(Parts(texts, measured, shuffled, apart), config, session, context)
@@ -99,7 +103,13 @@ def _measure(
     profile = Profile(text, config, session.shape.context)
     asked = Wanted(stats=ROWS, sink=config.sink, recent=config.recent) if brief else wanted(text, config)
     session.attention_statistics(
-        text.ids.tolist(), profile.see, layers=config.layers, chunk=config.chunk, progress=progress, stage=stage, **vars(asked)
+        text.ids.tolist(),
+        profile.see,
+        layers=config.layers,
+        chunk=config.chunk,
+        progress=progress,
+        stage=stage,
+        **vars(asked),
     )
     return profile.dataset()
 
@@ -119,7 +129,9 @@ def _check_positions(session: Session, texts: Texts) -> None:
     words = session.model.get_input_embeddings()
     tables = (module for module in session.model.modules() if isinstance(module, nn.Embedding) and module is not words)
     if any(context <= table.num_embeddings <= context + 2 for table in tables):
-        raise UsageError(f"this model has learned positions for {context} tokens and none beyond; set length={context} or less")
+        raise UsageError(
+            f"this model has learned positions for {context} tokens and none beyond; set length={context} or less"
+        )
 
 
 def _check_rows(config: AttentionProfileConfig, texts: Texts) -> None:

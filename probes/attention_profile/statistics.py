@@ -153,7 +153,9 @@ class Profile:
             total = sums.columns.sum(1, dtype=np.float64) / self.length
             found["worst"] = np.maximum(found["worst"], np.abs(total - 1).max())
         if sums.top:
-            found["topk_weight"], found["topk_index"] = (np.concatenate(each, axis=1) for each in zip(*sums.top, strict=True))
+            found["topk_weight"], found["topk_index"] = (
+                np.concatenate(each, axis=1) for each in zip(*sums.top, strict=True)
+            )
         return found
 
     def dataset(self) -> xr.Dataset:

@@ -47,7 +47,9 @@ def _against(lines: dict[str, Headline]) -> str:
         return "There is no control."
     if far.low is None or far.high is None or control.low is None or control.high is None:
         return f"Far away lies {far.value:.0%} of attention; in {control.name}, {control.value:.0%}."
-    verdict = "the intervals overlap" if far.low <= control.high and control.low <= far.high else "the intervals are apart"
+    verdict = (
+        "the intervals overlap" if far.low <= control.high and control.low <= far.high else "the intervals are apart"
+    )
     return (
         f"Far away lies {far.value:.1%} ({far.low:.1%} to {far.high:.1%}) of attention; with {control.name} "
         f"{control.value:.1%} ({control.low:.1%} to {control.high:.1%}): {verdict}."

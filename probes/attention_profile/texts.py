@@ -111,18 +111,20 @@ def _read(path: Path) -> bytes:
         reason = error.strerror or type(error).__name__
         raise UsageError(f"data {str(path)!r}: {reason}; give a text file, JSON lines, or {SYNTHETIC!r}") from None
     except UnicodeDecodeError:
-        raise UsageError(f"data {str(path)!r} is not UTF-8 text; give a text file, JSON lines, or {SYNTHETIC!r}") from None
+        raise UsageError(
+            f"data {str(path)!r} is not UTF-8 text; give a text file, JSON lines, or {SYNTHETIC!r}"
+        ) from None
     return raw
 
 
-def _generated(
-    config: AttentionProfileConfig, session: Session, rng: np.random.Generator, index: int
-) -> Encoded:
+def _generated(config: AttentionProfileConfig, session: Session, rng: np.random.Generator, index: int) -> Encoded:
     """A text from a haystack's sentences, with a needle in it where that is asked for."""
     if config.length is None:
         raise UsageError(f"data {config.data!r} with segments {config.segments!r} needs a length in tokens")
     if config.segments == "turns" or config.segments == "documents":
-        raise UsageError(f"{SYNTHETIC!r} has no {config.segments}; give a file of JSON lines with {KEYS[config.segments]!r}")
+        raise UsageError(
+            f"{SYNTHETIC!r} has no {config.segments}; give a file of JSON lines with {KEYS[config.segments]!r}"
+        )
     haystack = read_haystack(config.data)
     if config.segments == "needle":
         depth = (index + 0.5) / config.n
@@ -134,7 +136,9 @@ def _generated(
     while len(ids) < config.length:
         sentences.extend(sentence for sentence, _ in zip(stream, range(config.length // 4 + 8), strict=False))
         paragraphs = [" ".join(sentences[at : at + 5]) for at in range(0, len(sentences), 5)]
-        ids, pieces, labels = from_document(session.tokenizer, [Piece(_short(text), text) for text in paragraphs], "\n\n")
+        ids, pieces, labels = from_document(
+            session.tokenizer, [Piece(_short(text), text) for text in paragraphs], "\n\n"
+        )
     return Encoded(ids, pieces, labels)
 
 
@@ -156,14 +160,18 @@ def _from_line(line: str, where: str, config: AttentionProfileConfig, session: S
     try:
         value = json.loads(line)[key]
     except (ValueError, KeyError, TypeError):
-        raise UsageError(f"{where}: segments {config.segments!r} reads a JSON object with {key!r} from each line") from None
+        raise UsageError(
+            f"{where}: segments {config.segments!r} reads a JSON object with {key!r} from each line"
+        ) from None
     if key == "text" and isinstance(value, str):
         return Encoded(*encode(session.tokenizer, _paragraphs(value)))
     if key == "documents" and isinstance(value, list) and all(isinstance(each, str) for each in value):
         return Encoded(*from_document(session.tokenizer, [Piece(_short(each), each) for each in value], "\n\n"))
     if key == "messages" and isinstance(value, list):
         return Encoded(*encode(session.tokenizer, _turns(value, where, session.tokenizer), special=False))
-    raise UsageError(f"{where}: {key!r} is not what segments {config.segments!r} needs: a text, or a list of texts or messages")
+    raise UsageError(
+        f"{where}: {key!r} is not what segments {config.segments!r} needs: a text, or a list of texts or messages"
+    )
 
 
 def _turns(messages: Sequence[Any], where: str, tokenizer: Any) -> list[Piece]:
@@ -171,9 +179,7 @@ def _turns(messages: Sequence[Any], where: str, tokenizer: Any) -> list[Piece]:
     if not getattr(tokenizer, "chat_template", None):
         raise UsageError("this model's tokenizer has no chat template; take other segments than 'turns'")
     try:
-        whole = [
-            tokenizer.apply_chat_template(messages[: count + 1], tokenize=False) for count in range(len(messages))
-        ]
+        whole = [tokenizer.apply_chat_template(messages[: count + 1], tokenize=False) for count in range(len(messages))]
         roles = [str(message["role"]) for message in messages]
     except Exception as error:
         raise UsageError(f"{where}: the chat template does not take these messages ({error})") from None
