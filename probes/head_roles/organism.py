@@ -77,6 +77,7 @@ def train(config: OrganismConfig, folder: Path, seed: int, progress: Reporter) -
             schedule.step()
     model.set_attn_implementation("sdpa")
     model.save_pretrained(folder)
+    (folder / "model.safetensors").chmod(0o644)
     tokenizer.save_pretrained(folder)
     planted = {
         "copy_heads": [list(head) for head in allowed],
