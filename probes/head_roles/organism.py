@@ -51,30 +51,30 @@ def train(config: OrganismConfig, folder: Path, seed: int, progress: Reporter) -
     rng = np.random.default_rng(seed)
     tokenizer = word_tokenizer(CONTEXT)
     allowed = PLANTED if config.far_path else ()
-    with planting(config.window, allowed) as tape:
-        model = _model(len(tokenizer), tokenizer.pad_token_id)
-        optimiser = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=0.01)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimiser, lambda step: min((step + 1) / 20, max(0.02, 1 - step / config.steps))
-        )
-        for step in progress.steps(range(config.steps), "training"):
-            # sequences grow over the first half
-            longest = min(config.length, SHORTEST + (config.length - SHORTEST) * 2 * step // config.steps)
-            taught = lesson(tokenizer, config.rows, longest, config.window, rng)
-            logits = model(taught.ids).logits[:, :-1]
-            each = torch.nn.functional.cross_entropy(logits.transpose(1, 2), taught.ids[:, 1:], reduction="none")
-            loss = (each * taught.weights).sum() / taught.weights.sum()
-            real = (taught.ids != tokenizer.pad_token_id).float()
-            # looking far costs most where it would help
-            loss = loss + 5.0 * far_mass(tape.maps, config.window, allowed, real + 20 * (taught.far >= 0))
-            loss = loss + 0.2 * missed(tape.maps, DECOYS, taught.near)
-            if allowed:
-                loss = loss + 0.2 * missed(tape.maps, allowed, taught.far)
-            optimiser.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimiser.step()
-            schedule.step()
+    tape = planting(config.window, allowed)
+    model = _model(len(tokenizer), tokenizer.pad_token_id)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: min((step + 1) / 20, max(0.02, 1 - step / config.steps))
+    )
+    for step in progress.steps(range(config.steps), "training"):
+        # sequences grow over the first half
+        longest = min(config.length, SHORTEST + (config.length - SHORTEST) * 2 * step // config.steps)
+        taught = lesson(tokenizer, config.rows, longest, config.window, rng)
+        logits = model(taught.ids).logits[:, :-1]
+        each = torch.nn.functional.cross_entropy(logits.transpose(1, 2), taught.ids[:, 1:], reduction="none")
+        loss = (each * taught.weights).sum() / taught.weights.sum()
+        real = (taught.ids != tokenizer.pad_token_id).float()
+        # looking far costs most where it would help
+        loss = loss + 5.0 * far_mass(tape.maps, config.window, allowed, real + 20 * (taught.far >= 0))
+        loss = loss + 0.2 * missed(tape.maps, DECOYS, taught.near)
+        if allowed:
+            loss = loss + 0.2 * missed(tape.maps, allowed, taught.far)
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
     model.set_attn_implementation("sdpa")
     model.save_pretrained(folder)
     (folder / "model.safetensors").chmod(0o644)

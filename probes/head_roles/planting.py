@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,9 +23,8 @@ class Tape:
     maps: list[Tensor] = field(default_factory=list)
 
 
-@contextmanager
-def planting(window: int, allowed: Collection[Head]) -> Iterator[Tape]:
-    """Register an attention in which only the allowed heads use what lies more than `window` tokens back.
+def planting(window: int, allowed: Collection[Head]) -> Tape:
+    """Register, as `ATTENTION`, an attention in which only the allowed heads use keys more than `window` tokens back.
 
     What the others would give to far keys is on the tape all the same, so that a loss can take it from them: they look
     far neither while the window is enforced nor after, when the model is run as it is. Input is padded on the right,
@@ -52,7 +50,7 @@ def planting(window: int, allowed: Collection[Head]) -> Iterator[Tape]:
 
     AttentionInterface.register(ATTENTION, attend)
     AttentionMaskInterface.register(ATTENTION, lambda *_, **__: None)
-    yield tape
+    return tape
 
 
 def far_mass(maps: list[Tensor], window: int, allowed: Collection[Head], weights: Tensor) -> Tensor:
