@@ -55,7 +55,9 @@ def wilson(values: np.ndarray) -> Interval:
     n, mean = len(values), float(np.mean(values))
     centre = (mean + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(mean * (1 - mean) / n + z**2 / (4 * n**2))
-    return Interval(mean, max(0.0, float(centre - half)), min(1.0, float(centre + half)))
+    # at 0 and 1 one end is exact, which rounding would miss
+    low = 0.0 if mean == 0 else float(centre - half)
+    return Interval(mean, low, 1.0 if mean == 1 else float(centre + half))
 
 
 def newcombe(first: Interval, second: Interval) -> Interval:
