@@ -6,7 +6,7 @@ from hypothesis import given, settings
 
 
 @given(cases())
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_cpu_agrees_with_reference(case: Case) -> None:
     assert_agree(case.run("cpu"), case.run("reference"), case)
 
@@ -18,7 +18,7 @@ def test_cpu_half_precision(case: Case) -> None:
 
 
 @given(cases())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_given_lse_gives_the_same_statistics(case: Case) -> None:
     case.options["stats"] = ROWS
     whole = case.run("reference")
