@@ -12,10 +12,24 @@ import pytest
 
 from tests.sample_figures import HOSTILE, all_figures, curve, grid, hostile, several, text
 from workbench.errors import UnknownName, UsageError
-from workbench.figures import Axis, Figure, Heatmap, Line, Panel, Tokens, budget, geometry, load, pool, save, style
+from workbench.figures import (
+    Axis,
+    Figure,
+    Heatmap,
+    Line,
+    Panel,
+    Tokens,
+    budget,
+    geometry,
+    load,
+    matplotlib,
+    pool,
+    save,
+    style,
+)
 from workbench.figures.mime import PLOTLY
 from workbench.figures.table import csv
-from workbench.figures.text import plotly_text, shorten, visible
+from workbench.figures.text import folded, plotly_text, shorten, visible
 
 FIGURES = all_figures()
 NAMES = [figure.name for figure in FIGURES]
@@ -100,10 +114,17 @@ def test_plotly_draws_every_mark_with_basic_traces(figure: Figure, theme: str) -
 @pytest.mark.parametrize("figure", FIGURES, ids=NAMES)
 def test_matplotlib_draws_every_mark(figure: Figure) -> None:
     drawing = figure.matplotlib()
-    assert [axes.get_xlabel() for axes in drawing.axes] == [shorten(panel.x.label, 90) for panel in figure.panels]
+    wanted = ["\n".join(geometry.level(panel.x.label, panel, figure.columns)) for panel in figure.panels]
+    assert [axes.get_xlabel() for axes in drawing.axes] == wanted
     for axes, panel in zip(drawing.axes, figure.panels, strict=True):
         artists = [*axes.lines, *axes.collections, *axes.patches, *axes.containers]
         assert len(artists) >= len(panel.marks)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("figure", FIGURES, ids=NAMES)
+def test_there_is_room_for_every_label(figure: Figure) -> None:
+    assert len(matplotlib.svg(figure)) > 10_000
 
 
 def test_plotly_has_outlines_hover_and_the_scale() -> None:
@@ -180,7 +201,7 @@ def test_hostile_text_is_text_in_svg(tmp_path) -> None:
     tags = {element.tag.split("}")[1] for element in tree.iter()}
     assert "script" not in tags and "img" not in tags and "text" in tags
     assert any(
-        shorten(HOSTILE, 90) in "".join(element.itertext()) for element in tree.iter() if element.tag.endswith("text")
+        shorten(HOSTILE, 80) in "".join(element.itertext()) for element in tree.iter() if element.tag.endswith("text")
     )
     assert not [a for element in tree.iter() for a in element.attrib if a.lower().startswith("on")]
 
@@ -245,6 +266,11 @@ def test_tokens_are_made_visible() -> None:
     assert visible(" a\n") == "␣a⏎" and visible("") == "∅" and visible("\u202ex\u200b") == "\\u202ex\\u200b"
     assert plotly_text("<b>$x$ %{y} & '") == "&lt;b&gt;&#36;x&#36; &#37;{y} &amp; '"
     assert shorten("abcdefghij", 5) == "ab…ij" and len(shorten("x" * 99, 40)) == 40 and shorten("abc", 5) == "abc"
+    assert folded("short", 16) == ["short"] and folded("share of the needles found", 16) == [
+        "share of the",
+        "needles found",
+    ]
+    assert [len(line) for line in folded("x" * 99, 16)] == [16, 16]
     cells = geometry.token_cells(["aa", "b\n", "cc", "d" * 20], columns=12)
     assert [(cell.start, cell.row) for cell in cells] == [(0, 0), (3, 0), (0, 1), (0, 2)]
 

@@ -9,15 +9,16 @@ import numpy as np
 
 from ..errors import UsageError
 from . import style
-from .figure import Axis, Bars, Figure, Heatmap, Line, Panel, Points, Tokens, Violins
-from .text import shorten, visible
+from .figure import Bars, Figure, Heatmap, Line, Panel, Points, Tokens, Violins
+from .text import folded, shorten, visible
 
 WIDTH = 760
 """Pixels across all panels that heights are measured against."""
 TOKEN_COLUMNS = 88
 TOKEN_GAP = 0.15
 LONGEST_TOKEN = 40
-LONGEST_LABEL = 90
+LONGEST_LABEL = 80
+LONGEST_TICK = 24
 MOST_TICKS = 16
 WRITTEN_CELLS = 64
 """A grid of at most so many cells has its values written in them."""
@@ -193,20 +194,31 @@ def panel_height(panel: Panel) -> int:
     return max(heights)
 
 
-def crowded(axis: Axis) -> bool:
-    """Whether the tick labels of a horizontal axis are too long to stand beside each other."""
-    labels = [] if axis.tick_labels is None else [shorten(label, LONGEST_TOKEN) for label in axis.tick_labels]
-    return sum(len(label) + 2 for label in labels) > 110
+def crowded(panel: Panel, columns: int) -> bool:
+    """Whether the tick labels of the horizontal axis are too long to stand beside each other."""
+    labels = panel.x.tick_labels or ()
+    room = WIDTH * panel_share(panel, columns) / columns
+    return sum(7 * (len(shorten(label, LONGEST_TICK)) + 2) for label in labels) > room
 
 
-def room_below(panel: Panel) -> int:
+def room_below(panel: Panel, columns: int) -> int:
     """Height in pixels for the tick labels and the title of a panel's horizontal axis."""
     if any(isinstance(mark, Tokens) for mark in panel.marks):
         return 14
-    if not crowded(panel.x):
+    if not crowded(panel, columns):
         return 62
-    longest = max(len(shorten(label, LONGEST_TOKEN)) for label in panel.x.tick_labels or ())
-    return 62 + min(6 * longest, 220)
+    longest = max(len(shorten(label, LONGEST_TICK)) for label in panel.x.tick_labels or ())
+    return 62 + min(7 * longest, 260)
+
+
+def upright(label: str, panel: Panel) -> list[str]:
+    """Lines of a label that is written upwards beside a panel."""
+    return folded(label, max(8, panel_height(panel) // 7))
+
+
+def level(label: str, panel: Panel, columns: int) -> list[str]:
+    """Lines of a label that is written above or below a panel."""
+    return folded(label, min(LONGEST_LABEL, int(WIDTH * panel_share(panel, columns) / columns / 7.5)))
 
 
 def panel_share(panel: Panel, columns: int) -> float:
@@ -214,6 +226,6 @@ def panel_share(panel: Panel, columns: int) -> float:
     grids = [mark for mark in panel.marks if isinstance(mark, Heatmap)]
     if not grids:
         return 1.0
-    names = max((len(shorten(label, LONGEST_TOKEN)) for label in panel.y.tick_labels or ()), default=0)
+    names = max((len(shorten(label, LONGEST_TICK)) for label in panel.y.tick_labels or ()), default=0)
     wanted = max(len(mark.x) for mark in grids) * 44 + 6 * names
     return float(np.clip(wanted * columns / WIDTH, 0.34, 1.0))

@@ -82,38 +82,54 @@ def draw(figure: Figure, theme: str = "light", title: bool = True) -> Drawing:
         columns = max(1, min(figure.columns, len(figure.panels)))
         rows = -(-len(figure.panels) // columns)
         panels = [figure.panels[r * columns : (r + 1) * columns] for r in range(rows)]
-        heights = [max(geometry.panel_height(panel) for panel in row) for row in panels]
-        below = sum(max(geometry.room_below(panel) for panel in row) for row in panels)
+        shares = [geometry.panel_share(panel, columns) for panel in figure.panels]
+        inner = [max(geometry.panel_height(panel) for panel in row) for row in panels]
+        around = [
+            max(geometry.room_below(panel, columns) for panel in row) + 26 * any(panel.title for panel in row)
+            for row in panels
+        ]
         looks = geometry.series(figure)
-        legend = any(look.in_legend for look in looks.values())
-        size = (geometry.WIDTH / INCH, (sum(heights) + below + 34 * title + 26 * legend) / INCH)
+        legend, across = _legend(figure, looks)
+        size = (geometry.WIDTH / INCH, (sum(inner) + sum(around) + 34 * title + 24 * -(-legend // across)) / INCH)
         drawing = Drawing(figsize=size, layout="constrained")
         FigureCanvasAgg(drawing)
         if title:
             drawing.suptitle(figure.title, x=0.01, ha="left", fontsize=11, fontweight="bold", wrap=True)
-        grid = drawing.add_gridspec(rows, columns, height_ratios=heights)
+        # A panel that does not use its whole column lies in a grid of its own, which also holds what is around it;
+        # without one, the plotting areas of all panels are aligned.
+        nested = min(shares) < 1
+        ratios = [a + b for a, b in zip(inner, around, strict=True)] if nested else inner
+        grid = drawing.add_gridspec(rows, columns, height_ratios=ratios)
         handles: dict[str, Any] = {}
         for p, panel in enumerate(figure.panels):
-            share = geometry.panel_share(panel, columns)
-            room = grid[p // columns, p % columns].subgridspec(1, 2, width_ratios=[share, max(1 - share, 1e-3)])
-            axes = drawing.add_subplot(room[0] if share < 1 else grid[p // columns, p % columns])
-            _prepare(axes, panel)
+            cell = grid[p // columns, p % columns]
+            if nested:
+                cell = cell.subgridspec(1, 2, width_ratios=[shares[p], max(1 - shares[p], 1e-3)])[0]
+            axes = drawing.add_subplot(cell)
+            _prepare(axes, panel, columns)
             for m in range(len(panel.marks)):
                 look = looks.get((p, m))
                 handle = draw_mark(axes, panel, m, look)
                 if look is not None and look.in_legend and handle is not None:
                     handles[shorten(panel.marks[m].label, geometry.LONGEST_LABEL)] = handle
-            _finish(axes, panel)
+            _finish(axes, panel, columns)
         if handles:
-            drawing.legend(list(handles.values()), list(handles), loc="outside lower left", ncols=min(len(handles), 4))
+            drawing.legend(list(handles.values()), list(handles), loc="outside lower left", ncols=across)
     return drawing
 
 
-def _prepare(axes: Axes, panel: Panel) -> None:
+def _legend(figure: Figure, looks: dict[tuple[int, int], geometry.Series]) -> tuple[int, int]:
+    """How many entries the legend has, and how many of them fit side by side."""
+    labels = [figure.panels[p].marks[m].label for (p, m), look in looks.items() if look.in_legend]
+    widest = max((7 * len(shorten(label, geometry.LONGEST_LABEL)) + 50 for label in labels), default=1)
+    return len(labels), max(1, min(len(labels), 4, geometry.WIDTH // widest))
+
+
+def _prepare(axes: Axes, panel: Panel, columns: int) -> None:
     if panel.title:
-        axes.set_title(shorten(panel.title, geometry.LONGEST_LABEL))
-    axes.set_xlabel(shorten(panel.x.label, geometry.LONGEST_LABEL))
-    axes.set_ylabel(shorten(panel.y.label, geometry.LONGEST_LABEL // 2))
+        axes.set_title("\n".join(geometry.level(panel.title, panel, columns)))
+    axes.set_xlabel("\n".join(geometry.level(panel.x.label, panel, columns)))
+    axes.set_ylabel("\n".join(geometry.upright(panel.y.label, panel)))
     if panel.x.log:
         axes.set_xscale("log")
     if panel.y.log:
@@ -126,7 +142,7 @@ def _prepare(axes: Axes, panel: Panel) -> None:
         axes.grid(True)
 
 
-def _finish(axes: Axes, panel: Panel) -> None:
+def _finish(axes: Axes, panel: Panel, columns: int) -> None:
     if any(isinstance(mark, Tokens) for mark in panel.marks):
         axes.set_xlim(0, geometry.TOKEN_COLUMNS)
         axes.autoscale(axis="y")
@@ -134,19 +150,19 @@ def _finish(axes: Axes, panel: Panel) -> None:
         axes.invert_yaxis()
         return
     for way, axis in (("x", panel.x), ("y", panel.y)):
-        _ticks(axes, way, axis, panel)
+        _ticks(axes, way, axis, panel, columns)
 
 
-def _ticks(axes: Axes, way: str, axis: Axis, panel: Panel) -> None:
+def _ticks(axes: Axes, way: str, axis: Axis, panel: Panel, columns: int) -> None:
     from matplotlib.ticker import NullLocator
 
     drawn = axes.xaxis if way == "x" else axes.yaxis
     if axis.ticks is not None:
         drawn.set_minor_locator(NullLocator())
         labels = axis.tick_labels if axis.tick_labels is not None else [f"{tick:g}" for tick in axis.ticks]
-        shown = [shorten(label, geometry.LONGEST_TOKEN) for label in labels]
+        shown = [shorten(label, geometry.LONGEST_TICK) for label in labels]
         turn: dict[str, Any] = {}
-        if way == "x" and geometry.crowded(axis):
+        if way == "x" and geometry.crowded(panel, columns):
             turn = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"}
         drawn.set_ticks(list(axis.ticks), labels=shown, **turn)
     elif (ticks := geometry.counting_ticks(panel, way)) is not None:

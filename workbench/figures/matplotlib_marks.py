@@ -24,9 +24,9 @@ def draw_mark(axes: Axes, panel: Panel, m: int, look: Series | None) -> Any:
     """Draw the panel's mark `m`; returns what stands for it in the legend, if anything."""
     mark = panel.marks[m]
     if isinstance(mark, Heatmap):
-        return _heatmap(axes, mark)
+        return _heatmap(axes, mark, panel)
     if isinstance(mark, Tokens):
-        return _tokens(axes, mark)
+        return _tokens(axes, mark, panel)
     if isinstance(mark, Rule):
         return _rule(axes, mark)
     if look is None:
@@ -46,14 +46,14 @@ def _colours(scale: str) -> Any:
     return LinearSegmentedColormap.from_list(scale, style.SCALES[scale])
 
 
-def _bar_of_scale(axes: Axes, drawn: Any, label: str) -> None:
+def _bar_of_scale(axes: Axes, drawn: Any, lines: list[str]) -> None:
     wide = 0.014 / axes.get_position().width
     bar = axes.figure.colorbar(drawn, cax=axes.inset_axes((1 + wide, 0, wide, 1)))
     bar.outline.set_visible(False)
-    bar.set_label(shorten(label, geometry.LONGEST_LABEL // 2))
+    bar.set_label("\n".join(lines))
 
 
-def _heatmap(axes: Axes, mark: Heatmap) -> None:
+def _heatmap(axes: Axes, mark: Heatmap, panel: Panel) -> None:
     from matplotlib.colors import ListedColormap
     from matplotlib.patches import Rectangle
 
@@ -74,7 +74,7 @@ def _heatmap(axes: Axes, mark: Heatmap) -> None:
         edgecolors="face",  # no seams between cells
         linewidth=0.5,
     )
-    _bar_of_scale(axes, drawn, mark.label)
+    _bar_of_scale(axes, drawn, geometry.upright(mark.label, panel))
     if geometry.writes_values(mark):
         for (j, i), value in np.ndenumerate(np.asarray(mark.values, dtype=np.float64)):
             if np.isfinite(value):
@@ -96,7 +96,7 @@ def _heatmap(axes: Axes, mark: Heatmap) -> None:
             )
 
 
-def _tokens(axes: Axes, mark: Tokens) -> None:
+def _tokens(axes: Axes, mark: Tokens, panel: Panel) -> None:
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
@@ -114,7 +114,7 @@ def _tokens(axes: Axes, mark: Tokens) -> None:
     for cell, fill in zip(cells, fills, strict=True):
         spot = (cell.start + cell.width / 2, cell.row)
         axes.text(*spot, cell.text, ha="center", va="center", fontsize=7, family="monospace", color=style.text_on(fill))
-    _bar_of_scale(axes, ScalarMappable(Normalize(low, high), _colours(scale)), mark.label)
+    _bar_of_scale(axes, ScalarMappable(Normalize(low, high), _colours(scale)), geometry.upright(mark.label, panel))
 
 
 def _rule(axes: Axes, mark: Rule) -> None:

@@ -62,7 +62,7 @@ def draw(figure: Figure, theme: str = "light", title: bool = True) -> go.Figure:
                 _rule(mark, place, layout)
             if isinstance(mark, Heatmap):
                 layout["shapes"] += _outlines(mark, place)
-            scale = _bar_of_scale(mark, place) if isinstance(mark, Heatmap | Tokens) else None
+            scale = _bar_of_scale(mark, panel, place) if isinstance(mark, Heatmap | Tokens) else None
             for trace in traces(panel, m, looks.get((p, m)), scale):
                 data.append(trace.update(xaxis=f"x{place.number}", yaxis=f"y{place.number}"))
     return go.Figure(data=data, layout=layout)
@@ -74,7 +74,7 @@ def _places(figure: Figure) -> tuple[list[_Place], int, int]:
     rows = [list(figure.panels[i : i + columns]) for i in range(0, len(figure.panels), columns)]
     heights = [max(geometry.panel_height(panel) for panel in row) for row in rows]
     heads = [HEAD if any(panel.title for panel in row) else 0 for row in rows]
-    gaps = [max(geometry.room_below(panel) for panel in row) for row in rows]
+    gaps = [max(geometry.room_below(panel, columns) for panel in row) for row in rows]
     inner = sum(heights) + sum(heads) + sum(gaps[:-1])
     width = (1 - SIDE * (columns - 1)) / columns
     places: list[_Place] = []
@@ -100,7 +100,9 @@ def _axis(axis: Axis, domain: tuple[float, float], anchor: str, panel: Panel, wa
     drawn: dict[str, Any] = {
         "domain": list(domain),
         "anchor": anchor,
-        "title": {"text": plotly_label(axis.label, geometry.LONGEST_LABEL // (1 if way == "x" else 2))},
+        "title": {
+            "text": _upright(axis.label, panel) if way == "y" else plotly_label(axis.label, geometry.LONGEST_LABEL)
+        },
         "showgrid": not _has_scale(panel),
         "zeroline": False,
         "showline": not _has_scale(panel),
@@ -115,7 +117,7 @@ def _axis(axis: Axis, domain: tuple[float, float], anchor: str, panel: Panel, wa
     if axis.ticks is not None:
         drawn |= {"tickmode": "array", "tickvals": list(axis.ticks)}
         if axis.tick_labels is not None:
-            drawn["ticktext"] = [plotly_label(label, geometry.LONGEST_TOKEN) for label in axis.tick_labels]
+            drawn["ticktext"] = [plotly_label(label, geometry.LONGEST_TICK) for label in axis.tick_labels]
     elif (ticks := geometry.counting_ticks(panel, way)) is not None:
         drawn |= {"tickmode": "array", "tickvals": ticks}
     if axis.limits is not None:
@@ -124,6 +126,10 @@ def _axis(axis: Axis, domain: tuple[float, float], anchor: str, panel: Panel, wa
     elif axis.reversed:
         drawn["autorange"] = "reversed"
     return drawn
+
+
+def _upright(label: str, panel: Panel) -> str:
+    return "<br>".join(plotly_text(line) for line in geometry.upright(label, panel))
 
 
 def _note(text: str, x: float, y: float, size: int = 12, **more: Any) -> dict[str, Any]:
@@ -138,9 +144,9 @@ def _note(text: str, x: float, y: float, size: int = 12, **more: Any) -> dict[st
     return note | {"xanchor": "left", "yanchor": "bottom", "font": {"size": size}} | more
 
 
-def _bar_of_scale(mark: Heatmap | Tokens, place: _Place) -> dict[str, Any]:
+def _bar_of_scale(mark: Heatmap | Tokens, panel: Panel, place: _Place) -> dict[str, Any]:
     return {
-        "title": {"text": plotly_label(mark.label, geometry.LONGEST_LABEL // 2), "side": "right", "font": {"size": 12}},
+        "title": {"text": _upright(mark.label, panel), "side": "right", "font": {"size": 12}},
         "thickness": 12,
         "outlinewidth": 0,
         "x": place.x[1] + 0.012,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import textwrap
 import unicodedata
 
 _SIGNS = {" ": "␣", "\n": "⏎", "\r": "␍", "\t": "⇥", "": "∅"}
@@ -29,6 +30,14 @@ def shorten(text: str, longest: int) -> str:
         return text
     head = (longest - 1 + 1) // 2
     return f"{text[:head]}…{text[len(text) - (longest - 1 - head) :]}"
+
+
+def folded(text: str, width: int) -> list[str]:
+    """The text on one or two lines of at most `width` characters; what does not fit is cut in the middle."""
+    if len(text) <= width:
+        return [text]
+    lines = textwrap.wrap(shorten(text, 2 * width), width, break_long_words=True)
+    return [*lines[:1], shorten(" ".join(lines[1:]), width)]
 
 
 def plotly_label(text: str, longest: int) -> str:

@@ -13,7 +13,7 @@ from .compare import differences, plain
 
 def comparisons(records: Sequence[Mapping[str, Any]]) -> list[Section]:
     """A section for each probe that ran more than once: its headlines side by side, and what differed."""
-    sections = []
+    sections: list[Section] = []
     for probe in dict.fromkeys(record["probe"] for record in records):
         same = [(i, record) for i, record in enumerate(records, start=1) if record["probe"] == probe]
         if len(same) > 1:
