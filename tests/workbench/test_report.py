@@ -238,6 +238,7 @@ def test_differences_name_the_fields() -> None:
     two = record(preset="full").model_dump(mode="json", by_alias=True)
     two["environment"]["packages"] = {"torch": "2.14.0", "numpy": "2.4"}
     two["data"][0]["n_used"] = 5
+    assert not [d for d in differences([{**one, "data": []}, one]) if d.path == "data"]
     found = {difference.path: list(difference.values) for difference in differences([one, two])}
     assert found == {
         "preset": ["quick", "full"],
@@ -322,12 +323,13 @@ def test_a_strip_shares_one_scale() -> None:
     shares = strip({"value": 0.5, "low": 0.3, "high": 0.7})
     assert shares is not None and (shares.start, shares.end) == ("0", "1") and shares.found.low == 0.3
     assert strip({"value": None}) is None
-    assert [number(value) for value in (0.12345, 1234.0, -0.5, None, 1e-9)] == [
+    assert [number(value) for value in (0.12345, 1234.0, -0.5, None, 1e-9, 1.4e-17)] == [
         "0.123",
         "1,234",
         "−0.5",
         "not defined",
         "1e−09",
+        "0",
     ]
 
 

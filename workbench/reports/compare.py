@@ -48,7 +48,7 @@ def _flatten(value: Any, path: str) -> Iterable[tuple[str, Any]]:
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from _flatten(item, f"{path}.{key}")
-    elif isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
+    elif isinstance(value, list) and (value or path == "data") and all(isinstance(item, Mapping) for item in value):
         for item in value:
             yield from _flatten({k: v for k, v in item.items() if k != "name"}, f"{path}.{item.get('name', '')}")
     else:

@@ -13,6 +13,8 @@ def number(value: float | None) -> str:
     """A number with three significant digits, or the words for a missing one."""
     if value is None or not math.isfinite(value):
         return "not defined"
+    if abs(value) < 1e-12:  # what rounding leaves of a zero
+        return "0"
     if value == int(value) and abs(value) < 1e6:
         return f"{int(value):,}".replace("-", "−")
     return f"{value:.3g}".replace("-", "−")

@@ -27,7 +27,7 @@ from .blocks import (
     Words,
 )
 
-_SIGNS = re.compile(r"([\\`*_{}\[\]()#+!|$~<>&^:@-])")
+_SIGNS = re.compile(r"([\\`*_{}\[\]()#+!|$~^:@-])")
 Show = Callable[[Picture], str]
 """Writes a figure; where its picture is kept depends on what the Markdown is for."""
 
@@ -36,7 +36,7 @@ def escape(text: str) -> str:
     """Text that Markdown shows as it is, on one line: no markup, no HTML, no formula, no link."""
     line = " ".join(text.split())
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_{}\[\]()#+!|$~^:@-])", r"\\\1", line)
+    return _SIGNS.sub(r"\\\1", line)
 
 
 def code(text: str) -> str:
