@@ -217,6 +217,13 @@ def test_files_are_the_same_bytes_each_time(tmp_path) -> None:
     assert b"<dc:date>" not in (tmp_path / "a" / "grid.svg").read_bytes()
 
 
+def test_places_are_rounded_so_that_a_solvers_last_digits_do_not_change_a_file() -> None:
+    drawing = several().matplotlib()
+    ends = [end for axes in drawing.axes for end in axes.get_position(original=True).bounds]
+    assert len(ends) == 16 and all(end == pytest.approx(round(end, 6), abs=1e-12) for end in ends)
+    assert len({matplotlib.svg(several()) for _ in range(6)}) == 1
+
+
 @pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden"])
 def test_a_name_that_is_no_file_name_is_refused(name: str, tmp_path) -> None:
     with pytest.raises(UsageError, match="file name"):

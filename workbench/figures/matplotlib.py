@@ -115,7 +115,22 @@ def draw(figure: Figure, theme: str = "light", title: bool = True) -> Drawing:
             _finish(axes, panel, columns)
         if handles:
             drawing.legend(list(handles.values()), list(handles), loc="outside lower left", ncols=across)
+        _settle(drawing)
     return drawing
+
+
+def _settle(drawing: Drawing) -> None:
+    """Lay out once and round: the solver's last digits differ from one call to the next, and so would the files."""
+    engine = drawing.get_layout_engine()
+    if engine is not None:
+        engine.execute(drawing)
+    drawing.set_layout_engine("none")
+    for axes in drawing.axes:
+        left, low, width, height = (round(float(end), 6) for end in axes.get_position(original=True).bounds)
+        axes.set_position((left, low, width, height))
+    for text in drawing.texts:
+        x, y = text.get_position()
+        text.set_position((round(float(x), 6), round(float(y), 6)))
 
 
 def _legend(figure: Figure, looks: dict[tuple[int, int], geometry.Series]) -> tuple[int, int]:
