@@ -20,6 +20,26 @@ if TYPE_CHECKING:
 SHOWN = 16
 """Keys that are kept of a chosen query for all heads together."""
 
+MEANING = {
+    "segment_mass": ("1", "share of attention on a segment, mean over the bin of queries"),
+    "flow": ("1", "share of attention from a segment's queries on a segment, mean over heads"),
+    "uniform_flow": ("1", "share of attention from a segment's queries on a segment, for uniform attention"),
+    "received": ("queries", "attention received from all queries, mean over the bin of keys and the texts"),
+    "received_max": ("queries", "attention received by the key of the bin that receives most, in any text"),
+    "uniform_received": ("queries", "attention received in uniform attention, mean over the bin"),
+    "received_at": ("queries", "attention received from all queries together, mean over heads and layers"),
+    "token_id": ("", "token of the vocabulary"),
+    "in_segment": ("", "segment that the token lies in, -1 for none"),
+    "first_text": ("", "tokens of the first text"),
+    "weight": ("1", "attention on the key"),
+    "key": ("", "position of the key, -1 where there are fewer"),
+    "joint_weight": ("1", "mean over all heads of the attention on a key, where it is among a head's heaviest"),
+    "joint_key": ("", "position of the key, -1 where there are fewer"),
+    "joint_token": ("", "text of the key"),
+    "query_token": ("", "text of the query"),
+}
+"""Unit and meaning of what is kept beside the statistics of heads."""
+
 
 def tree(
     texts: Texts,
@@ -58,6 +78,10 @@ def tree(
 
 def _stack(datasets: Sequence[xr.Dataset], name: str) -> np.ndarray:
     return np.stack([each[name].values for each in datasets])
+
+
+def _kept(name: str, dims: tuple[str, ...], values: np.ndarray) -> tuple[Any, ...]:
+    return _named(values, dims, *MEANING[name])
 
 
 def _named(values: np.ndarray, dims: tuple[str, ...], units: str, description: str) -> tuple[Any, ...]:
@@ -136,15 +160,21 @@ def _segments(texts: Texts, measured: Sequence[xr.Dataset]) -> xr.Dataset:
     where = {"description": "segment that the queries lie in"}
     return xr.Dataset(
         {
-            "segment_mass": _named(padded("segment_mass", (3,)), ("example", "layer", "head", "query", "segment"), "1", "share of attention on a segment, mean over the bin of queries"),
-            "flow": _named(padded("flow", (1, 2)), flow, "1", "share of attention from a segment's queries on a segment, mean over heads"),
-            "uniform_flow": _named(even, (flow[0], *flow[2:]), "1", "the same for uniform attention"),
+            "segment_mass": _kept(
+                "segment_mass", ("example", "layer", "head", "query", "segment"), padded("segment_mass", (3,))
+            ),
+            "flow": _kept("flow", flow, padded("flow", (1, 2))),
+            "uniform_flow": _kept("uniform_flow", (flow[0], *flow[2:]), even),
             "label": (("example", "segment"), labels.astype(str), {"units": "", "description": "name of the segment"}),
             "tokens": (("example", "segment"), sizes, {"units": "tokens", "description": "size of the segment"}),
         },
         coords=_coords(measured)
-        | {"query": measured[0]["query"].values, "segment": np.arange(most), "query_segment": ("query_segment", np.arange(most), where)},
-    )  # fmt: skip
+        | {
+            "query": measured[0]["query"].values,
+            "segment": np.arange(most),
+            "query_segment": ("query_segment", np.arange(most), where),
+        },
+    )
 
 
 def _received(texts: Texts, measured: Sequence[xr.Dataset], config: AttentionProfileConfig) -> xr.Dataset:
@@ -158,12 +188,12 @@ def _received(texts: Texts, measured: Sequence[xr.Dataset], config: AttentionPro
     last = ("key", ends[1:] - 1, {"description": "last key of the bin"})
     return xr.Dataset(
         {
-            "received": _named(_stack(measured, "received").mean(0, dtype=np.float64), dims, "queries", "attention received from all queries together, mean over the bin of keys and the texts"),
-            "received_max": _named(_stack(measured, "received_max").max(0), dims, "queries", "attention received by the key of the bin that receives most, in any text"),
-            "uniform_received": _named(even, ("key",), "queries", "the same for uniform attention, mean over the bin"),
+            "received": _kept("received", dims, _stack(measured, "received").mean(0, dtype=np.float64)),
+            "received_max": _kept("received_max", dims, _stack(measured, "received_max").max(0)),
+            "uniform_received": _kept("uniform_received", ("key",), even),
         },
         coords=coords | {"key": ends[:-1], "last_key": last},
-    )  # fmt: skip
+    )
 
 
 def _positions(texts: Texts, measured: Sequence[xr.Dataset], session: Session) -> xr.Dataset:
@@ -174,13 +204,13 @@ def _positions(texts: Texts, measured: Sequence[xr.Dataset], session: Session) -
     first = texts.texts[0]
     return xr.Dataset(
         {
-            "received": _named(_stack(measured, "received_at"), dims, "queries", "attention received from all queries together, mean over heads and layers"),
-            "token_id": _named(np.stack([text.ids for text in texts.texts]), dims, "", "token of the vocabulary"),
-            "in_segment": _named(np.stack([text.segments for text in texts.texts]), dims, "", "segment that the token lies in, -1 for none"),
-            "first_text": _named(np.asarray(session.text_tokens(first.ids.tolist())), ("position",), "", "tokens of the first text"),
+            "received": _kept("received_at", dims, _stack(measured, "received_at")),
+            "token_id": _kept("token_id", dims, np.stack([text.ids for text in texts.texts])),
+            "in_segment": _kept("in_segment", dims, np.stack([text.segments for text in texts.texts])),
+            "first_text": _kept("first_text", ("position",), np.asarray(session.text_tokens(first.ids.tolist()))),
         },
         coords={"example": np.arange(len(measured)), "position": np.arange(texts.length)},
-    )  # fmt: skip
+    )
 
 
 def _top(texts: Texts, measured: Sequence[xr.Dataset], session: Session) -> xr.Dataset:
@@ -206,20 +236,22 @@ def _top(texts: Texts, measured: Sequence[xr.Dataset], session: Session) -> xr.D
     asked = np.stack([text.ids[rows] for text in texts.texts])
     names = [session.text_tokens(ids.tolist()) for ids in asked]
     dims = ("example", "layer", "head", "query", "rank")
-    place, shown = (
-        {"description": "place among the heaviest keys, from 0"},
-        {"description": "place among the heaviest keys of all heads"},
-    )
+    place = {"description": "place among the heaviest keys, from 0"}
+    shown = {"description": "place among the heaviest keys of all heads"}
     joint = ("example", "query", "place")
     return xr.Dataset(
         {
-            "weight": _named(weight, dims, "1", "attention on the key"),
-            "key": _named(index, dims, "", "position of the key, -1 where there are fewer"),
-            "joint_weight": _named(together, joint, "1", "mean over all heads of the attention on the key where it is among a head's heaviest"),
-            "joint_key": _named(keys, joint, "", "position of the key, -1 where there are fewer"),
-            "joint_token": _named(words.astype(str), joint, "", "text of the key"),
-            "query_token": _named(np.asarray(names), ("example", "query"), "", "text of the query"),
+            "weight": _kept("weight", dims, weight),
+            "key": _kept("key", dims, index),
+            "joint_weight": _kept("joint_weight", joint, together),
+            "joint_key": _kept("joint_key", joint, keys),
+            "joint_token": _kept("joint_token", joint, words.astype(str)),
+            "query_token": _kept("query_token", ("example", "query"), np.asarray(names)),
         },
         coords=_coords(measured)
-        | {"query": rows, "rank": ("rank", np.arange(index.shape[4]), place), "place": ("place", np.arange(SHOWN), shown)},
-    )  # fmt: skip
+        | {
+            "query": rows,
+            "rank": ("rank", np.arange(index.shape[4]), place),
+            "place": ("place", np.arange(SHOWN), shown),
+        },
+    )

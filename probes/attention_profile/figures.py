@@ -55,8 +55,8 @@ def _grids(data: xr.DataTree) -> Figure:
         title=f"Where every head looks, with {low:,} to {high:,} tokens before it",
         panels=panels,
         caption=(
-            f"Mean over the queries {low:,} to {high - 1:,} of all texts. Sinks are the first {data.attrs['sink']} tokens, "
-            f"recent ones the last {data.attrs['recent']}, far everything between; the three sum to one."
+            f"Mean over the queries {low:,} to {high - 1:,} of all texts. Sinks are the first {data.attrs['sink']} "
+            f"tokens, recent ones the last {data.attrs['recent']}, far everything between; the three sum to one."
         ),
         alt="Grids of layers and heads: shares of attention on sinks, on recent tokens and far away, and entropy.",
         columns=2,
@@ -81,8 +81,8 @@ def _curves(data: xr.DataTree) -> Figure:
         title="How attention shifts along the text",
         panels=panels,
         caption=(
-            f"Each point is the mean over one of {len(query)} bins of queries; the band holds 80 % of all heads. Grey: a head "
-            f"that attends evenly to all it sees.{_note(data)}"
+            f"Each point is the mean over one of {len(query)} bins of queries; the band holds 80 % of all heads. Grey: "
+            f"a head that attends evenly to all it sees.{_note(data)}"
         ),
         alt="Curves over the query's position of the shares on sinks, recent and far tokens, and of entropy.",
         columns=2,
@@ -150,7 +150,7 @@ def _received(data: xr.DataTree) -> Figure:
             "Attention summed over all queries: 1 is as much as one query has to give. Grey: attention spread evenly. "
             f"Nothing below {floor:g} is drawn.{binned}{_note(data)}"
         ),
-        alt="Attention received along the text on a logarithmic axis, mean and maximum, with the heaviest tokens named.",
+        alt="Attention received along the text on a logarithmic axis, mean and maximum; the heaviest tokens are named.",
     )
 
 
@@ -160,7 +160,7 @@ def _flow(data: xr.DataTree) -> Figure:
     flow = segments["flow"].mean("example") if same else segments["flow"].isel(example=0)
     even = segments["uniform_flow"].mean("example") if same else segments["uniform_flow"].isel(example=0)
     used = np.isfinite(even.values).all(axis=1)
-    names = [_visible(str(name)) for name in segments["label"].values[0][used]]
+    names = [str(name) for name in segments["label"].values[0][used]]
     grid = (used[:, None] & used).nonzero()
     count = int(used.sum())
     layers = flow["layer"].values
@@ -189,10 +189,10 @@ def _flow(data: xr.DataTree) -> Figure:
         title="From which part of the text to which",
         panels=panels,
         caption=(
-            f"Mean attention of the queries in one segment on the keys of another, over heads and layers, {which}. Rows sum "
-            f"to one; the colours end at {most:.2f}, which the first row is above."
+            f"Mean attention of the queries in one segment on the keys of another, over heads and layers, {which}. "
+            f"Rows sum to one; the colours end at {most:.2f}, which the first row is above."
         ),
-        alt="Triangular grids of segments by segments: how much attention goes from each part of the text to each earlier one.",
+        alt="Triangular grids of segments by segments: how much attention goes from each part to each earlier one.",
         columns=2,
     )
 

@@ -138,8 +138,8 @@ def limits(parts: Parts, config: AttentionProfileConfig, session: Session, span:
     ]
     if context is not None and length > context:
         said.append(
-            f"beyond {context} tokens the model was not trained: everything after them is a proof of scale, not a finding; "
-            "headlines are measured within"
+            f"beyond {context} tokens the model was not trained: everything after them is a proof of scale, not a "
+            "finding; headlines are measured within"
         )
     if len(parts.texts.texts) == 1:
         said.append("one text: how much the numbers change from text to text is not known")

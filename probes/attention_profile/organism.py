@@ -144,7 +144,7 @@ def tables(head: Planted) -> tuple[np.ndarray, np.ndarray]:
 
 
 def features(position: np.ndarray) -> np.ndarray:
-    """Waves of positions `[position, d_head]`: the product of two is 16 for equal positions, and below 4.4 for others."""
+    """Waves of positions `[position, d_head]`: the product of two is 16 for equal positions, else below 4.4."""
     frequencies = np.random.default_rng(580).uniform(0, 2 * np.pi, HEAD_SIZE // 2)  # the best seed among 3,000
     angles = position[:, None] * frequencies
     return np.concatenate([np.cos(angles), np.sin(angles)], axis=1)
@@ -152,7 +152,7 @@ def features(position: np.ndarray) -> np.ndarray:
 
 RECIPE = Recipe(
     name="attention-profile-organism",
-    makes="organism/attention-profile: a constructed GPT-2 whose heads have closed forms; with cut=true its null, all heads uniform",
+    makes="organism/attention-profile, whose heads have closed forms; with cut=true its null, all heads uniform",
     Config=OrganismConfig,
     train=construct,
     presets={"smoke": {}, "quick": {}, "full": {}},

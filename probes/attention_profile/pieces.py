@@ -76,4 +76,4 @@ def needle_pieces(
     at = min((end for end in ends if end <= room), key=lambda end: abs(end - depth * room))
     parts = [begin + hay[:at], hidden, hay[at:room], question]
     pieces = np.repeat(np.arange(4), [len(part) for part in parts])
-    return np.asarray(sum(parts, [])), pieces, ["before", "needle", "after", "question"]
+    return np.asarray([token for part in parts for token in part]), pieces, ["before", "needle", "after", "question"]

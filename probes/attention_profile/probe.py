@@ -55,25 +55,17 @@ class AttentionProfile(Probe[AttentionProfileConfig]):
         _check_positions(session, texts)
         _check_rows(config, texts)
         apart = difference(session, texts.texts[0].ids)
+
+        def measure(text: Text, name: str, stage: str, brief: bool) -> xr.Dataset:
+            return context.stage(name, lambda: _measure(session, text, config, context.progress, stage, brief))
+
         measured, shuffled = [], []
         for index, text in enumerate(texts.texts):
-            progress = context.progress
             stage = f"text {index + 1} of {len(texts.texts)}"
-            measured.append(
-                context.stage(
-                    f"text-{index}", lambda text=text, stage=stage: _measure(session, text, config, progress, stage)
-                )
-            )
+            measured.append(measure(text, f"text-{index}", stage, brief=False))
             if config.control == "shuffled":
                 other = _shuffled(text, context.rng(f"shuffle {index}"))
-                shuffled.append(
-                    context.stage(
-                        f"shuffled-{index}",
-                        lambda other=other, stage=stage: _measure(
-                            session, other, config, progress, f"shuffled {stage}", brief=True
-                        ),
-                    )
-                )
+                shuffled.append(measure(other, f"shuffled-{index}", f"{stage}, shuffled", brief=True))
         return outcome(Parts(texts, measured, shuffled, apart), config, session, context)
 
     def figures(self, data: xr.DataTree, record: Record) -> Sequence[Figure]:
@@ -93,7 +85,7 @@ def _measure(
     config: AttentionProfileConfig,
     progress: Reporter,
     stage: str,
-    brief: bool = False,
+    brief: bool,
 ) -> xr.Dataset:
     """The statistics of one text; `brief` leaves out all but the row statistics."""
     from workbench.layer_statistics import ROWS, Wanted
@@ -127,7 +119,7 @@ def _check_positions(session: Session, texts: Texts) -> None:
     if context is None or texts.length <= context:
         return
     words = session.model.get_input_embeddings()
-    tables = (module for module in session.model.modules() if isinstance(module, nn.Embedding) and module is not words)
+    tables = [each for each in session.model.modules() if isinstance(each, nn.Embedding) and each is not words]
     if any(context <= table.num_embeddings <= context + 2 for table in tables):
         raise UsageError(
             f"this model has learned positions for {context} tokens and none beyond; set length={context} or less"

@@ -33,10 +33,10 @@ def _average(data: xr.DataTree, lines: dict[str, Headline]) -> str:
     share = {name: lines[name].value or 0.0 for name in (*KINDS, "mean_normalised_entropy", "mean_entropy")}
     texts = lines["sink_mass"].n
     return (
-        f"With {low:,} to {high:,} tokens before it, a query spends {share['sink_mass']:.0%} of its attention on the first "
-        f"{data.attrs['sink']} tokens, {share['recent_mass']:.0%} on the last {data.attrs['recent']} and "
-        f"{share['far_mass']:.0%} in between (mean of all heads, {texts} text{'s' if texts != 1 else ''}); its entropy is "
-        f"{share['mean_entropy']:.2f} nats, {share['mean_normalised_entropy']:.0%} of the most possible."
+        f"With {low:,} to {high:,} tokens before it, a query spends {share['sink_mass']:.0%} of its attention on the "
+        f"first {data.attrs['sink']} tokens, {share['recent_mass']:.0%} on the last {data.attrs['recent']} and "
+        f"{share['far_mass']:.0%} in between (mean of all heads, {texts} text{'s' if texts != 1 else ''}); its "
+        f"entropy is {share['mean_entropy']:.2f} nats, {share['mean_normalised_entropy']:.0%} of the most possible."
     )
 
 

@@ -98,7 +98,7 @@ def load(config: AttentionProfileConfig, session: Session, rng: np.random.Genera
         found.texts.append(_cut(encoded, length, config))
     if not found.texts:
         raise UsageError(
-            f"data {config.data!r} holds no text of {config.length or 2} tokens; set a smaller length, or null for all of it"
+            f"data {config.data!r} holds no text of {config.length or 2} tokens; set a smaller length, or null for all"
         )
     return found
 

@@ -1,4 +1,4 @@
-"""What a head that spreads evenly over all keys it sees would show: closed forms to read the measured numbers against."""
+"""What a head that attends evenly to all keys it sees would show: closed forms to read numbers against."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def rows(length: int, sink: int, recent: int) -> dict[str, np.ndarray]:
 
 
 def received(length: int) -> np.ndarray:
-    """Attention that each key receives from all queries, `[key]`: the sum of 1 / (i + 1) over the queries i from j on."""
+    """Attention that each key j receives from all queries, `[key]`: the sum of 1 / (i + 1) over i from j on."""
     return np.cumsum((1 / np.arange(1, length + 1))[::-1])[::-1]
 
 

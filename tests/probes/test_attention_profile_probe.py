@@ -1,4 +1,4 @@
-"""The probe on a small Llama: against eager attention, in chunks, beyond the trained context, and its pictures at 32k."""
+"""The probe on a small Llama: against eager attention, in chunks, beyond its context, and its pictures at 32k."""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ def test_settings_that_do_not_fit_are_refused(session: Session) -> None:
         read(session, length=None)
     with pytest.raises(UsageError, match="has no turns"):
         read(session, segments="turns")
-    with pytest.raises(UsageError, match="leave .* for the text around the needle"):
+    with pytest.raises(UsageError, match=r"leave .* for the text around the needle"):
         read(session, segments="needle", length=40)
     for preset in PRESETS.values():
         AttentionProfileConfig(**preset)

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from workbench.kernels import AttentionStats
 
 from tests.conftest import TINY, eager, relative, tiny
 from tests.conftest import hooked as hooked_of
 from workbench import UsageError, WorkbenchError, attention, edits, longrun
 from workbench.errors import Cancelled, SiteError
 from workbench.hooked import HookedModel
+from workbench.kernels import AttentionStats
 from workbench.layer_statistics import Part, Wanted
 from workbench.progress import Progress, Reporter
 from workbench.tokens import Tokens
