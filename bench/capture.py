@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from direct import LIBRARIES
+from direct import LIBRARIES, resident
 
 import workbench as wb
 from workbench.engines import ENGINES
@@ -42,6 +42,7 @@ def plain(folder: str, ids: torch.Tensor) -> Run:
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa").eval()
+    resident(model)
 
     def run() -> object:
         with torch.no_grad():

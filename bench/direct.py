@@ -58,10 +58,17 @@ def nnsight(folder: str, ids: torch.Tensor, kind: str, layers: Sequence[int]) ->
     return run
 
 
+def resident(model: torch.nn.Module) -> None:
+    """Bring the weights, which are mapped from a file, into memory before anything is counted."""
+    for parameter in model.parameters():
+        parameter.detach().sum()
+
+
 def _loaded(folder: str, attention: str) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation=attention).eval()
+    resident(model)
     return model, AutoTokenizer.from_pretrained(folder)
 
 
