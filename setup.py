@@ -1,4 +1,4 @@
-"""Maps the top-level folders into the one namespace `workbench`; everything else about the build is in pyproject.toml."""
+"""Maps the top-level folders into the one namespace `workbench`; all else about the build is in pyproject.toml."""
 
 from setuptools import find_namespace_packages, setup
 

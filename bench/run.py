@@ -1,4 +1,4 @@
-"""Every benchmark in this folder, one after the other, as Markdown on stdout and JSON in `bench/results/`; `make bench`.
+"""Every benchmark in this folder, as Markdown on stdout and JSON in `bench/results/`; `make bench`.
 
 The exit status is 1 if any of them failed. `bench/gpu.py` is for a machine with a GPU and runs by itself.
 """

@@ -122,7 +122,7 @@ _watchers: dict[nn.Module, list[Watcher]] = {}
 
 @contextmanager
 def watching(watchers: Mapping[nn.Module, Watcher]) -> Iterator[None]:
-    """Hand every attention call of these modules to their watcher until the block ends, before those of outer blocks."""
+    """Hand every attention call of these modules to their watcher until the block ends, ahead of outer blocks'."""
     for module, watcher in watchers.items():
         _watchers.setdefault(module, []).insert(0, watcher)
     try:

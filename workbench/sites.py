@@ -47,6 +47,7 @@ MEANING = {
 }
 
 _LAYER = r"(?P<layer>\d+)"
+_BLOCK = rf"(?:model\.layers|transformer\.h|gpt_neox\.layers)(?:\.{_LAYER}|\[(?P<index>\d+)\])"
 _ALIASES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern + r"\Z"), kind)
     for pattern, kind in (
@@ -67,8 +68,8 @@ _ALIASES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(?:hook_unembed|unembed\.hook_out)", "logits"),
         # Hugging Face and nnsight: module paths, with `.output` and `.input` as nnsight writes them
         (r"(?:model\.embed_tokens|transformer\.wte|gpt_neox\.embed_in)(?:\.output)?", "embed"),
-        (rf"(?:model\.layers|transformer\.h|gpt_neox\.layers)(?:\.{_LAYER}|\[(?P<index>\d+)\])\.input", "resid_pre"),
-        (rf"(?:model\.layers|transformer\.h|gpt_neox\.layers)(?:\.{_LAYER}|\[(?P<index>\d+)\])(?:\.output)?", "resid_post"),
+        (rf"{_BLOCK}\.input", "resid_pre"),
+        (rf"{_BLOCK}(?:\.output)?", "resid_post"),
         (rf"model\.layers(?:\.{_LAYER}|\[(?P<index>\d+)\])\.self_attn\.(?P<kind>q|k|v)_proj(?:\.output)?", ""),
         (rf"model\.layers(?:\.{_LAYER}|\[(?P<index>\d+)\])\.self_attn\.o_proj\.input", "z"),
         (rf"model\.layers(?:\.{_LAYER}|\[(?P<index>\d+)\])\.mlp\.gate_proj(?:\.output)?", "mlp_pre"),
@@ -121,7 +122,7 @@ class Site:
                 groups = found.groupdict()
                 layer = groups.get("layer") or groups.get("index")
                 return cls((groups.get("kind") or "") + kind, None if layer is None else int(layer))
-        raise UnknownName("site", text, KINDS, "write a kind with its layer and head, such as 'resid_post.5' or 'z.5.3'")
+        raise UnknownName("site", text, KINDS, "write for example 'resid_post.5', or 'z.5.3' for a head")
 
     @property
     def axes(self) -> tuple[str, ...]:

@@ -71,6 +71,7 @@ def outcome(parts: Parts, needles: Needles, config: HeadRolesConfig, context: Ru
         [each["counted"].sel(mode="generated").values for each in (parts.selection, parts.held_out)]
     )
     n, sets = parts.ablation.sizes["example"], config.random_sets
+    unseen = statistics.wilson(parts.ablation["recall_without_needle"].values)
     tree = xr.DataTree.from_dict(
         {
             "/heads": heads,
@@ -86,7 +87,7 @@ def outcome(parts: Parts, needles: Needles, config: HeadRolesConfig, context: Ru
     )
     return Outcome(
         data=tree,
-        headlines=[share, *headlines.recall(curve, parts.top, config.ablation, n, sets)],
+        headlines=[share, *headlines.recall(curve, unseen, parts.top, config.ablation, n, sets)],
         checks=_checks(parts, needles),
         limits=_limits(parts, config),
         sources=needles.uses(len(answered), int(answered.sum()), int((~answered).sum())),

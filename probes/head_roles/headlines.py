@@ -39,8 +39,11 @@ def copy_head_share(
     return _headline("copy_head_share", found, len(score), method, "share of heads", control)
 
 
-def recall(curve: xr.Dataset, top: int, how: str, n: int, sets: int) -> list[Headline]:
-    """Needle recall with nothing, the top heads and random heads ablated, and the difference of the last two."""
+def recall(curve: xr.Dataset, unseen: Interval, top: int, how: str, n: int, sets: int) -> list[Headline]:
+    """Needle recall with nothing, the top heads and random heads ablated, and the difference of the last two.
+
+    `unseen` is the recall of the same answers from prompts whose needle was taken out.
+    """
     here = curve.sel(count=top)
 
     def interval(name: str, at: xr.Dataset = here) -> Interval:
@@ -50,7 +53,13 @@ def recall(curve: xr.Dataset, top: int, how: str, n: int, sets: int) -> list[Hea
     randomly = f"{sets} random sets of {top}, matched per layer"
     cut = f"{how} ablation at every position"
     return [
-        _headline("needle_recall", none, n, f"{SAID}; Wilson interval"),
+        _headline(
+            "needle_recall",
+            none,
+            n,
+            f"{SAID}; Wilson interval",
+            control=_control("the same questions with the needle taken out", unseen, n),
+        ),
         _headline(
             "needle_recall_top_ablated",
             interval("top"),

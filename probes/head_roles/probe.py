@@ -53,7 +53,7 @@ class HeadRoles(Probe[HeadRolesConfig]):
                 f"prompts of {longest} tokens are longer than this model's {context}; set length={context}"
             )
         length = int(np.mean(lengths(config)))
-        ablated = config.references + config.n * passes(sizes(session.shape, config), config)
+        ablated = config.references + config.n * (1 + passes(sizes(session.shape, config), config))
         return [
             Work(config.n_selection, 1, lengths(config)[0]),
             Work(config.n, 1, length),

@@ -174,6 +174,7 @@ def ablation(
             # one draw a needle, so that all sets of one needle are replaced from the same places
             cut = replace(each.heads, states, each.how, len(trial.ids), np.random.default_rng(seeds[column]))
         recall[row, column], share[row, column] = answers(session, trial, cut)
+    unseen = [answers(session, trial.without_needle())[0] for trial in context.progress.steps(trials, "no needle")]
     labels = ["none", *(f"{each.kind} {each.count} {each.how} {each.sample}" for each in sets)]
 
     def along(values: Sequence[Any], description: str) -> tuple[str, list[Any], dict[str, str]]:
@@ -185,6 +186,11 @@ def ablation(
                 ("condition", "example"),
                 recall,
                 _about("", "1 if every token of the answer is the first choice"),
+            ),
+            "recall_without_needle": (
+                "example",
+                np.array(unseen),
+                _about("", "1 if every token of the answer is the first choice although the needle was taken out"),
             ),
             "recall_share": (
                 ("condition", "example"),

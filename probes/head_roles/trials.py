@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from workbench.errors import WorkbenchError
@@ -38,6 +38,14 @@ class Trial:
     @property
     def prompt(self) -> tuple[int, ...]:
         return self.ids[: self.answer[0]]
+
+    def without_needle(self) -> Trial:
+        """The same question over the same haystack, the needle's tokens taken out; its needle and value are empty."""
+        start, end = self.needle
+        answer = (self.answer[0] - (end - start), self.answer[1] - (end - start))
+        return replace(
+            self, ids=self.ids[:start] + self.ids[end:], needle=(start, start), value=(start, start), answer=answer
+        )
 
 
 def place(tokenizer: Any, needle: Needle, sentences: Sequence[str], depth: float) -> Trial:

@@ -92,7 +92,10 @@ def test_headlines_carry_interval_and_control(found: tuple[str, Any, dict[str, A
         assert line["low"] <= line["value"] <= line["high"]
         assert line["n"] == 8
         assert line["split"] == "held-out"
-    assert all(line["control"]["n"] == 8 for name, line in lines.items() if name != "needle_recall")
+        assert line["control"]["n"] == 8
+    unseen = lines["needle_recall"]["control"]
+    assert "taken out" in unseen["name"]
+    assert unseen["value"] == 0
     assert all(check["passed"] for check in run.record["checks"])
     needles, haystack, answered = run.record["data"]
     assert needles["n_used"] == haystack["n_used"] == answered["n_used"] + answered["n_dropped"] == 14

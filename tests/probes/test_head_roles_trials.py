@@ -44,6 +44,9 @@ def test_spans_hold_exactly_the_needle_and_its_answer(make: Any, depth: float) -
     assert trial.answer[1] == len(trial.ids)
     assert trial.prompt == trial.ids[: trial.answer[0]]
     assert trial.depth == pytest.approx(depth, abs=0.2)
+    unseen = trial.without_needle()
+    assert unseen.ids == trial.ids[: trial.needle[0]] + trial.ids[trial.needle[1] :]
+    assert unseen.ids[slice(*unseen.answer)] == trial.ids[slice(*trial.answer)]
     if depth in (0.0, 1.0):
         assert trial.depth == depth
 
