@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from attention_cases import ROWS, Case, assert_agree
 
+from tests.kernels.attention_cases import ROWS, Case, assert_agree
 from workbench.kernels import attention_stats, streaming_attention
 
 assert os.environ.get("TRITON_INTERPRET") == "1"

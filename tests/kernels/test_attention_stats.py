@@ -1,8 +1,9 @@
 """attention_stats on the CPU against the float64 reference."""
 
 import torch
-from attention_cases import ROWS, Case, assert_agree, cases
 from hypothesis import given, settings
+
+from tests.kernels.attention_cases import ROWS, Case, assert_agree, cases
 
 
 @given(cases())

@@ -4,10 +4,10 @@ from itertools import pairwise
 
 import pytest
 import torch
-from attention_cases import ROWS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.kernels.attention_cases import ROWS
 from workbench.kernels import AttentionStats, attention_stats, merge_stats
 
 T, CUTS = 500, (0, 120, 333, 500)

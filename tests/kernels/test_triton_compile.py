@@ -4,7 +4,8 @@ import json
 from typing import Any
 
 import pytest
-from ahead_of_time import BASELINE, NAMES, reports
+
+from tests.kernels.ahead_of_time import BASELINE, NAMES, reports
 
 RECORDED = json.loads(BASELINE.read_text())
 

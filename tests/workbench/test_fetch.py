@@ -14,9 +14,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from tiny_wheel import make_wheel
 
 import workbench as wb
+from tests.tiny_wheel import make_wheel
 from workbench.errors import Cancelled, UnknownName, UsageError, WorkbenchError
 from workbench.models import fetch, listing
 from workbench.models.registered import Registered

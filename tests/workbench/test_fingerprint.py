@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import tiny
 
 import workbench as wb
+from tests.conftest import tiny
 from workbench.errors import WorkbenchError
 from workbench.models import config_fingerprint, tokenizer_fingerprint, weights_fingerprint
 from workbench.models.stored import NOTE, describe_files, noted_fingerprint, write_json

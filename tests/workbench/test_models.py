@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import tiny
 
 import workbench as wb
+from tests.conftest import tiny
 from workbench.errors import UnknownName, UsageError, WorkbenchError
 from workbench.models import cache_folder, fetch, find, listing
 from workbench.models import registered as registered_models

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 
 import pytest
+import torch
 
 from tests.fixtures.plugin.mean_logits import MeanLogits
 from workbench import plan, running
@@ -107,33 +108,47 @@ def test_what_is_no_size_is_refused(text):
         parse_size(text)
 
 
-@pytest.mark.model
-@pytest.mark.parametrize(
-    "work",
-    [
-        Work(3, 1, 64),
-        Work(2, 1, 512),
-        Work(1, 4, 256),
-        Work(1, 1, 2048, logits=1),
-        Work(1, 1, 64, generated=24, logits=1),
-        Work(1, 4, 128, generated=12, logits=1),
-    ],
-    ids=lambda work: f"{work.batch}x{work.length}+{work.generated}",
+WORKS = (
+    Work(2, 1, 64),
+    Work(1, 1, 512),
+    Work(1, 4, 128),
+    Work(1, 1, 1024, logits=1),
+    Work(1, 1, 64, generated=16, logits=1),
+    Work(1, 4, 64, generated=8, logits=1),
 )
-def test_the_time_on_the_default_model_is_within_a_factor_of_two(default_model, work):
-    """The machine may be busy with other things at either moment, so the best of three measurements counts."""
-    planned = made(default_model, work).seconds
+
+
+def took(session, work: Work) -> float:
     ids = [[(7 * index + row) % 40_000 + 100 for index in range(work.length)] for row in range(work.batch)]
-    positions = None if work.logits is None else [-1]
+    start = time.perf_counter()
+    for _ in range(work.passes):
+        if work.generated:
+            session.generate(ids, work.generated, stop=[])
+        else:
+            session.logits(ids, None if work.logits is None else [-1])
+    return time.perf_counter() - start
 
-    def once() -> float:
-        start = time.perf_counter()
-        for _ in range(work.passes):
-            if work.generated:
-                default_model.generate(ids, work.generated, stop=[])
-            else:
-                default_model.logits(ids, positions)
-        return time.perf_counter() - start
 
-    took = min(once() for _ in range(3))
-    assert planned / 2 < took < planned * 2, (planned, took, plan.calibrate(default_model))
+@pytest.fixture
+def one_thread():
+    """Threads that wait for each other on a busy machine make times that nothing could foretell."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.model
+@pytest.mark.usefixtures("one_thread")
+def test_times_on_the_default_model_are_within_a_factor_of_two(default_model):
+    """The machine may be busy with other things at either moment: then the middle one of three attempts counts."""
+    ratios: dict[Work, list[float]] = {work: [] for work in WORKS}
+    for _ in range(3):
+        plan._calibrations.pop(default_model, None)
+        for work in WORKS:
+            planned = made(default_model, work).seconds
+            ratios[work].append(planned / took(default_model, work))
+        middle = {work: sorted(found)[len(found) // 2] for work, found in ratios.items()}
+        if all(0.5 < ratio < 2 for ratio in middle.values()):
+            return
+    pytest.fail("\n".join(f"{work}: planned/took {found}" for work, found in ratios.items()))

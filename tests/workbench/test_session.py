@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from conftest import tiny
 
 import workbench as wb
+from tests.conftest import tiny
 from workbench.engines import ENGINES
 from workbench.errors import Cancelled, UnknownName, UsageError, WorkbenchError
 from workbench.progress import Progress, Reporter
