@@ -18,6 +18,7 @@ from .statistics import UNITS, scored
 from .texts import Texts
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
 
     from workbench.probe import RunContext
@@ -86,7 +87,9 @@ def headline(
             + ("bootstrap over texts" if found["low"] is not None else "no interval: one text only")
         ),
         control=control,
-        **found,
+        value=found["value"],
+        low=found["low"],
+        high=found["high"],
     )
 
 
@@ -150,7 +153,7 @@ def limits(parts: Parts, config: AttentionProfileConfig, session: Session, span:
     return said
 
 
-def tables(parts: Parts, session: Session) -> dict[str, object]:
+def tables(parts: Parts, session: Session) -> dict[str, pd.DataFrame]:
     """The heaviest keys of the chosen queries of the first text, and every head's means over texts."""
     import pandas as pd
 

@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -81,7 +81,9 @@ def load(config: AttentionProfileConfig, session: Session, rng: np.random.Genera
     """
     if config.data == SYNTHETIC or config.segments == "needle":
         haystack = read_haystack(config.data)
-        made = (_generated(config, session, rng, index) for index in range(config.n if config.length else 1))
+        made: Iterator[Encoded] = (
+            _generated(config, session, rng, index) for index in range(config.n if config.length else 1)
+        )
         found = Texts([], haystack.name, haystack.sha256)
     else:
         raw = _read(Path(config.data))
@@ -131,15 +133,14 @@ def _generated(config: AttentionProfileConfig, session: Session, rng: np.random.
         pieces = needle_pieces(session.tokenizer, haystack, config.length, depth, rng)
         return Encoded(*pieces)
     sentences: list[str] = []
-    ids = np.zeros(0, dtype=np.int64)
     stream = haystack.sentences(rng)
-    while len(ids) < config.length:
-        sentences.extend(sentence for sentence, _ in zip(stream, range(config.length // 4 + 8), strict=False))
+    while True:
+        sentences.extend(islice(stream, config.length // 4 + 8))
         paragraphs = [" ".join(sentences[at : at + 5]) for at in range(0, len(sentences), 5)]
-        ids, pieces, labels = from_document(
-            session.tokenizer, [Piece(_short(text), text) for text in paragraphs], "\n\n"
-        )
-    return Encoded(ids, pieces, labels)
+        named = [Piece(_short(text), text) for text in paragraphs]
+        encoded = Encoded(*from_document(session.tokenizer, named, "\n\n"))
+        if len(encoded.ids) >= config.length:
+            return encoded
 
 
 def _from_file(config: AttentionProfileConfig, session: Session, raw: bytes) -> Iterator[Encoded]:
