@@ -1,0 +1,178 @@
+"""What a run found: data by the schema of results, with checks and limits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from workbench.probe import Outcome
+from workbench.record import Check, DataUse
+
+from .headlines import headlines, pairs
+from .scores import memorisation_ratio, pair_accuracy
+from .sweep import INTENT_DIM
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+    from workbench.probe import RunContext
+
+    from .config import ContextKnobConfig
+    from .stages import Parts
+
+
+def outcome(parts: Parts, config: ContextKnobConfig, context: RunContext) -> Outcome:
+    """Put a run's parts together."""
+    import xarray as xr
+
+    tree = xr.DataTree.from_dict(
+        {
+            "/sweep": parts.swept.drop_vars(["direction", "shuffled", "means", "feature"]),
+            "/arms": _arms(parts, config),
+            "/cosines": _cosines(parts),
+            **{f"/scored/{arm}": each for arm, each in parts.scored.items()},
+            **{f"/curve/{arm}": each for arm, each in parts.curves.items()},
+        }
+    )
+    tree.attrs.update(
+        layer=parts.found.layer,
+        natural=list(parts.found.natural),
+        matching=config.matching,
+        intent=config.intent,
+        contexts=config.contexts,
+        adapter=parts.adapter or "",
+        knob=parts.saved or "learnt in this run",
+    )
+    used = sum(len(part.items) for part in parts.drawn.values())
+    dropped = sum(part.unknown for part in parts.drawn.values())
+    return Outcome(
+        data=tree,
+        headlines=headlines(parts, config, context),
+        checks=_checks(parts),
+        limits=_limits(parts, config),
+        sources=[
+            DataUse(
+                name=parts.facts.name,
+                sha256=parts.facts.sha256,
+                n_used=used,
+                n_dropped=dropped,
+                reasons={"the model does not know the fact": dropped},
+            )
+        ],
+        tables={"answers": _table(parts.scored)},
+        tensors={
+            "direction": parts.found.direction,
+            "difference_of_means": parts.found.difference,
+            "shuffled": parts.found.shuffled,
+        },
+    )
+
+
+def _arms(parts: Parts, config: ContextKnobConfig) -> xr.Dataset:
+    """Accuracy by arm and condition: of pairs, by intent, and the memorisation ratio."""
+    import xarray as xr
+
+    names = list(parts.scored)
+    conditions = [str(name) for name in parts.scored[names[0]]["condition"].values]
+    rule = config.matching
+    right = np.stack([parts.scored[arm][rule].values.mean(-1) for arm in names])
+    pair = np.array([[pairs(parts.scored[arm], each, config).mean() for each in conditions] for arm in names])
+    ratio = np.full((len(names), len(conditions), 2), np.nan)
+    for row, arm in enumerate(names):
+        for column in range(len(conditions)):
+            yes, no = parts.scored[arm]["strict"].values[column], parts.scored[arm]["opposite"].values[column]
+            ratio[row, column] = [memorisation_ratio(yes[0], no[0]), memorisation_ratio(no[1], yes[1])]
+    return xr.Dataset(
+        {
+            "pair_accuracy": (("arm", "condition"), pair, _about("share of pairs", "both answers right")),
+            "accuracy": (("arm", "condition", "intent"), right, _about("share", "answers right, by intent")),
+            "memorisation_ratio": (
+                ("arm", "condition", "intent"),
+                ratio,
+                _about("share", "prior answers among those that are one of the two"),
+            ),
+        },
+        coords={
+            "arm": ("arm", names, {"description": "the model with its adapter, and without"}),
+            "condition": conditions,
+            "intent": INTENT_DIM,
+        },
+    )
+
+
+def _cosines(parts: Parts) -> xr.Dataset:
+    """Cosine between the direction and its controls."""
+    import xarray as xr
+
+    vectors = {
+        "knob": parts.found.direction,
+        "difference": parts.found.difference,
+        "shuffled": parts.found.shuffled,
+    }
+    stacked = np.stack([each.numpy() for each in vectors.values()])
+    return xr.Dataset(
+        {"cosine": (("one", "another"), stacked @ stacked.T, _about("", "cosine between two directions"))},
+        coords={
+            "one": ("one", list(vectors), {"description": "a direction"}),
+            "another": ("another", list(vectors), {"description": "a direction"}),
+        },
+    )
+
+
+def _table(scored: dict[str, xr.Dataset]) -> pd.DataFrame:
+    """One row an answer, the asked and the steered ones."""
+    import pandas as pd
+
+    found = []
+    for arm, each in scored.items():
+        part = each[["said", "strict", "prefix", "opposite"]].sel(condition=["asked", "unsteered", "knob"])
+        found.append(part.to_dataframe().reset_index().assign(arm=arm))
+    return pd.concat(found, ignore_index=True)
+
+
+def _checks(parts: Parts) -> list[Check]:
+    train, validation, test = (
+        {item.subject for item in parts.drawn[split].items} for split in ("train", "validation", "test")
+    )
+    shared = (test & (train | validation)) | (train & validation)
+    unsteered = [each["strict"].sel(condition="unsteered").values for each in parts.scored.values()]
+    same = sum(int(pair_accuracy(right).sum()) for right in unsteered)
+    length = float(parts.found.direction.norm())
+    return [
+        Check(name="splits share no subject", passed=not shared, detail=f"{len(shared)} subjects in two splits"),
+        Check(
+            name="without intent and without steering no pair is right",
+            passed=same == 0,
+            detail=f"{same} pairs; the two prompts of a pair are the same then",
+        ),
+        Check(name="the direction has length one", passed=abs(length - 1) < 1e-5, detail=f"length {length:.7f}"),
+    ]
+
+
+def _limits(parts: Parts, config: ContextKnobConfig) -> list[str]:
+    test = parts.drawn["test"]
+    said = [
+        f"only facts that the model answers without context count: {test.asked - test.unknown} of {test.asked} asked "
+        f"about in the test split; {len({item.subject for item in test.items})} subjects were scored",
+        "contexts and queries have one form a relation; other wordings may behave differently",
+    ]
+    if config.begun:
+        said.append("prompts begin the answer with the query, where the published code lets the model answer freely")
+    if parts.saved:
+        said.append(
+            "the direction and its values came from a training on other subjects; the sweep in this run is a smaller "
+            "one, made anew, and only best_block rests on it"
+        )
+    if config.split_by == "relation" and parts.adapter:
+        said.append("the adapter saw other subjects of these relations: it was trained on a split by subject")
+    if len(test.items) < 30:
+        said.append(f"{len(test.items)} held-out items: the intervals are wide; the preset full takes more")
+    if len(test.items) < config.n:
+        said.append(f"{config.n} held-out items were asked for and the model knows {len(test.items)}")
+    return said
+
+
+def _about(units: str, description: str) -> dict[str, str]:
+    return {"units": units, "description": description}

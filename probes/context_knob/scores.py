@@ -1,0 +1,36 @@
+"""When an answer is right, and what is counted over pairs of answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+
+Matching = Literal["strict", "prefix"]
+
+
+def prefix(said: str, gold: str) -> bool:
+    """The published rule: what was said, stripped, begins with the answer, in the same case."""
+    return said.strip().startswith(gold)
+
+
+def strict(said: str, gold: str) -> bool:
+    """The answer, and then the end, a new line, or the full stop of its sentence; the same case."""
+    rest = said.strip()
+    return rest.startswith(gold) and re.match(r"$|\n|\.(\s|$)", rest[len(gold) :]) is not None
+
+
+MATCHING: dict[Matching, Callable[[str, str], bool]] = {"strict": strict, "prefix": prefix}
+
+
+def pair_accuracy(right: np.ndarray) -> np.ndarray:
+    """Whether both of a pair's answers are right: bool `[…, intent, pair]` to `[…, pair]`."""
+    return right.all(axis=-2)
+
+
+def memorisation_ratio(prior: np.ndarray, context: np.ndarray) -> float:
+    """Prior answers among the answers that are one of the two, NaN where none is; bool `[answer]` each."""
+    count = int(prior.sum()) + int(context.sum())
+    return float(prior.sum()) / count if count else float("nan")

@@ -1,0 +1,177 @@
+"""The course of a run: what the model knows, the sweep, the choice of values, and the scores of both arms."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from workbench.errors import WorkbenchError
+from workbench.probe import Outcome, RunContext
+
+from . import scoring
+from .arms import Arms, arms
+from .asking import prefill
+from .config import ContextKnobConfig
+from .drawing import Drawn, draw
+from .facts import Facts, Item, Split, read_facts
+from .found import Found, at_block, best, random_directions, read, wanted_knob
+from .prompts import Prompter
+from .scores import MATCHING
+from .steering import Setting, steered
+from .sweep import choose, stretched, sweep
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from torch import Tensor
+
+    from workbench.session import Session
+
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run was made of: items by split, the sweep, what was steered with, and the scores by arm."""
+
+    facts: Facts
+    drawn: dict[Split, Drawn]
+    swept: xr.Dataset
+    found: Found
+    saved: str | None
+    scored: dict[str, xr.Dataset]
+    curves: dict[str, xr.Dataset]
+    adapter: str | None
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """Items by split, the sweep, and the direction with its values."""
+
+    items: dict[Split, list[Item]]
+    swept: xr.Dataset
+    found: Found
+    adapter: str | None
+
+
+def learn_knob(session: Session, config: ContextKnobConfig, context: RunContext) -> Learnt:
+    """Learn a direction and choose its block and values, on the train and validation splits alone."""
+    facts = read_facts(config.data)
+    with arms(session, config.adapter) as both:
+        drawn = _draw(both, facts, config, context, ("train", "validation"))
+        items = {split: part.items for split, part in drawn.items()}
+        swept = context.stage(
+            "sweep", lambda: sweep(both.session, items["train"], items["validation"], config, context)
+        )
+        found = _choose(both, swept, items["validation"], config, context)
+        return Learnt(items, swept, found, both.adapter.id if both.adapter else None)
+
+
+def run(session: Session, config: ContextKnobConfig, context: RunContext) -> Outcome:
+    """Answer the question; the model is left as it was."""
+    from .findings import outcome
+
+    facts = read_facts(config.data)
+    with arms(session, config.adapter) as both:
+        drawn = _draw(both, facts, config, context, SPLITS)
+        items = {split: part.items for split, part in drawn.items()}
+        swept = context.stage(
+            "sweep", lambda: sweep(both.session, items["train"], items["validation"], config, context)
+        )
+        adapter = both.adapter.id if both.adapter else None
+        saved = wanted_knob(session, config.knob, adapter)
+        found = read(saved) if saved else _choose(both, swept, items["validation"], config, context)
+        random = random_directions(config.random, session.shape.d_model, context.rng("random directions"))
+        scored, curves = {}, {}
+        for arm in ["adapter", "plain"] if adapter else ["plain"]:
+            with both.without() if arm == "plain" else nullcontext():
+                scored[arm], curves[arm] = _measure(both.session, arm, items["test"], found, random, config, context)
+    return outcome(Parts(facts, drawn, swept, found, saved, scored, curves, adapter), config, context)
+
+
+def _measure(
+    session: Session,
+    arm: str,
+    items: Sequence[Item],
+    found: Found,
+    random: dict[str, Tensor],
+    config: ContextKnobConfig,
+    context: RunContext,
+) -> tuple[xr.Dataset, xr.Dataset]:
+    """The scores and the curve of one arm."""
+    settings = found.settings(arm, random)
+    knob, told = settings["knob"], f"held-out items, {arm}"
+    scored = context.stage(
+        f"scored-{arm}", lambda: scoring.score(session, items, settings, knob, config, context.progress, told)
+    )
+    return scored, context.stage(f"curve-{arm}", lambda: scoring.curve(session, items, knob, config, context.progress))
+
+
+def _draw(
+    both: Arms, facts: Facts, config: ContextKnobConfig, context: RunContext, splits: Sequence[Split]
+) -> dict[Split, Drawn]:
+    """Items of splits, on facts that the model knows without its adapter; at least two of each.
+
+    Raises `WorkbenchError` if it knows fewer.
+    """
+    import xarray as xr
+
+    counts = dict(zip(SPLITS, (config.n_train, config.n_validation, config.n), strict=True))
+
+    def compute() -> xr.Dataset:
+        found = {}
+        with both.without() as session:
+            for split in splits:
+                how = (config.contexts, config.split_by == "relation", config.begun)
+                rng = context.rng(f"items {split}")
+                found[split] = draw(session, facts.facts, split, counts[split], *how, rng, context.progress)
+        return xr.Dataset(attrs={"drawn": json.dumps({split: asdict(part) for split, part in found.items()})})
+
+    held = json.loads(context.stage("items", compute).attrs["drawn"])
+    drawn: dict[Split, Drawn] = {}
+    for split in splits:
+        part = held[split]
+        if len(part["items"]) < 2:
+            raise WorkbenchError(
+                f"of {part['asked']} facts of the {split} split the model knows {len(part['items'])}, and 2 are "
+                "needed: give other facts, or a larger model"
+            )
+        drawn[split] = Drawn([Item(**item) for item in part["items"]], part["asked"], part["unknown"])
+    return drawn
+
+
+def _choose(
+    both: Arms, swept: xr.Dataset, validation: Sequence[Item], config: ContextKnobConfig, context: RunContext
+) -> Found:
+    """The best block of the sweep, and for the model without its adapter a stretch chosen on the same items."""
+    place, stretch = best(swept)
+    if both.adapter is None:
+        return at_block(swept, place, {"plain": stretch})
+    found = at_block(swept, place, {"adapter": stretch})
+    with both.without() as session:
+        right = _steering(session, found, validation, config, context)
+    _, plain = choose(right[None])
+    return at_block(swept, place, {"adapter": stretch, "plain": config.stretches[plain]})
+
+
+def _steering(
+    session: Session, found: Found, items: Sequence[Item], config: ContextKnobConfig, context: RunContext
+) -> np.ndarray:
+    """Whether items are answered right, by stretch and intent: `[stretch, intent, example]`."""
+    prompter, match = Prompter(session, config.begun), MATCHING[config.matching]
+    waiting = prefill(session, [prompter.ask(item, False, "none") for item in items])
+    settings = [
+        Setting(found.layer, found.direction, value)
+        for stretch in config.stretches
+        for value in stretched(found.natural, stretch)
+    ]
+    said = steered(session, waiting, settings, context.progress, "values without the adapter")
+    right = [
+        [match(text, item.answer(place % 2 == 1)) for text, item in zip(row, items, strict=True)]
+        for place, row in enumerate(said)
+    ]
+    return np.array(right).reshape(len(config.stretches), 2, len(items))

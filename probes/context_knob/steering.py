@@ -1,0 +1,81 @@
+"""What prompts are answered when a value is set along a direction, many directions and values at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from workbench import edits
+
+from .asking import Waiting, answers, run
+
+if TYPE_CHECKING:
+    from workbench.progress import Reporter
+    from workbench.session import Session
+
+AT_ONCE = 48
+"""Rows that are steered at once."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A direction of length one `[d_model]` after a block, and a value to set along it."""
+
+    layer: int
+    direction: Tensor
+    value: float
+
+
+def steered(
+    session: Session, waiting: Waiting, settings: Sequence[Setting], progress: Reporter, stage: str
+) -> list[list[str]]:
+    """The answers `[setting][row]` of waiting prompts, at the last token of each and at every token generated after."""
+    said: list[list[str]] = [[""] * len(waiting.last) for _ in settings]
+    groups = [(layer, group) for layer, group in _by_layer(settings, len(waiting.last))]
+    for layer, group in progress.steps(groups, stage):
+        rows = [row for _, row in group]
+        chosen = [settings[place] for place, _ in group]
+        found = answers(session, waiting.pick(rows), _edits(layer, chosen))
+        for (place, row), text in zip(group, found, strict=True):
+            said[place][row] = text
+    return said
+
+
+def next_tokens(session: Session, waiting: Waiting, settings: Sequence[Setting]) -> Tensor:
+    """Probabilities of the next token `[setting, row, vocabulary]` with each setting at the last token."""
+    from workbench.edits import Frame
+    from workbench.tokens import Tokens
+
+    rows = len(waiting.last)
+    found = []
+    with torch.no_grad():
+        for setting in settings:
+            picked = waiting.pick(range(rows))
+            frame = Frame(Tokens(picked.last[:, None], torch.ones(rows, dtype=torch.int64)))
+            taps = session.hooked.edit_taps(_edits(setting.layer, [setting] * rows)[:1], frame)
+            found.append(run(session, picked, taps).softmax(-1).cpu())
+    return torch.stack(found)
+
+
+def _edits(layer: int, chosen: Sequence[Setting]) -> list[edits.Edit]:
+    directions = torch.stack([setting.direction for setting in chosen])[:, None]
+    values = torch.tensor([[setting.value] for setting in chosen])
+    site = f"resid_post.{layer}"
+    return [
+        edits.project(site, directions, values, positions=[-1], during="prompt"),
+        edits.project(site, directions, values, during="generation"),
+    ]
+
+
+def _by_layer(settings: Sequence[Setting], rows: int) -> list[tuple[int, list[tuple[int, int]]]]:
+    """Pairs of setting and row, of one layer each, as many at once as may run."""
+    layers = sorted({setting.layer for setting in settings})
+    found = []
+    for layer in layers:
+        pairs = [(p, row) for p, setting in enumerate(settings) if setting.layer == layer for row in range(rows)]
+        found += [(layer, pairs[start : start + AT_ONCE]) for start in range(0, len(pairs), AT_ONCE)]
+    return found

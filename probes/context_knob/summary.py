@@ -1,0 +1,58 @@
+"""What a run of the context knob found, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from workbench.record import Headline, Record
+
+
+def sentences(data: xr.DataTree, record: Record) -> Sequence[str]:
+    """The finding first, then how far it can be trusted."""
+    lines = {headline.name: headline for headline in record.headline}
+    with_it = "With the adapter, the model" if data.attrs["adapter"] else "The model"
+    asked, knob, random = (
+        lines[name] for name in ("pair_accuracy", "steering_pair_accuracy", "steering_pair_accuracy_random")
+    )
+    layer = int(data.attrs["layer"])
+    said = [
+        f"{with_it} answers from its context or its prior as the prompt asks in {_percent(asked)} of {asked.n} pairs; "
+        f"{_control(asked)}.",
+        f"{_verdict(knob, random)} One direction after block {layer}, set without any intent line, gives both answers "
+        f"in {_percent(knob)} of pairs; random directions in {_percent(random)}.",
+    ]
+    if moved := lines.get("transfer_pair_accuracy"):
+        said.append(
+            f"The same direction in the model without the adapter gives both answers in {_percent(moved)} of pairs."
+        )
+    block = lines["best_block"]
+    if block.value is None:
+        said.append("At no block of the sweep did a direction steer a single pair of the validation items.")
+    else:
+        said.append(
+            f"Of the blocks of the sweep, {block.value:.0f} steers best on the validation items (interval "
+            f"{block.low:.0f} to {block.high:.0f})."
+        )
+    return said
+
+
+def _verdict(knob: Headline, random: Headline) -> str:
+    if knob.low is not None and random.high is not None and knob.low > random.high:
+        return "A single direction decides."
+    return "No single direction is shown to decide."
+
+
+def _percent(line: Headline) -> str:
+    if line.value is None or line.low is None or line.high is None:
+        return "an unknown share"
+    return f"{line.value:.0%} ({line.low:.0%} to {line.high:.0%})"
+
+
+def _control(line: Headline) -> str:
+    if line.control is None or line.control.value is None:
+        return "there is nothing to compare it with"
+    return f"{line.control.name}: {line.control.value:.0%}"
