@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,17 +12,22 @@ import torch
 
 import workbench as wb
 from tests.conftest import tiny
-from workbench import edits
+from workbench import edits, running
 from workbench.errors import UsageError
 from workbench.probes.context_knob import learning
 from workbench.probes.context_knob.asking import answers, prefill, residuals, run
 from workbench.probes.context_knob.knob import Knob, load
 from workbench.probes.context_knob.organism import BLOCK, OrganismConfig, construct
+from workbench.probes.context_knob.probe import ContextKnob
 from workbench.probes.context_knob.rank_one import interchange, steer, unit
 from workbench.probes.context_knob.sweep import choose
 from workbench.progress import Reporter
 from workbench.session import Session
 
+SETTINGS: dict[str, Any] = {
+    "n": 24, "n_train": 60, "n_validation": 8, "layers": (0, 1, 2, 3), "steps": 200, "random": 10, "curve": 5,
+    "stretches": (1.0, 1.5),
+}  # fmt: skip
 PROMPTS = [[5, 9, 11, 4, 8], [7, 3, 22], [40, 41, 42, 43, 6, 30, 12]]
 
 
@@ -133,6 +140,31 @@ def test_block_and_values_are_chosen_by_validation_pairs_alone() -> None:
     assert choose(right) == (1, 1)
     right[2] = True
     assert choose(right) == (2, 0)
+
+
+def test_the_probe_finds_what_was_planted_and_nothing_in_the_null(organism: tuple[Path, bool], tmp_path: Path) -> None:
+    folder, cut = organism
+    planted = torch.tensor(json.loads((folder / "planted.json").read_text())["direction"])
+    prepared = running.prepare(ContextKnob(), wb.load(str(folder)), "smoke", 0, SETTINGS)
+    result = wb.open(running.execute(prepared, tmp_path / "runs"))
+    found = {line["name"]: line for line in result.record["headline"]}
+    assert all(check["passed"] for check in result.record["checks"])
+    assert "transfer_pair_accuracy" not in found and found["pair_accuracy"]["n"] == 24
+    if cut:
+        assert found["pair_accuracy"]["value"] == found["steering_pair_accuracy"]["value"] == 0
+        assert found["best_block"]["value"] is None
+        assert not result.data["sweep"]["right"].values.all(2).any()
+        return
+    from safetensors.torch import load_file
+
+    learnt = load_file(result.folder / "tensors.safetensors")["direction"]
+    assert found["best_block"]["value"] == BLOCK
+    assert abs(float(learnt @ planted)) >= 0.99
+    assert found["pair_accuracy"]["value"] == found["steering_pair_accuracy"]["value"] == 1
+    assert found["steering_pair_accuracy_random"]["value"] <= 0.1
+    by_block = result.data["sweep"]["right"].values.all(2).mean(-1).max(1)
+    assert by_block[BLOCK] == 1 and all(by_block[[0, 2, 3]] == 0)
+    assert {"conditions", "curves", "sweep", "values", "cosines", "answers"} == set(result.figures)
 
 
 def test_learning_leaves_the_weights_alone_and_stays_of_length_one(organism: tuple[Path, bool]) -> None:
