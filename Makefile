@@ -41,7 +41,9 @@ test: model
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	cd $(VENV) && bin/mypy --config-file $(CURDIR)/pyproject.toml -p workbench
+	rm -rf build/typed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --target build/typed .
+	MYPYPATH=build/typed $(BIN)/mypy -p workbench
 
 serve: $(READY)
 	$(BIN)/workbench serve

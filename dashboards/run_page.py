@@ -26,7 +26,9 @@ def run_page(runs: Path) -> pmu.Page:
         return page("Workbench", fragment("missing.html", asked=asked, folder=str(runs), reasons=broken))
     run = Run(runs / asked)
     record = run.typed_record
-    parts = [fragment("run.html", record=record, summary=run.summary, question=_question(record.probe))]
+    parts: list[pn.viewable.Viewable] = [
+        fragment("run.html", record=record, summary=run.summary, question=_question(record.probe))
+    ]
     parts += [_figure(run, name) for name in run.figures]
     parts.append(
         fragment("provenance.html", record=record, again=again(run.record), whole=json.dumps(run.record, indent=2))

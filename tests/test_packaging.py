@@ -67,7 +67,7 @@ def test_wheel_outside_the_checkout_loads_the_shipped_organisms(wheel: Path, tmp
     )
     program = (
         "import workbench as wb, workbench.models, pathlib;"
-        "names = [m['id'] for m in workbench.models.listing() if m['id'].startswith('organism/')];"
+        "names = [one.id for one in workbench.models.listing() if one.id.startswith('organism/')];"
         "assert names, 'no organism in the wheel';"
         f"assert pathlib.Path(wb.__file__).is_relative_to({str(site)!r}), wb.__file__;"
         "[print(name, wb.load(name).shape) for name in names]"

@@ -109,6 +109,8 @@ def test_a_signal_is_recorded_as_cancelled_and_the_run_goes_on(at, tiny_folder, 
         env=environment,
         text=True,
         cwd=at,
+        # Whatever runs these tests may have had its interrupts switched off, as a shell does in the background.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     wait_for(lambda: list(at.glob("runs/*/stages/*")), process)
     process.send_signal(number)

@@ -300,3 +300,12 @@ def test_drawing_in_threads_gives_the_same_bytes() -> None:
     with ThreadPoolExecutor(4) as pool_of_threads:
         together = list(pool_of_threads.map(svg, figures, ["light", "dark"] * 2))
     assert together == alone
+
+
+def test_logarithmic_ticks_are_plain_numbers() -> None:
+    axis = Axis("tokens", log=True)
+    figure = Figure("log", "t", [Panel([Line([1, 10, 1000], [1, 100, 1e4])], axis, axis)], "c", "a")
+    drawn = figure.matplotlib().axes[0]
+    labels = [label.get_text() for side in (drawn.get_xticklabels(), drawn.get_yticklabels()) for label in side]
+    assert "100" in labels
+    assert not any("$" in label for label in labels)

@@ -141,6 +141,8 @@ def _legend(figure: Figure, looks: dict[tuple[int, int], geometry.Series]) -> tu
 
 
 def _prepare(axes: Axes, panel: Panel, columns: int) -> None:
+    from matplotlib.ticker import NullFormatter, StrMethodFormatter
+
     if panel.title:
         axes.set_title("\n".join(geometry.level(panel.title, panel, columns)))
     axes.set_xlabel("\n".join(geometry.level(panel.x.label, panel, columns)))
@@ -149,6 +151,11 @@ def _prepare(axes: Axes, panel: Panel, columns: int) -> None:
         axes.set_xscale("log")
     if panel.y.log:
         axes.set_yscale("log")
+    for axis, own in ((axes.xaxis, panel.x), (axes.yaxis, panel.y)):
+        if own.log:
+            # Powers as plain numbers: formulas are off here, so that a token's dollar signs stay what they are.
+            axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axis.set_minor_formatter(NullFormatter())
     if any(isinstance(mark, Tokens) for mark in panel.marks):
         axes.set_axis_off()
     elif any(isinstance(mark, Heatmap) for mark in panel.marks):
