@@ -93,7 +93,11 @@ def cases(draw: st.DrawFn, max_length: int = 600, dtypes: tuple[torch.dtype, ...
             ids = ids.sort(dim=1).values[0]
         options |= {"segments": ids, "n_segments": count}
     if draw(st.booleans()):
-        options["columns"] = draw(st.sampled_from(["sum", torch.rand(3, n_query, generator=gen)]))
+        options["columns"] = draw(
+            st.sampled_from(
+                ["sum", torch.rand(3, n_query, generator=gen), torch.rand(batch, 2, n_query, generator=gen)]
+            )
+        )
     if draw(st.booleans()):
         first = options["key_start"]
         options["points"] = torch.randint(first, first + n_key, (2, n_query), generator=gen)

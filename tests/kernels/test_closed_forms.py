@@ -131,6 +131,39 @@ def test_rows_that_see_nothing(backend: str) -> None:
         assert (blind == wanted).all(), name
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("key_start", "padding", "given", "sinks"),
+    [
+        (0, 0, None, [0, 1]),  # the sequence begins with the first key
+        (0, 3, None, [3, 4]),  # after its padding
+        (100, 0, None, []),  # the first key is real, so the sequence began before it
+        (100, 3, None, [103, 104]),  # the first key is padding, so it begins here
+        (100, 0, 99, [100]),  # the caller knows better
+    ],
+)
+def test_where_sinks_count_from(
+    key_start: int, padding: int, given: int | None, sinks: list[int], backend: str
+) -> None:
+    t = 10
+    mask = torch.arange(t)[None] >= padding
+    found = attention_stats(
+        torch.zeros(1, 1, 1, 32), torch.randn(1, 1, t, 32), sink=2, recent=0, key_start=key_start, key_mask=mask,
+        sink_start=given, backend=backend,  # type: ignore[arg-type]
+    )  # fmt: skip
+    close(found.sink_mass, len(sinks) / (t - padding))
+    close(found.far_mass, 1 - len(sinks) / (t - padding))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_each_sequence_has_its_own_column_weights(backend: str) -> None:
+    zero = torch.zeros(2, 1, 4, 32)
+    weights = torch.zeros(2, 1, 4)
+    weights[0, 0, 3], weights[1, 0, 1] = 1, 5
+    found = attention_stats(zero, zero, stats=(), columns=weights, backend=backend)  # type: ignore[arg-type]
+    close(found.columns, torch.tensor([[[[0.25] * 4]], [[[2.5, 2.5, 0, 0]]]]))
+
+
 def identities(backend: str) -> None:
     torch.manual_seed(0)
     q, k = torch.randn(2, 6, T, 64), torch.randn(2, 2, T, 64)
