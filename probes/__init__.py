@@ -7,3 +7,4 @@ RECIPES.promise("head-roles-organism", "workbench.probes.head_roles.organism:REC
 PROBES.promise("attention-profile", "workbench.probes.attention_profile.probe:AttentionProfile")
 RECIPES.promise("attention-profile-organism", "workbench.probes.attention_profile.organism:RECIPE")
 RECIPES.promise("context-knob-organism", "workbench.probes.context_knob.organism:RECIPE")
+RECIPES.promise("context-knob-adapter", "workbench.probes.context_knob.adapter:RECIPE")

@@ -30,7 +30,7 @@ class AdapterConfig(Config):
 
     data: str = Field(BUILT_IN, description=f"facts: {BUILT_IN!r}, or a JSON file in Fakepedia's format")
     intent: Intent = Field("instruction", description="how prompts tell the intent")
-    steps: int = Field(120, ge=1, description="optimiser steps")
+    steps: int = Field(48, ge=1, description="optimiser steps")
     pairs: int = Field(4, ge=1, description="pairs of prompts a step: one item under both intents")
     rank: int = Field(16, ge=1, description="rank of the adapter")
     modules: tuple[str, ...] = Field(

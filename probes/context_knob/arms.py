@@ -72,8 +72,7 @@ def _as_before(model: Any) -> Iterator[None]:
             parent, _, child = layer.name.rpartition(".")
             setattr(model.get_submodule(parent), child, layer.module.get_base_layer())
         for name in ("peft_config", "_hf_peft_config_loaded"):
-            if hasattr(model, name):
-                delattr(model, name)
+            vars(model).pop(name, None)
         for parameter, wanted in wanting:
             parameter.requires_grad_(wanted)
 
