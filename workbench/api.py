@@ -12,6 +12,7 @@ from .progress import Listener, Reporter
 from .runs import Run
 
 if TYPE_CHECKING:
+    from .probe import Probe
     from .session import Session
 
 
@@ -21,7 +22,7 @@ def open_run(path: str | os.PathLike[str], runs: str | os.PathLike[str] = "runs"
 
 
 def run(
-    probe: str,
+    probe: str | Probe,
     session: Session | str,
     preset: str = "quick",
     seed: int = 0,

@@ -64,7 +64,7 @@ def _by_subject(facts: Sequence[Fact], split: Split, by_relation: bool, rng: np.
     """The facts of a split in random order, each subject's first one before any subject's second."""
     own = [fact for fact in facts if split_of(fact.relation if by_relation else fact.subject) == split]
     seen: dict[str, int] = {}
-    ranked = []
+    ranked: list[tuple[int, int, Fact]] = []
     for index in rng.permutation(len(own)):
         fact = own[int(index)]
         ranked.append((seen.get(fact.subject, 0), len(ranked), fact))

@@ -109,7 +109,7 @@ def _sweep(data: xr.DataTree) -> Figure:
 def _values(data: xr.DataTree) -> Figure:
     panels = []
     for arm in data["scored"].children:
-        value = data["scored"][arm]["value"].values
+        value = np.asarray(data[f"scored/{arm}"].to_dataset()["value"])
         panels.append(
             Panel(
                 [Violins([0, 1], [value[0].tolist(), value[1].tolist()], "value")],
@@ -151,7 +151,7 @@ def _cosines(data: xr.DataTree) -> Figure:
 
 def _answers(data: xr.DataTree) -> Figure:
     arm = next(iter(data["scored"].children))
-    right = data["scored"][arm][str(data.attrs["matching"])].sel(condition="knob").values
+    right = np.asarray(data[f"scored/{arm}"].to_dataset()[str(data.attrs["matching"])].sel(condition="knob"))
     kinds = ["both", "context only", "prior only", "neither"]
     counts = [
         (right[0] & right[1]).mean(), (~right[0] & right[1]).mean(),

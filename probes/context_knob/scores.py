@@ -27,7 +27,7 @@ MATCHING: dict[Matching, Callable[[str, str], bool]] = {"strict": strict, "prefi
 
 def pair_accuracy(right: np.ndarray) -> np.ndarray:
     """Whether both of a pair's answers are right: bool `[…, intent, pair]` to `[…, pair]`."""
-    return right.all(axis=-2)
+    return np.asarray(right.all(axis=-2))
 
 
 def memorisation_ratio(prior: np.ndarray, context: np.ndarray) -> float:
