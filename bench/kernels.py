@@ -134,7 +134,7 @@ def growth(name: str, lengths: list[int]) -> dict[str, Any]:
             {"length": length, "seconds": min(timed(call) for _ in range(2)), "bytes": peak_bytes(name, length)}
         )
     upper = [row for row in rows if row["length"] >= lengths[-1] // 8]  # below, fixed costs hide the growth
-    logs = {key: np.log([max(row[key], 1) for row in upper]) for key in ("length", "seconds", "bytes")}
+    logs = {key: np.log([row[key] or 1 for row in upper]) for key in ("length", "seconds", "bytes")}
     exponents = {key: float(np.polyfit(logs["length"], logs[key], 1)[0]) for key in ("seconds", "bytes")}
     return {"work": name, "rows": rows, "exponents": exponents}
 
