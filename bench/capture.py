@@ -4,7 +4,8 @@
 for TransformerLens and nnsight used directly; `--json PATH` writes the numbers too. Longer prompts get fewer pairs.
 Each pair runs the plain forward and one way of reading, in an order that alternates, and gives one ratio; the table
 shows the median and the quartiles. Every run but that of attention rows computes all logits, so none gains by ending
-early. The first line pairs the plain forward with itself: what the machine's noise makes of equal work.
+early. `--quick` takes 512 tokens and five pairs; `--readings` names further ways. The first line pairs the plain
+forward with itself: what the machine's noise makes of equal work.
 """
 
 from __future__ import annotations
@@ -136,13 +137,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--engines", nargs="+", default=everything, choices=everything)
-    parser.add_argument("--readings", nargs="+", default=list(READINGS), choices=READINGS)
+    parser.add_argument("--readings", nargs="+", default=["one residual", "all residuals"], choices=READINGS)
     parser.add_argument("--lengths", nargs="+", type=int, default=[512, 4096])
     parser.add_argument("--pairs", type=int, default=15, help="at 512 tokens; fewer above, at least 3")
+    parser.add_argument("--quick", action="store_true", help="five pairs at 512 tokens")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--peak", nargs=2, metavar=("ENGINE", "READING"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.lengths, arguments.pairs = [512], 5
     torch.set_num_threads(arguments.threads)
     session = wb.load(arguments.model)
     if arguments.peak:

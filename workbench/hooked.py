@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .architectures import Architecture, Shape
 from .attention import LONG
@@ -63,6 +64,11 @@ class Captured(Mapping[str, Tensor]):
     def __repr__(self) -> str:
         return f"Captured({', '.join(f'{name} {list(tensor.shape)}' for name, tensor in self.items())})"
 
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+        from .display import captured
+
+        return captured(self)
+
 
 class HookedModel:
     """A model whose sites can be read and edited through one engine; prompts are token ids here.
@@ -118,7 +124,7 @@ class HookedModel:
         taps = [*self.edit_taps(edits, Frame(batch)), *map(keep, inner)]
         with torch.no_grad():
             out = self._run(batch, taps, logits or len(inner) < len(wanted), columns, progress)
-        seen = None if out is None else _logits_at(out, batch, columns).to(device)
+        seen = None if out is None else batch.at_columns(out, columns).to(device)
         if seen is not None and Site("logits") in wanted:
             kept[Site("logits")] = seen
         return Captured(kept, names, batch.lengths, positions, seen if logits else None)
@@ -169,11 +175,11 @@ class HookedModel:
 
         whole = dict.fromkeys(Site(site.kind, site.layer) for site in wanted if site.kind != "logits")
         taps = [*self.edit_taps(edits, Frame(batch)), *map(hold, whole)]
-        with _frozen(self.engine), torch.enable_grad():
+        with frozen(self.engine.model), torch.enable_grad():
             out = self._run(batch, taps, True, columns, progress)
             assert out is not None
             held[Site("logits")] = out if out.requires_grad else out.requires_grad_()
-            value = objective(_logits_at(out, batch, columns))
+            value = objective(batch.at_columns(out, columns))
             if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
                 raise UsageError("the objective must return one number that depends on the logits it is given")
             asked = list(dict.fromkeys(Site(site.kind, site.layer) for site in wanted))
@@ -184,7 +190,7 @@ class HookedModel:
         for site in wanted:
             gradient = by_site[Site(site.kind, site.layer)]
             if site.kind == "logits":
-                tensors[site] = _logits_at(gradient, batch, columns).to(device)
+                tensors[site] = batch.at_columns(gradient, columns).to(device)
             else:
                 tensors[site] = _taken(gradient, site, None, batch, device)
         return Captured(tensors, names, batch.lengths)
@@ -257,9 +263,9 @@ class HookedModel:
 
 
 @contextmanager
-def _frozen(engine: Engine) -> Iterator[None]:
+def frozen(model: nn.Module) -> Iterator[None]:
     """No parameter wants a gradient until the block ends."""
-    wanting = [parameter for parameter in engine.model.parameters() if parameter.requires_grad]
+    wanting = [parameter for parameter in model.parameters() if parameter.requires_grad]
     for parameter in wanting:
         parameter.requires_grad_(False)
     try:
@@ -285,11 +291,3 @@ def _taken(whole: Tensor, site: Site, columns: Tensor | None, batch: Tokens, dev
         elif batch.padded:
             part = part.where(batch.real.to(whole.device).reshape(*batch.ids.shape, *[1] * (part.ndim - 2)), 0)
     return part.detach().to(device, copy=True).contiguous()
-
-
-def _logits_at(out: Tensor, batch: Tokens, columns: Tensor | None) -> Tensor:
-    """The logits at the asked columns, out of those at the columns' union; None is all, with zero at padding."""
-    if columns is None:
-        return out.where(batch.real.to(out.device)[..., None], 0) if batch.padded else out
-    index = torch.searchsorted(columns.unique(), columns).to(out.device)
-    return out[torch.arange(batch.batch, device=out.device)[:, None], index]

@@ -6,7 +6,6 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from . import engines
@@ -27,8 +26,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from .kernels import AttentionStats
     from .layer_statistics import Part
+    from .longrun import ByLayer
 
 
 def load(
@@ -222,12 +221,13 @@ class Session:
         layers: Sequence[int] | None = None,
         chunk: int | None = None,
         edits: Sequence[Edit] = (),
+        logits_at: Sequence[int] | None = None,
         chat: bool = False,
         engine: str | None = None,
         progress: Reporter | None = None,
         stage: str = "layers",
         **wanted: Any,
-    ) -> dict[int, AttentionStats]:
+    ) -> ByLayer:
         """Exact attention statistics of a text of any length; see `longrun.attention_statistics`, and for `wanted`
         `layer_statistics.Wanted`: stats, segments, sink, recent, columns, points, topk, rows."""
         from . import longrun
@@ -241,6 +241,7 @@ class Session:
                 layers=layers,
                 chunk=chunk,
                 edits=edits,
+                logits_at=logits_at,
                 progress=progress,
                 stage=stage,
             )
@@ -271,13 +272,16 @@ class Session:
     def __enter__(self) -> Session:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
     def __repr__(self) -> str:
         return f"Session({self._loaded.id!r}, engine={self.engine_name!r})" if self._loaded else "Session(closed)"
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+        from .display import session
+
+        return session(self)
 
     @property
     def _open(self) -> Loaded:

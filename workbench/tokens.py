@@ -98,3 +98,15 @@ class Tokens:
                 f"give {-length} to {length - 1}"
             )
         return columns
+
+    def at_columns(self, logits: Tensor, columns: Tensor | None) -> Tensor:
+        """Logits at the asked columns `[batch, position, vocabulary]`, out of those at the columns' sorted union.
+
+        `columns` None is all of them, with zero at padding.
+        """
+        import torch
+
+        if columns is None:
+            return logits.where(self.real.to(logits.device)[..., None], 0) if self.padded else logits
+        index = torch.searchsorted(columns.unique(), columns).to(logits.device)
+        return logits[torch.arange(self.batch, device=logits.device)[:, None], index]

@@ -28,6 +28,8 @@ def describe(loaded: Loaded, engine: str, attention: str) -> ModelInfo:
         dtype=dtype,
         quantisation=loaded.quantisation,
         device=", ".join(sorted({str(p.device) for p in parameters})),
+        device_map=loaded.device_map,
+        trust_remote_code=loaded.trust_remote_code,
         engine=engine,
         attention=attention,
         adapter=loaded.adapter,

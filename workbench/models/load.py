@@ -33,6 +33,8 @@ class Loaded:
     adapter: AdapterInfo | None = None
     weights: Mapping[str, torch.Tensor] | None = None
     """The model's own weights by name, where an adapter changed the names."""
+    device_map: str | None = None
+    trust_remote_code: bool = False
 
 
 def load_model(
@@ -67,7 +69,8 @@ def load_model(
         if place is not None:
             model.to(place)
     told = source.known.quantisation if source.known else _quantisation(model)
-    return Loaded(model, tokenizer, source.id, source, told, info, weights)
+    spread = device_map if isinstance(device_map, str) else None
+    return Loaded(model, tokenizer, source.id, source, told, info, weights, spread, trust_remote_code)
 
 
 def take_model(model: Any, tokenizer: Any = None) -> Loaded:
