@@ -1,13 +1,13 @@
 """Run a model over a text of any length with exact attention statistics, layer by layer, in memory that grows with T.
 
 The model runs on the kernels' attention: output and statistics of a layer come from one call, are handed over, and are
-forgotten before the next layer. Nothing that is query × key exists at any time, nor do logits.
+forgotten before the next layer. Nothing that is query × key exists at any time; logits only of positions asked for.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -41,14 +41,16 @@ def attention_statistics(
     layers: Sequence[int] | None = None,
     chunk: int | None = None,
     edits: Sequence[Edit] = (),
+    logits_at: Sequence[int] | None = None,
     progress: Reporter | None = None,
     stage: str = "layers",
-) -> dict[int, AttentionStats]:
+) -> ByLayer:
     """Run the model over a text and compute exact statistics of the attention of `layers` (None: all).
 
     Each layer's statistics go to `see` as soon as they are there, and are kept nowhere; without `see` they are returned
     by layer. Rows of padding are zero. With `chunk`, that many tokens go in at a time, against a growing cache of keys
     and values: `see` then gets every layer once a chunk, rows of a chunk are final, its columns are to be added up.
+    With `logits_at`, the run goes on to the end, and the result has the logits at these positions.
 
     Raises `UsageError` for layers or rows that do not exist, for statistics that do not go together, and above 4096
     tokens on an engine whose attention is a query × key matrix.
@@ -56,20 +58,30 @@ def attention_statistics(
     batch = hooked.known(Tokens.of(tokens))
     request = (wanted or Wanted()).of(batch)
     chosen = _layers(hooked, layers)
-    if chunk is not None and (chunk < 1 or edits):
-        raise UsageError("chunk is the tokens that go in at once, 1 or more, and goes without edits; or None for all")
+    if chunk is not None and (chunk < 1 or edits or logits_at is not None):
+        raise UsageError("chunk is the tokens that go in at once, 1 or more, and goes without edits and logits")
+    columns = None if logits_at is None else batch.columns(logits_at)
     collected = Collected(batch.width)
     steps = range(0, batch.width, chunk or batch.width)
     recorder = Recorder(request, see or collected.add, len(chosen) * len(steps), progress, stage)
     taps = hooked.edit_taps(edits, Frame(batch))
+    whole: bool | Tensor = False if columns is None else columns.unique()
     with torch.no_grad():
         if native(hooked.engine):
-            _native(hooked.engine, batch, recorder, chosen, steps, taps, cached=chunk is not None)
+            out = _native(hooked.engine, batch, recorder, chosen, steps, taps, whole, cached=chunk is not None)
         else:
-            _by_pattern(hooked.engine, batch, recorder, chosen, taps)
+            out = _by_pattern(hooked.engine, batch, recorder, chosen, taps, whole)
     if recorder.done < recorder.total:
         raise SiteError(f"the engine {hooked.engine.name!r} ran, and attention passed the seam in some layers only")
-    return collected.merged()
+    return ByLayer(collected.merged(), None if out is None else batch.at_columns(out, columns).cpu())
+
+
+class ByLayer(dict[int, AttentionStats]):
+    """Statistics by layer; logits `[batch, position, vocabulary]` where they were asked for, otherwise None."""
+
+    def __init__(self, statistics: Mapping[int, AttentionStats], logits: Tensor | None) -> None:
+        super().__init__(statistics)
+        self.logits = logits
 
 
 @dataclass
@@ -133,8 +145,9 @@ def _native(
     layers: Sequence[int],
     steps: range,
     taps: Sequence[Tap],
+    logits: bool | Tensor,
     cached: bool,
-) -> None:
+) -> Tensor | None:
     cache = engine.new_cache() if cached else None
     last = Tap(Site("attn_out", layers[-1]), lambda _: None)
     with recording(engine, recorder, layers):
@@ -142,10 +155,18 @@ def _native(
             ids = batch.ids[:, start : start + steps.step]
             positions = torch.arange(start, start + ids.shape[1]).expand(len(ids), -1) if cached else None
             recorder.start = start
-            engine.run(Inputs(ids, None, positions, cache), [*taps, last], logits=False)
+            out = engine.run(Inputs(ids, None, positions, cache), [*taps, last], logits=logits)
+    return out
 
 
-def _by_pattern(engine: Engine, batch: Tokens, recorder: Recorder, layers: Sequence[int], taps: Sequence[Tap]) -> None:
+def _by_pattern(
+    engine: Engine,
+    batch: Tokens,
+    recorder: Recorder,
+    layers: Sequence[int],
+    taps: Sequence[Tap],
+    logits: bool | Tensor,
+) -> Tensor | None:
     shape = engine.architecture.shape
     if batch.width > attention.LONG:
         size = shape.heads * batch.width**2 * 4 / 1e9
@@ -161,7 +182,7 @@ def _by_pattern(engine: Engine, batch: Tokens, recorder: Recorder, layers: Seque
         return Tap(Site("pattern", layer), see)
 
     engine.check(Site("pattern", layer) for layer in layers)
-    engine.run(Inputs(batch.ids), [*taps, *map(tap, layers)], logits=False)
+    return engine.run(Inputs(batch.ids), [*taps, *map(tap, layers)], logits=logits)
 
 
 def _layers(hooked: HookedModel, layers: Sequence[int] | None) -> list[int]:
@@ -175,4 +196,4 @@ def _layers(hooked: HookedModel, layers: Sequence[int] | None) -> list[int]:
     return chosen
 
 
-__all__ = ["Part", "Recorder", "Wanted", "attention_modules", "attention_statistics", "native", "recording"]
+__all__ = ["ByLayer", "Part", "Recorder", "Wanted", "attention_modules", "attention_statistics", "native", "recording"]

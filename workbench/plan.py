@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import psutil
 
+from . import parity
 from .errors import WorkbenchError
 from .probe import Config, Probe, Work
 from .record import Plan
 from .words import size
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from .session import Session
 
 SHARE = 0.8
@@ -25,6 +30,10 @@ _CHEAPER = ("length", "n", "batch", "batch_size")
 """Settings that make a run smaller, the ones that save the most memory first."""
 _BACKWARD = 2.0
 """A backward pass to activations, the weights being frozen, costs about one more forward."""
+_FIGURES = 6
+"""Figures that a run draws, about."""
+_CHECKS = 4
+"""Short passes of a session's self-check."""
 
 
 class OverBudget(WorkbenchError):
@@ -33,15 +42,17 @@ class OverBudget(WorkbenchError):
 
 @dataclass(frozen=True)
 class Calibration:
-    """Seconds of this model on this machine: what one pass, token, pair of positions, row of logits, decoding step and
-    byte of the cache cost."""
+    """Seconds of this model on this machine: what one pass, token, pair of positions (also with the statistics of its
+    attention), row of logits, decoding step, byte of the cache and figure cost."""
 
     per_pass: float
     per_token: float
     per_pair: float
+    per_pair_with_statistics: float
     per_logit: float
     per_step: float
     per_cached_byte: float
+    per_figure: float
 
 
 _calibrations: WeakKeyDictionary[Any, Calibration] = WeakKeyDictionary()
@@ -49,7 +60,7 @@ _lock = threading.Lock()
 
 
 def calibrate(session: Session) -> Calibration:
-    """Time the model once: a short and a long forward, one layer's attention, a few decoding steps, a copy."""
+    """Time once: a short and a long forward, one layer's attention, a few decoding steps, a copy, a figure."""
     with _lock:
         if session not in _calibrations:
             _calibrations[session] = _measure(session)
@@ -92,6 +103,8 @@ def _measure(session: Session) -> Calibration:
         states = torch.randn(1, shape.heads, side, shape.d_head, device=device, dtype=dtype)
         attend = torch.nn.functional.scaled_dot_product_attention
         per_pair = shape.layers * _least(lambda: attend(states, states, states, is_causal=True), device, 3) / side**2
+        keys = states[:, : shape.kv_heads].contiguous()
+        with_statistics = shape.layers * _least(lambda: _statistics(states, keys), device, 3) / side**2
         block = torch.empty(32 * 2**20, dtype=torch.uint8, device=device)
         per_byte = _least(block.clone, device, 3) / block.numel()
 
@@ -106,7 +119,29 @@ def _measure(session: Session) -> Calibration:
         return _least(lambda: session.generate(ids, count, stop=[]), device)
 
     per_step = max((generate(many) - generate(few)) / (many - few), per_token)
-    return Calibration(per_pass, per_token, per_pair, per_logit, per_step, per_byte)
+    return Calibration(
+        per_pass, per_token, per_pair, max(with_statistics, per_pair), per_logit, per_step, per_byte, _drawing()
+    )
+
+
+def _statistics(q: Tensor, k: Tensor) -> object:
+    from .kernels import attention_stats
+    from .layer_statistics import ROWS
+
+    return attention_stats(q, k, k, stats=(*ROWS, "out"), columns="sum")
+
+
+@cache
+def _drawing() -> float:
+    """Seconds that one small figure takes to draw and save."""
+    import numpy as np
+
+    from .figures import Axis, Figure, Heatmap, Panel, save
+
+    grid = Panel([Heatmap(np.eye(30, 9), range(9), range(30), "share")], Axis("head"), Axis("layer"))
+    picture = Figure("calibration", "Two grids", [grid, grid], caption="", alt="Two grids.")
+    with tempfile.TemporaryDirectory() as folder:
+        return _least(lambda: save(picture, folder), "cpu")
 
 
 def _cache_bytes(session: Session, width: int) -> float:
@@ -117,7 +152,8 @@ def _cache_bytes(session: Session, width: int) -> float:
 
 def _seconds(session: Session, work: Work, cost: Calibration, width: int) -> float:
     tokens = work.batch * work.length
-    forward = cost.per_pass + cost.per_token * tokens + cost.per_pair * tokens * work.length
+    pair = cost.per_pair_with_statistics if work.statistics else cost.per_pair
+    forward = cost.per_pass + cost.per_token * tokens + pair * tokens * work.length
     forward += cost.per_logit * _rows(work)
     if work.backward:
         forward *= _BACKWARD
@@ -125,6 +161,11 @@ def _seconds(session: Session, work: Work, cost: Calibration, width: int) -> flo
     cached = work.batch * (work.length + work.generated / 2) * _cache_bytes(session, width)
     step = cost.per_step + cost.per_token * (work.batch - 1) + 2 * cost.per_cached_byte * cached
     return work.passes * work.layers * (forward + work.generated * step)
+
+
+def _beside(cost: Calibration) -> float:
+    """Seconds of the self-check and of the figures."""
+    return _CHECKS * (cost.per_pass + len(parity.SHORT[0]) * cost.per_token) + _FIGURES * cost.per_figure
 
 
 def _rows(work: Work) -> int:
@@ -167,7 +208,7 @@ def make(probe: Probe, session: Session, config: Config, memory: int | None = No
     return Plan(
         passes=sum(work.passes for work in works),
         bytes=held + _peak(session, works, width),
-        seconds=sum(_seconds(session, work, cost, width) for work in works),
+        seconds=sum(_seconds(session, work, cost, width) for work in works) + _beside(cost),
         budget=budget(session, memory),
         work=[asdict(work) for work in works],
         calibration=asdict(cost),

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     import torch
     import xarray as xr
 
+    from .details import Coordinate, Details
     from .figures.figure import Figure
+    from .live import Live
     from .progress import Reporter
     from .session import Session
 
@@ -54,6 +56,8 @@ class Work:
     layers: float = 1.0
     """Share of the blocks that run; below 1 for a pass that stops early."""
     backward: bool = False
+    statistics: bool = False
+    """Whether attention is computed with its statistics, columns included."""
 
 
 @dataclass
@@ -116,6 +120,20 @@ class Probe(ABC, Generic[C]):
     @abstractmethod
     def summary(self, data: xr.DataTree, record: Record) -> Sequence[str]:
         """What was found, in sentences a person would say."""
+
+    def coordinates(self, data: xr.DataTree, record: Record) -> Sequence[Coordinate]:
+        """What a reader can choose in a finished run to see more of it; nothing, unless the probe says so."""
+        return ()
+
+    def details(self, data: xr.DataTree, record: Record, chosen: Mapping[str, int]) -> Details:
+        """What is shown of a choice, which has a value for each of `coordinates`; from saved data, without a model."""
+        from .details import Details
+
+        return Details()
+
+    def live(self) -> Live | None:
+        """What a reader can turn while a model answers; nothing, unless the probe says so."""
+        return None
 
 
 @dataclass(frozen=True)

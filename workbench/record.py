@@ -34,6 +34,10 @@ class ModelInfo(Part):
     quantisation: str | None = None
     """How the weights were quantised before they were loaded, in words."""
     device: str | None = None
+    device_map: str | None = None
+    """How the layers were told to spread over devices."""
+    trust_remote_code: bool = False
+    """Whether code of the model's repository was allowed to run."""
     engine: str | None = None
     attention: str | None = None
     adapter: AdapterInfo | None = None
@@ -115,6 +119,11 @@ class Headline(Part):
     """Counted, not estimated; there is no interval then."""
     control: Control | None = None
 
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+        from .display import headline
+
+        return headline(self)
+
 
 class Check(Part):
     """Something that was verified during the run."""
@@ -169,3 +178,8 @@ class Record(Part):
     """When the run was taken up again after it had stopped."""
 
     model_config = ConfigDict(extra="allow", validate_assignment=True, populate_by_name=True, serialize_by_alias=True)
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+        from .display import record
+
+        return record(self)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import WorkbenchError
 from .record import ModelInfo
+from .words import as_cell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +49,6 @@ DIMS: dict[str, str] = {
 
 _COUNTED = ("layer", "head", "kv_head", "query", "key", "position")
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class SchemaError(WorkbenchError):
@@ -174,16 +174,12 @@ def read_dataset(path: Path) -> xr.Dataset:
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a table as CSV; a text that a spreadsheet would take for a formula gets a ' before it."""
-
-    def safe(value: object) -> object:
-        return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
-
+    """Write a table as CSV, safe to open in a spreadsheet."""
     guarded = table.copy()
     for column in range(guarded.shape[1]):
         if guarded.dtypes.iloc[column].kind not in "biufcmM":
-            guarded.isetitem(column, [safe(value) for value in guarded.iloc[:, column].astype(object)])
-    guarded.columns = [safe(str(name)) for name in guarded.columns]
+            guarded.isetitem(column, [as_cell(value) for value in guarded.iloc[:, column].astype(object)])
+    guarded.columns = [as_cell(str(name)) for name in guarded.columns]
     guarded.to_csv(path, index=False, lineterminator="\n")
 
 

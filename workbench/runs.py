@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from . import results, store
+from . import notes, results, store
 from .errors import UnknownName, WorkbenchError
 from .record import Headline, Record
 from .verify import check_files
-from .words import control, number
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
     import xarray as xr
 
+    from .details import Coordinate, Details
+    from .embedded import Page
     from .figures.figure import Figure
+    from .probe import Probe
+
+T = TypeVar("T")
 
 
 class Run:
@@ -69,6 +73,49 @@ class Run:
         return Figures(self)
 
     @property
+    def coordinates(self) -> list[Coordinate]:
+        """What can be chosen in this run with `details`; nothing if its probe is not here or offers no choice."""
+        probe = self._probe()
+        if probe is None or not any(name.startswith("data.zarr/") for name in self.typed_record.files):
+            return []
+        return list(self._drawn(lambda: probe.coordinates(self.data, self.typed_record)))
+
+    def details(self, **chosen: int | str) -> Details:
+        """More of one layer, one head, one text: figures by name, drawn from the saved data.
+
+        A value that has a label can be chosen by it. What is not chosen is as the probe thinks best. Raises
+        `UnknownName` and `UsageError` for a coordinate or a value that this run does not have, and `WorkbenchError` if
+        the data cannot be drawn.
+        """
+        from .details import Details, complete
+
+        whole = complete(self.coordinates, chosen)
+        probe = self._probe()
+        if probe is None or not whole:
+            return Details()
+        return self._drawn(lambda: probe.details(self.data, self.typed_record, whole))
+
+    def _probe(self) -> Probe | None:
+        from .registry import PROBES
+
+        try:
+            return PROBES.get(self.typed_record.probe)
+        except WorkbenchError:
+            return None
+
+    def _drawn(self, draw: Callable[[], T]) -> T:
+        """What the probe draws; a run of an earlier version may lack what it asks for."""
+        try:
+            return draw()
+        except WorkbenchError:
+            raise
+        except Exception as error:
+            raise WorkbenchError(
+                f"the details of run {self.id} cannot be drawn ({type(error).__name__}: {error}); "
+                "an earlier version may have made it: run it again with `workbench rerun`"
+            ) from error
+
+    @property
     def tables(self) -> dict[str, pd.DataFrame]:
         """The tables by name."""
         import pandas as pd
@@ -88,18 +135,43 @@ class Run:
     @property
     def summary(self) -> list[str]:
         """What was found, in sentences."""
-        return list(self.typed_record.summary)
+        from .display import Sentences
+
+        return Sentences(self.typed_record.summary)
+
+    @property
+    def notes(self) -> str:
+        """What was written about this run; assign a text to keep it, an empty one to remove it.
+
+        Raises `UsageError` for a text that is too long.
+        """
+        return notes.read(self.folder)
+
+    @notes.setter
+    def notes(self, text: str) -> None:
+        notes.write(self.folder, text)
 
     @property
     def headline(self) -> dict[str, Headline]:
         """The headlines by name."""
-        return {headline.name: headline for headline in self.typed_record.headline}
+        from .display import HeadlineTable
 
-    def report(self, path: str | os.PathLike[str], to: str | None = None) -> Path:
-        """Write a report of this run; the format is `to`, or told by the end of the path's name."""
+        return HeadlineTable((headline.name, headline) for headline in self.typed_record.headline)
+
+    def report(self, path: str | os.PathLike[str], to: str | None = None, prompts: bool = True) -> Path:
+        """Write a report of this run; the format is `to`, or told by the end of the path's name.
+
+        With `prompts=False` it holds no text that was read or written: no prompt, no token, no answer.
+        """
         from .reports import write
 
-        return write([self], Path(path), to)
+        return write([self], Path(path), to, prompts=prompts)
+
+    def show(self, height: int = 900) -> Page:
+        """The page of this run in a notebook, from a server that is started for this machine alone."""
+        from .embedded import page
+
+        return page(self, height)
 
     def intact(self, beginning: str, wanted: bool = True) -> None:
         """Raise `WorkbenchError` if a file so named is missing or not what was written.
@@ -120,24 +192,10 @@ class Run:
     def __repr__(self) -> str:
         return f"<Run {self.id}: {self.status}>"
 
-    def _repr_html_(self) -> str:
-        from html import escape
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+        from .display import run
 
-        record = self.typed_record
-        rows = "".join(
-            f"<tr><th scope='row' style='text-align:left'>{escape(one.name)}</th><td>{escape(number(one))}</td>"
-            f"<td>{one.n}</td><td>{escape(control(one))}</td></tr>"
-            for one in record.headline
-        )
-        head = f"{record.probe} on {record.model.id}: {record.status}"
-        said = "".join(f"<p>{escape(sentence)}</p>" for sentence in record.summary[:3])
-        error = f"<p>{escape(record.error.kind)}: {escape(record.error.message)}</p>" if record.error else ""
-        columns = "".join(f"<th scope='col'>{word}</th>" for word in ("headline", "value", "n", "control"))
-        table = f"<table><thead><tr>{columns}</tr></thead><tbody>{rows}</tbody></table>" if rows else ""
-        return f"<div><p><strong>{escape(head)}</strong> <code>{escape(record.id)}</code></p>{said}{error}{table}</div>"
-
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
-        return {"text/html": self._repr_html_(), "text/plain": repr(self)}
+        return run(self)
 
 
 class Figures(Mapping[str, "Figure"]):
@@ -160,3 +218,8 @@ class Figures(Mapping[str, "Figure"]):
 
     def __len__(self) -> int:
         return len(self._names)
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+        from .display import figures
+
+        return figures(self)

@@ -27,9 +27,11 @@ from .record import SCHEMA, Record
 
 RECORD = "record.json"
 STAGES = "stages"
+NOTES = "notes.md"
+"""What a person writes about a run, at any time: no part of what `files` hold hashes of."""
 _PARTIAL = ".partial"
 _ID = re.compile(r"\d{8}T\d{6}Z-[a-z0-9-]+-[0-9a-f]{8}\Z")
-_UNHASHED = {RECORD, heartbeat.FILE}
+_UNHASHED = {RECORD, heartbeat.FILE, NOTES}
 
 
 def now() -> str:
@@ -77,6 +79,13 @@ def put(folder: Path, name: str, write: Callable[[Path], object]) -> Path:
     finally:
         shutil.rmtree(place, ignore_errors=True)
     return target
+
+
+def lock(folder: Path, name: str) -> Path:
+    """Where to lock a part of a run that several may write: beside the run, which holds what belongs to it alone."""
+    place = folder.parent / _PARTIAL
+    place.mkdir(exist_ok=True)
+    return place / f"{folder.name}.{name}.lock"
 
 
 def _write_durably(path: Path, text: str) -> None:
@@ -203,7 +212,7 @@ def read(folder: Path) -> Record:
 
 
 def hash_files(folder: Path) -> dict[str, str]:
-    """sha256 of every file of a run but its record, heartbeat and intermediate stages, by path within the folder."""
+    """sha256 of every file of a run but its record, heartbeat, notes and intermediate stages, by path in the folder."""
     return {path: sha256(folder / path) for path in files(folder)}
 
 

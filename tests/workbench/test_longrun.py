@@ -154,6 +154,21 @@ def test_edits_act_before_the_statistics(batch: Tokens) -> None:
     torch.testing.assert_close(made.distance[0, 2], (visible - 1) / 2, atol=1e-4, rtol=1e-5)
 
 
+@pytest.mark.parametrize("native", [True, False])
+def test_logits_come_from_the_same_run(native: bool, batch: Tokens) -> None:
+    from workbench.engines.transformerlens import TransformerLensEngine
+
+    plain = hooked_of(tiny("llama"))
+    model = plain if native else HookedModel(TransformerLensEngine(tiny("llama"), native=False))
+    change = [edits.set("attn_out.2", 0.0)]
+    seen = longrun.attention_statistics(model, batch, layers=[1], edits=change, logits_at=(-1, 3))
+    assert list(seen) == [1] and seen.logits is not None
+    expected = plain.logits(batch, (-1, 3), change)
+    assert not torch.allclose(expected, plain.logits(batch, (-1, 3)), atol=1e-3)
+    torch.testing.assert_close(seen.logits, expected, atol=1e-5, rtol=1e-5)
+    assert longrun.attention_statistics(model, batch).logits is None
+
+
 def test_nothing_of_query_by_key_exists() -> None:
     """At 5,000 tokens a query × key map of floats has 100 MB; no tensor of torch's may come near."""
     largest = 0
@@ -201,6 +216,8 @@ def test_progress_tells_layers_and_a_cancel_stops_between_them(batch: Tokens) ->
         (Wanted(), {"layers": []}, "layers is empty"),
         (Wanted(), {"layers": [3]}, "layers 0 to 2"),
         (Wanted(), {"chunk": 0}, "1 or more"),
+        (Wanted(), {"chunk": 4, "logits_at": [0]}, "without edits and logits"),
+        (Wanted(), {"logits_at": [17]}, "position 17 is outside row 1"),
     ],
 )
 def test_wrong_use_is_told(wanted: Wanted, options: dict[str, Any], message: str, batch: Tokens) -> None:

@@ -124,7 +124,7 @@ def test_a_failure_is_recorded_and_raised_again(session, at, error, status):
     assert "test_running.py" in record["error"]["traceback"]
     with pytest.raises(WorkbenchError, match="has no data"):
         _ = only_run(at).data
-    assert "sky" not in str(error) or "&lt;b&gt;fell" in only_run(at)._repr_html_()
+    assert "sky" not in str(error) or "&lt;b&gt;fell" in only_run(at)._repr_mimebundle_()["text/html"]
 
 
 def test_out_of_memory_is_said_in_plain_words(session, at):
