@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from workbench.figures import Axis, Bars, Figure, Heatmap, Line, Panel, Points, Rule, Tokens, Violins
+from workbench.figures.figure import Mark
 
 HOSTILE = (
     '<img src=x onerror="window.hit=1"></script><script>window.hit=1</script>$x$ {{7*7}} %{x} <b>b</b> \' & \\frac'
@@ -129,3 +130,8 @@ def hostile() -> Figure:
 def all_figures() -> list[Figure]:
     """One of each."""
     return [grid(), curve(), several(), text(), hostile()]
+
+
+def one(*marks: Mark, **axes: Axis) -> Figure:
+    """A figure of one panel with these marks."""
+    return Figure("one", "One", [Panel(marks, axes.get("x", Axis("x")), axes.get("y", Axis("y")))], "Caption.", "Alt.")

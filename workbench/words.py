@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .record import Headline
@@ -66,3 +66,8 @@ def safe(text: str) -> str:
 def one_line(text: str) -> str:
     """A text on one line, without control characters."""
     return safe(" ".join(text.split()))
+
+
+def as_cell(value: Any) -> Any:
+    """A cell of a CSV file; a text that a spreadsheet would take for a formula gets a ' before it."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value

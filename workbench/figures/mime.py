@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 from typing import Any
 
@@ -18,7 +19,7 @@ def bundle(figure: Figure) -> dict[str, Any]:
     from . import matplotlib
 
     parts: dict[str, Any] = {"text/plain": str(figure)}
-    picture = matplotlib.svg(figure)
+    picture = _named(matplotlib.svg(figure), figure.alt)
     if len(picture.encode()) < MOST_BYTES // 4:
         parts["image/svg+xml"] = picture
     else:
@@ -27,3 +28,8 @@ def bundle(figure: Figure) -> dict[str, Any]:
     if len(written.encode()) < MOST_BYTES:
         parts[PLOTLY] = json.loads(written)
     return parts
+
+
+def _named(picture: str, alt: str) -> str:
+    """An SVG that tells someone who cannot see it what it shows, where it is part of a page."""
+    return picture.replace("<svg ", f'<svg role="img" aria-label="{html.escape(alt)}" ', 1)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..words import as_cell
 from .figure import Axis, Figure, Heatmap, Panel, Rule, Tokens, Violins
 
 if TYPE_CHECKING:
@@ -70,13 +71,9 @@ def _mark_frame(mark: Any, panel: Panel, p: int) -> dict[str, Any]:
 
 
 def csv(table: pd.DataFrame) -> str:
-    """A table as CSV, safe to open in a spreadsheet: texts that would be read as formulas get a leading quote."""
+    """A table as CSV, safe to open in a spreadsheet."""
     safe = table.copy()
     for column in safe.columns:
         if safe[column].dtype.kind not in "biuf":
-            safe[column] = [_harmless(value) for value in safe[column]]
+            safe[column] = [as_cell(value) for value in safe[column]]
     return str(safe.to_csv(index=False, float_format="%.7g", lineterminator="\n"))
-
-
-def _harmless(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
