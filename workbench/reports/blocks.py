@@ -121,13 +121,14 @@ class Checks:
 
 @dataclass(frozen=True)
 class Card:
-    """One run in the overview of several."""
+    """One run in the overview of several: what was asked, what was found, and the first number with a control."""
 
     key: str
     title: str
     about: str
     status: str
-    sentence: str
+    question: str
+    said: Sequence[str]
     headline: HeadlineRow | None
 
 

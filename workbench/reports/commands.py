@@ -14,11 +14,12 @@ def again(record: Mapping[str, Any]) -> str:
     words = ["workbench", "run", record["probe"], "--model", model["id"]]
     if model.get("adapter"):
         words += ["--adapter", model["adapter"]["id"]]
-    for option, usual in (("engine", "hf"), ("device", "cpu"), ("dtype", None)):
+    place = "device_map" if model.get("device_map") else "device"
+    for option, usual in (("revision", None), ("engine", "hf"), (place, "cpu"), ("dtype", "float32")):
         value = model.get(option)
         # A model spread over devices or of several types has no single word for it; its loading decides again.
-        if value and value not in (usual, "float32") and "," not in str(value):
-            words += [f"--{option}", str(value)]
+        if value and value != usual and "," not in str(value):
+            words += [f"--{option.replace('_', '-')}", str(value)]
     if model.get("trust_remote_code"):
         words.append("--trust-remote-code")
     words += ["--preset", record["preset"], "--seed", str(spec["seed"])]

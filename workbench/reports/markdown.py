@@ -155,7 +155,9 @@ def _cards(cards: Cards) -> str:
     parts = []
     for i, card in enumerate(cards.cards, start=1):
         said = [
-            f"**Run {i}: {escape(card.title)}** {escape(card.about)}, {escape(card.status)}. {escape(card.sentence)}"
+            f"**Run {i}: {escape(card.title)}** {escape(card.about)}, {escape(card.status)}.",
+            *([f"*{escape(card.question)}*"] if card.question else []),
+            *map(escape, card.said),
         ]
         if card.headline is not None:
             row = card.headline

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+import io
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,23 @@ SHOWN_ROWS = 40
 ONE_MODEL = "These are numbers of one model on one set of data; others may differ."
 
 
-def tables(folder: Path) -> list[Block]:
-    """The run's tables, their first rows shown; each can be downloaded whole."""
+def tables(folder: Path, keeps: Callable[[Sequence[str]], bool] | None = None) -> list[Block]:
+    """The run's tables, their first rows shown; each can be downloaded whole.
+
+    With `keeps`, only columns whose cells it takes.
+    """
     found: list[Block] = []
     for path in sorted((Path(folder) / "tables").glob("*.csv")):
         text = path.read_text(encoding="utf-8", errors="replace")
-        rows = list(csv.reader(text.splitlines()))
+        rows = list(csv.reader(io.StringIO(text)))
         if not rows:
             continue
+        if keeps is not None:
+            kept = [i for i in range(len(rows[0])) if keeps([row[i] for row in rows[1:] if i < len(row)])]
+            rows = [[row[i] for i in kept if i < len(row)] for row in rows]
+            written = io.StringIO()
+            csv.writer(written, lineterminator="\n").writerows(rows)
+            text = written.getvalue()
         head, body = rows[0], rows[1:]
         note = f"The first {SHOWN_ROWS} of {len(body):,} rows." if len(body) > SHOWN_ROWS else ""
         shown = [tuple(_short(cell) for cell in row) for row in body[:SHOWN_ROWS]]

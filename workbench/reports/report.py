@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from ..details import TextTable
 from ..errors import UsageError, WorkbenchError
 from ..figures import Figure, codec
 from . import headlines
-from .blocks import Block, Card, Cards, Headlines, Items, Picture, Report, Section, Words
-from .overview import comparisons
+from .blocks import Block, Card, Cards, Headlines, Items, Picture, Report, Section, Table, Words
+from .overview import comparisons, trust
 from .parts import checks, cost, data_table, limits, provenance, rerun, tables
 
 
@@ -51,6 +53,7 @@ def build(runs: Sequence[RunLike]) -> Report:
             "summary": list(run.summary),
             "figures": [codec.to_dict(picture.figure) for picture in pictures],
             "folder": run.folder,
+            "notes": notes(run),
         }
         for run, record, (pictures, _) in zip(runs, records, drawn, strict=True)
     ]
@@ -63,7 +66,8 @@ def build(runs: Sequence[RunLike]) -> Report:
     models = {record["model"]["id"] for record in records}
     cards = [_card(run, record, key) for run, record, key in zip(runs, records, keys, strict=True)]
     sections = [
-        Section("Overview", "overview", [Cards(cards)]),
+        Section("What was asked and found", "overview", [Cards(cards)]),
+        Section("How sure, and what it cannot say", "trust", [Items(trust(records))]),
         *comparisons(records),
         *(
             Section(f"Run {i}: {_title(record, len(models) > 1)}", key, (), part, _about(record))
@@ -130,6 +134,8 @@ def _sections(
         if record.get("error"):
             said.append(f"{record['error']['kind']}: {record['error']['message']}")
         found.append(Words(said, "notice"))
+    if notice := getattr(run, "notice", ""):
+        found.append(Words([notice], "notice"))
     asked = question(record)
     if asked:
         found.append(Words([asked[:1].upper() + asked[1:]], "lead"))
@@ -140,9 +146,10 @@ def _sections(
     figures: list[Block] = [*pictures, *([Words(missing, "notice")] if missing else [])]
     sections = [
         Section("Summary", f"{key}-summary", found),
+        Section("Notes", f"{key}-notes", [Words(_paragraphs(noted))] if (noted := notes(run)) else []),
         Section("Headlines", f"{key}-headlines", [Headlines(quoted, caption)] if quoted else []),
         Section("Figures", f"{key}-figures", figures),
-        Section("Tables", f"{key}-tables", tables(run.folder)),
+        Section("Tables", f"{key}-tables", [*_told(run), *tables(run.folder, getattr(run, "keeps", None))]),
         Section("Checks", f"{key}-checks", checks(record)),
         Section("Limits", f"{key}-limits", [Items(limits(record))]),
         Section("Run it again", f"{key}-again", rerun(record)),
@@ -151,16 +158,34 @@ def _sections(
     return [section for section in sections if section.blocks]
 
 
+def _told(run: RunLike) -> list[Block]:
+    """The tables of texts of what is chosen on a page, where it is a page that is reported."""
+    chosen: Sequence[TextTable] = getattr(run, "told", ())
+    return [Table(one.title, one.columns, one.rows, note=one.caption) for one in chosen]
+
+
+def notes(run: RunLike) -> str:
+    """What was written about a run; a run that is shown without its texts, or is none on disk, has nothing of it."""
+    return str(getattr(run, "notes", ""))
+
+
+def _paragraphs(text: str) -> list[str]:
+    """A text at its empty lines."""
+    return [" ".join(part.split()) for part in re.split(r"\n\s*\n", text)]
+
+
 def _card(run: RunLike, record: Mapping[str, Any], key: str) -> Card:
     quoted = record["headline"]
     first = next((headline for headline in quoted if headline.get("control")), quoted[0] if quoted else None)
     error = record.get("error")
-    sentence = run.summary[0] if run.summary else f"{error['kind']}: {error['message']}" if error else ""
+    said = list(run.summary) or ([f"{error['kind']}: {error['message']}"] if error else [])
+    asked = question(record)
     return Card(
         key=key,
         title=headlines.label(record["probe"]),
         about=f"{record['model']['id']} · preset {record['preset']} · seed {record['spec']['seed']}",
         status=record["status"],
-        sentence=sentence,
+        question=asked[:1].upper() + asked[1:],
+        said=said,
         headline=headlines.row(first) if first else None,
     )

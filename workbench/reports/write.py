@@ -9,6 +9,7 @@ from ..errors import UnknownName, UsageError, WorkbenchError
 from ..figures.save import atomically
 from . import report
 from .report import RunLike
+from .textless import Textless
 
 FORMATS = {
     ".html": "html",
@@ -39,17 +40,20 @@ def format_of(path: Path, to: str | None = None) -> str:
     return FORMATS[path.suffix.lower()]
 
 
-def write(runs: RunLike | Sequence[RunLike], path: str | Path, to: str | None = None) -> Path:
+def write(runs: RunLike | Sequence[RunLike], path: str | Path, to: str | None = None, *, prompts: bool = True) -> Path:
     """Write the report of one or several runs to `path`, whole or not at all, and return the path.
 
-    The format is `to` (html, md, pdf, ipynb, json) or told by the path's ending. Raises `UsageError` for wrong use,
-    `MissingExtra` if a format needs a package that is not here, and `WorkbenchError` if the file cannot be written.
+    The format is `to` (html, md, pdf, ipynb, json) or told by the path's ending. Without `prompts` it holds no text
+    that the runs read or wrote. Raises `UsageError` for wrong use, `MissingExtra` if a format needs a package that is
+    not here, and `WorkbenchError` if the file cannot be written.
     """
     path = Path(path)
     kind = format_of(path, to)
     if path.is_dir():
         raise UsageError(f"{str(path)!r} is a folder; name a file in it, for example {str(path / 'report.html')!r}")
     several = list(runs) if isinstance(runs, Sequence) else [runs]
+    if not prompts:
+        several = [Textless(run) for run in several]
     built = report.build(several)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
