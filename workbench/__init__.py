@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from .registry import PROBES, RECIPES
     from .runs import Run
     from .session import Session, load
+    from .widgets import explore
 
 __all__ = [
     "load",
     "run",
     "open",
+    "explore",
     "Run",
     "Session",
     "Site",
@@ -51,6 +53,7 @@ _LATER = {
     "Session": "session:Session",
     "run": "api:run",
     "open": "api:open_run",
+    "explore": "widgets:explore",
     "Run": "runs:Run",
     **{name: f"probe:{name}" for name in ("Config", "Headline", "Outcome", "Paper", "Probe", "Work")},
     "PROBES": "registry:PROBES",

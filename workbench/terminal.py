@@ -12,6 +12,10 @@ from .words import clock, safe
 
 QUIET = 4.0
 """Least seconds between two lines where there is no terminal."""
+OFTEN = 0.2
+"""Least seconds between two states of a line in a notebook."""
+WIDTH = 24
+"""Signs of the bar in a notebook."""
 
 
 def _in_notebook() -> bool:
@@ -22,12 +26,39 @@ def _in_notebook() -> bool:
 
 @contextmanager
 def drawn() -> Iterator[Listener | None]:
-    """A listener that draws on stderr while the block lasts; nothing in a script whose stderr is not a terminal."""
-    if sys.stderr.isatty() or _in_notebook():
+    """A listener that draws while the block lasts: on a terminal or in a notebook, and nothing in any other script."""
+    if _in_notebook():
+        with one_line_in_place() as listener:
+            yield listener
+    elif sys.stderr.isatty():
         with bars() as listener:
             yield listener
     else:
         yield None
+
+
+@contextmanager
+def one_line_in_place() -> Iterator[Listener]:
+    """A line below the cell that is written over as the work goes on, and gone once the block ends."""
+    from .display import updating
+
+    write, remove = updating()
+    last = ("", 0.0)
+
+    def listen(event: Progress) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if event.stage == last[0] and event.done < event.total and now - last[1] < OFTEN:
+            return
+        last = (event.stage, now)
+        left = f", {clock(event.eta)} left" if event.eta else ""
+        filled = round(WIDTH * event.done / max(1, event.total))
+        write(f"{'█' * filled}{'░' * (WIDTH - filled)} {safe(event.stage)}: {event.done} of {event.total}{left}")
+
+    try:
+        yield listen
+    finally:
+        remove()
 
 
 @contextmanager

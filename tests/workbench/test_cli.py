@@ -145,7 +145,8 @@ def test_help_comes_at_once_and_loads_nothing_heavy(at, environment):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     assert time.monotonic() - start < 5, "it takes a fifth of a second where nothing else runs"
-    for command in ("run", "plan", "suite", "train", "runs", "show", "compare", "verify", "rerun", "report", "serve"):
+    of_runs = ("runs", "show", "compare", "note", "verify", "rerun", "report", "serve")
+    for command in ("run", "plan", "suite", "train", *of_runs):
         assert f"\n  {command} " in done.stdout
 
 
@@ -194,6 +195,8 @@ def test_plan_run_show_and_report(cli, model, at):
     written = cli("report", record["id"], "-o", "report.html", "--json")
     assert written.status == 0, written.err
     assert json.loads(written.out)["bytes"] == (at / "report.html").stat().st_size > 10_000
+    assert cli("report", record["id"], "-o", "bare.md", "--no-prompts").status == 0
+    assert "Texts were left out" in (at / "bare.md").read_text()
 
 
 def test_compare_shows_what_differs(cli, session, at):

@@ -39,6 +39,9 @@ Engine = Annotated[
 Device = Annotated[str | None, typer.Option("--device", metavar="D", help="cpu, cuda, cuda:1, …")]
 Dtype = Annotated[str | None, typer.Option("--dtype", metavar="T", help="float32, bfloat16, float16.")]
 DeviceMap = Annotated[str | None, typer.Option("--device-map", metavar="M", help="auto, to spread the layers.")]
+Revision = Annotated[
+    str | None, typer.Option("--revision", metavar="R", help="A branch, tag or commit of a model on the Hub.")
+]
 Trust = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that the model's repository brings.")]
 
 Preset = Annotated[str | None, typer.Option("--preset", metavar="P", help="smoke, quick or full; quick if left out.")]
@@ -58,8 +61,8 @@ def load_session(
     device: str | None,
     dtype: str | None,
     device_map: str | None,
+    revision: str | None,
     trust_remote_code: bool,
-    revision: str | None = None,
 ) -> Session:
     """Load the model that the options of a command name."""
     from ..session import load
@@ -73,6 +76,6 @@ def load_session(
         device=device,
         dtype=dtype,
         device_map=device_map,
-        trust_remote_code=trust_remote_code,
         revision=revision,
+        trust_remote_code=trust_remote_code,
     )

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from ..errors import UsageError
-from .options import Json, RunNames, Runs
+from .options import Json, Memory, RunNames, Runs
 from .output import as_json, line
 
 
@@ -19,6 +19,9 @@ def report(
         Literal["html", "md", "pdf", "ipynb", "json"] | None,
         typer.Option("--to", help="The format; by default the end of PATH tells."),
     ] = None,
+    prompts: Annotated[
+        bool, typer.Option("--prompts/--no-prompts", help="With prompts, tokens and answers, or without any of them.")
+    ] = True,
     runs: Runs = Path("runs"),
     json: Json = False,
 ) -> None:
@@ -27,7 +30,7 @@ def report(
     from ..reports import format_of, write
 
     kind = format_of(output, to)
-    path = write([open_run(name, runs) for name in run], output, kind)
+    path = write([open_run(name, runs) for name in run], output, kind, prompts=prompts)
     if json:
         as_json({"path": str(path), "format": kind, "bytes": path.stat().st_size})
     else:
@@ -39,13 +42,36 @@ def serve(
     port: Annotated[int, typer.Option("--port", metavar="N", help="Where to listen.")] = 5006,
     address: Annotated[str, typer.Option("--address", metavar="A", help="Which address to listen on.")] = "127.0.0.1",
     read_only: Annotated[
-        bool, typer.Option("--read-only", help="Show saved runs only; these pages do no more.")
+        bool, typer.Option("--read-only", help="Show saved runs only: no probe, no model, no new note.")
     ] = False,
+    auth: Annotated[
+        Path | None,
+        typer.Option("--auth", metavar="FILE", help="JSON of names and passwords; needed for other addresses."),
+    ] = None,
+    host: Annotated[
+        list[str] | None,
+        typer.Option("--host", metavar="NAME:PORT", help="A further name the pages are asked for under; repeatable."),
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option("--model", metavar="ID", help="A further model to offer; may be repeated.")
+    ] = None,
+    memory: Memory = None,
     json: Json = False,
 ) -> None:
     """Dashboards in a browser, on this machine only unless told otherwise."""
     if runs.exists() and not runs.is_dir():
         raise UsageError(f"{runs} is not a folder; give another with --runs")
     from ..dashboards import serve as serve_pages
+    from ..dashboards.limits import Limits
 
-    serve_pages(runs, port, address, started=lambda url: as_json({"url": url}) if json else line(f"open {url}"))
+    serve_pages(
+        runs,
+        port,
+        address,
+        started=lambda url: as_json({"url": url}) if json else line(f"open {url}"),
+        read_only=read_only,
+        auth=auth,
+        hosts=host or (),
+        models=model or (),
+        limits=Limits(memory=memory),
+    )

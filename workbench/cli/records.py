@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from ..errors import UsageError, WorkbenchError
 from ..words import clock, control, number, one_line, size
@@ -143,4 +145,26 @@ def verify(run: RunName, runs: Runs = Path("runs"), json: Json = False) -> None:
     if found:
         raise WorkbenchError(f"{len(found)} files of run {record.id} are not what was written")
     if not json:
-        line(f"all {len(record.files)} files of run {record.id} are what was written")
+        beside = "; its notes may change at any time and are not checked" if (folder / store.NOTES).exists() else ""
+        line(f"all {len(record.files)} files of run {record.id} are what was written{beside}")
+
+
+def note(
+    run: RunName,
+    text: Annotated[str | None, typer.Argument(help="What to keep; empty to remove. Without it, print.")] = None,
+    add: Annotated[bool, typer.Option("--add", help="Add the text with the time; keep what is there.")] = False,
+    runs: Runs = Path("runs"),
+) -> None:
+    """What a person writes about a run: it is shown on its page and in its reports."""
+    from .. import notes, store
+
+    folder = store.find(run, runs)
+    store.read(folder)
+    if text is None:
+        if add:
+            raise UsageError("--add takes a text to add")
+        line(notes.read(folder))
+    elif add:
+        notes.add(folder, text)
+    else:
+        notes.write(folder, text)

@@ -26,6 +26,7 @@ def plan(
     device: given.Device = None,
     dtype: given.Dtype = None,
     device_map: given.DeviceMap = None,
+    revision: given.Revision = None,
     trust_remote_code: given.Trust = False,
     preset: given.Preset = None,
     settings: given.Settings = None,
@@ -42,7 +43,7 @@ def plan(
     found = PROBES.get(probe)
     values = parse(settings or (), found.Config)
     resolve(found.Config, found.presets, preset or "quick", values)
-    session = given.load_session(model, adapter, engine, device, dtype, device_map, trust_remote_code)
+    session = given.load_session(model, adapter, engine, device, dtype, device_map, revision, trust_remote_code)
     prepared = prepare(found, session, preset or "quick", seed or 0, values, memory)
     made = prepared.plan
     if json:
@@ -68,6 +69,7 @@ def run(
     device: given.Device = None,
     dtype: given.Dtype = None,
     device_map: given.DeviceMap = None,
+    revision: given.Revision = None,
     trust_remote_code: given.Trust = False,
     preset: given.Preset = None,
     settings: given.Settings = None,
@@ -95,7 +97,7 @@ def run(
         values = values if preset is not None else {**stopped.spec.resolved, **values}
         preset, seed = preset or stopped.preset, stopped.spec.seed if seed is None else seed
     resolve(found.Config, found.presets, preset or "quick", values)
-    named = (model, adapter, engine, device, dtype, device_map)
+    named = (model, adapter, engine, device, dtype, device_map, revision)
     if stopped is not None and all(value is None for value in named):
         session = load_again(stopped, trust_remote_code)
     else:
@@ -150,6 +152,7 @@ def suite(
     device: given.Device = None,
     dtype: given.Dtype = None,
     device_map: given.DeviceMap = None,
+    revision: given.Revision = None,
     trust_remote_code: given.Trust = False,
     preset: given.Preset = None,
     settings: given.Settings = None,
@@ -170,7 +173,7 @@ def suite(
     values = given_to(probes, settings or ())
     for probe in probes:
         resolve(probe.Config, probe.presets, preset or "quick", values[probe.name])
-    session = given.load_session(model, adapter, engine, device, dtype, device_map, trust_remote_code)
+    session = given.load_session(model, adapter, engine, device, dtype, device_map, revision, trust_remote_code)
     with shown() as listener:
         done = run_suite(session, output, preset or "quick", seed or 0, runs, values, resume, memory, listener)
     if json:

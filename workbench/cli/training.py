@@ -24,6 +24,7 @@ def train(
     device: given.Device = None,
     dtype: given.Dtype = None,
     device_map: given.DeviceMap = None,
+    revision: given.Revision = None,
     trust_remote_code: given.Trust = False,
     preset: Annotated[str, typer.Option("--preset", metavar="P", help="smoke, quick or full.")] = "full",
     settings: given.Settings = None,
@@ -41,7 +42,7 @@ def train(
 
     found = RECIPES.get(recipe)
     values = parse(settings or (), found.Config)
-    named = (model, adapter, engine, device, dtype, device_map)
+    named = (model, adapter, engine, device, dtype, device_map, revision)
     if not found.needs_model and any(value is not None for value in named):
         raise UsageError(f"the recipe {recipe!r} starts from nothing; leave the model options out")
     if resume is not None and output is not None:
