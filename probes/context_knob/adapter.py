@@ -28,15 +28,17 @@ STATE = "training.safetensors"
 class AdapterConfig(Config):
     """How the adapter is trained."""
 
-    data: str = Field(BUILT_IN, description=f"facts: {BUILT_IN!r}, or a JSON file in Fakepedia's format")
+    data: str = Field(
+        BUILT_IN, description=f"facts: {BUILT_IN!r}, a JSON file in Fakepedia's format, or hub:owner/name/file"
+    )
     intent: Intent = Field("instruction", description="how prompts tell the intent")
-    steps: int = Field(48, ge=1, description="optimiser steps")
+    steps: int = Field(60, ge=1, description="optimiser steps")
     pairs: int = Field(4, ge=1, description="pairs of prompts a step: one item under both intents")
     rank: int = Field(16, ge=1, description="rank of the adapter")
     modules: tuple[str, ...] = Field(
         ("q_proj", "k_proj", "v_proj", "o_proj"), description="projections that it is put on, by their names"
     )
-    learning_rate: float = Field(1e-3, gt=0, description="peak learning rate of AdamW")
+    learning_rate: float = Field(6e-4, gt=0, description="peak learning rate of AdamW")
     warm_up: int = Field(5, ge=0, description="steps over which the learning rate rises; then it falls to 0")
     every: int = Field(20, ge=1, description="steps between two states that a stopped training can go on from")
 

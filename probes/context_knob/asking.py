@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -53,19 +52,34 @@ class Waiting:
 
 
 def prefill(session: Session, prompts: Sequence[Sequence[int]]) -> Waiting:
-    """Run prompts of at least two tokens up to their last one."""
+    """Run prompts of at least two tokens up to their last one; what all of them begin with is run once."""
     engine = session.hooked.engine
     lengths = torch.tensor([len(prompt) for prompt in prompts])
-    width = int(lengths.max())
+    shared = _shared(session, prompts)
+    width = int(lengths.max()) - shared
     ids = torch.zeros(len(prompts), width, dtype=torch.int64)
     for row, prompt in enumerate(prompts):
-        ids[row, width - len(prompt) :] = torch.tensor(list(prompt))
-    mask = torch.arange(width) >= (width - lengths)[:, None]
-    positions = (torch.arange(width) - (width - lengths)[:, None]).clamp(min=0)
+        ids[row, width - len(prompt) + shared :] = torch.tensor(list(prompt[shared:]))
+    pad = (width + shared - lengths)[:, None]
+    mask = torch.cat([torch.ones(len(prompts), shared, dtype=torch.bool), torch.arange(width) >= pad], dim=1)
+    positions = shared + (torch.arange(width) - pad).clamp(min=0)
     cache = engine.new_cache()
     with session.lock, torch.no_grad():
-        engine.run(Inputs(ids[:, :-1], mask[:, :-1], positions[:, :-1], cache), logits=torch.tensor([0]))
+        if shared:
+            engine.run(Inputs(torch.tensor([list(prompts[0][:shared])]), cache=cache), logits=torch.tensor([0]))
+            cache.batch_select_indices(torch.zeros(len(prompts), dtype=torch.int64, device=engine.device))
+        if width > 1:
+            engine.run(Inputs(ids[:, :-1], mask[:, :-1], positions[:, :-1], cache), logits=torch.tensor([0]))
     return Waiting(cache, mask, ids[:, -1], lengths)
+
+
+def _shared(session: Session, prompts: Sequence[Sequence[int]]) -> int:
+    """How many first tokens are run once for all prompts: none where a window counts the padding after them."""
+    if len(prompts) == 1 or getattr(session.model.config, "sliding_window", None):
+        return 0
+    shortest = min(len(prompt) for prompt in prompts) - 1
+    first = prompts[0]
+    return next((at for at in range(shortest) if any(prompt[at] != first[at] for prompt in prompts)), shortest)
 
 
 def run(session: Session, waiting: Waiting, taps: Sequence[Tap] = ()) -> Tensor:
@@ -124,19 +138,6 @@ def answer_all(
         said = answers(session, prefill(session, [prompts[row] for row in rows]), new=new)
         found.update(zip(rows, said, strict=True))
     return [found[index] for index in range(len(prompts))]
-
-
-@contextmanager
-def frozen(session: Session) -> Iterator[None]:
-    """No weight of the model wants a gradient until the block ends."""
-    wanting = [parameter for parameter in session.model.parameters() if parameter.requires_grad]
-    for parameter in wanting:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in wanting:
-            parameter.requires_grad_(True)
 
 
 def _ends(session: Session) -> Tensor:

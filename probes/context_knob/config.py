@@ -8,14 +8,17 @@ from pydantic import Field, model_validator
 
 from workbench.probe import Config
 
-from .facts import BUILT_IN, Contexts
+from .facts import BUILT_IN, Contexts, Task
 from .scores import Matching
 
 
 class ContextKnobConfig(Config):
     """Which facts are asked, how, and where the direction is looked for."""
 
-    data: str = Field(BUILT_IN, description=f"facts: {BUILT_IN!r}, or a JSON file in Fakepedia's format")
+    data: str = Field(
+        BUILT_IN, description=f"facts: {BUILT_IN!r}, a JSON file in Fakepedia's format, or hub:owner/name/file"
+    )
+    task: Task = Field("base", description="one step through the context, two (multihop), or arithmetic")
     contexts: Contexts = Field("sentence", description="what contradicts the prior: one sentence, or the paragraph")
     intent: Literal["instruction", "float"] = Field("instruction", description="how a prompt tells the intent")
     matching: Matching = Field("strict", description="when an answer is right; both rules are kept")
@@ -26,7 +29,9 @@ class ContextKnobConfig(Config):
     n: int = Field(32, ge=2, description="held-out items, on which everything is scored")
     n_train: int = Field(16, ge=2, description="items from which directions are learnt")
     n_validation: int = Field(12, ge=2, description="items by which block and values are chosen")
-    layers: tuple[int, ...] | None = Field(None, description="blocks of the sweep; null for evenly spaced ones")
+    layers: tuple[int, ...] | None = Field(
+        None, description="blocks of the sweep; evenly spaced ones if none are given"
+    )
     blocks: int = Field(5, ge=1, description="how many blocks, where layers does not name them")
     steps: int = Field(40, ge=1, description="steps in which a direction is learnt")
     batch: int = Field(16, ge=1, description="rows of a step")
@@ -37,6 +42,20 @@ class ContextKnobConfig(Config):
     random: int = Field(3, ge=1, description="random directions")
     curve: int = Field(9, ge=3, description="values on the curve of answer probabilities")
     curve_items: int = Field(12, ge=1, description="items of that curve")
+    configurations: int = Field(
+        0, ge=0, description="items in each further configuration: few-shot, float, paragraphs, tasks; 0 for none"
+    )
+    shots: int = Field(5, ge=0, description="pairs shown before a few-shot prompt of the further configurations")
+    search: bool = Field(False, description="whether the blocks are searched through which answers and intent travel")
+    search_items: int = Field(30, ge=2, description="items of the search, and as many held-out ones")
+    tau: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="threshold of the search; nine tenths of what every block gives, over ½, if none is given",
+    )
+    epsilon: float = Field(0.3, ge=0, lt=1, description="margin of the patched answer at the output")
+    phi: float = Field(0.05, gt=0, lt=1, description="loss from block to block that counts as overwriting")
 
     @model_validator(mode="after")
     def _consistent(self) -> ContextKnobConfig:
@@ -52,9 +71,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "n": 4, "n_train": 4, "n_validation": 3, "blocks": 2, "steps": 3, "batch": 4, "stretches": (1.5,),
         "random": 1, "curve": 3, "curve_items": 2,
     },
-    "quick": {},
+    "quick": {"steps": 30, "stretches": (1.0, 1.5, 2.0), "random": 2},
     "full": {
         "n": 150, "n_train": 60, "n_validation": 40, "blocks": 30, "steps": 60, "random": 10, "knob": "learn",
-        "curve": 17, "curve_items": 64,
+        "curve": 17, "curve_items": 64, "configurations": 40, "search": True,
     },
 }  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .facts import Contexts, Fact, Item, Split, make_item, split_of
@@ -77,11 +77,12 @@ def _writable(fact: Fact, prompter: Prompter) -> Fact | None:
     own = prompter.answer(fact.answer)
     if not prompter.writes(own):
         return None
+    begin = prompter.blank(fact.answer)
     others = []
     for other in fact.others:
         ids = prompter.answer(other)
-        if prompter.writes(ids) and ids[0] != own[0]:
+        if prompter.writes(ids) and ids[0] != own[0] and prompter.blank(other) == begin:
             others.append(other)
     if not others or (fact.paragraph is not None and fact.others[0] not in others):
         return None
-    return Fact(fact.relation, fact.subject, fact.query, fact.answer, tuple(others), fact.paragraph)
+    return replace(fact, others=tuple(others))

@@ -14,10 +14,13 @@ import numpy as np
 
 from workbench.errors import UsageError
 
+from .hub_facts import PREFIX, hub_file
+
 BUILT_IN = "facts"
 """The name of the project's own table."""
 Split = Literal["train", "validation", "test"]
 Contexts = Literal["sentence", "paragraph"]
+Task = Literal["base", "multihop", "arithmetic"]
 SHARES: Mapping[Split, float] = {"train": 0.3, "validation": 0.15, "test": 0.55}
 
 
@@ -26,6 +29,7 @@ class Fact:
     """A query that is to be completed, with its true answer.
 
     `others` are answers that a counterfactual context may give; `paragraph` is such a context, made for `others[0]`.
+    `stated` is one with `{other}` where it names the other answer; empty for the query with that answer.
     """
 
     relation: str
@@ -34,6 +38,8 @@ class Fact:
     answer: str
     others: tuple[str, ...]
     paragraph: str | None = None
+    stated: str = ""
+    task: Task = "base"
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,7 @@ class Item:
     prior: str
     other: str
     """The context's answer."""
+    task: Task = "base"
 
     def answer(self, from_context: bool) -> str:
         """What is right under an intent."""
@@ -63,21 +70,26 @@ class Item:
 
 
 def read_facts(source: str) -> Facts:
-    """The project's own facts by their name, or a JSON file in Fakepedia's format.
+    """The project's own facts by their name, or a JSON file in Fakepedia's format, here or in a data set of the Hub.
 
-    Raises `UsageError` for a file that cannot be used.
+    Raises `UsageError` for a file that cannot be used, and `WorkbenchError` for one that the Hub does not give.
     """
     if source == BUILT_IN:
         raw = (files("workbench.data") / "facts" / "facts.json").read_bytes()
         return Facts(BUILT_IN, hashlib.sha256(raw).hexdigest(), _own(json.loads(raw)))
+    hub = source.startswith(PREFIX)
+    path = hub_file(source) if hub else Path(source)
     try:
-        raw = Path(source).read_bytes()
+        raw = path.read_bytes()
         rows = json.loads(raw)
     except (OSError, ValueError) as error:
         raise UsageError(
-            f"data {source!r} cannot be read ({error}); give {BUILT_IN!r} or a JSON file in Fakepedia's format"
+            f"data {source!r} cannot be read ({error}); give {BUILT_IN!r}, a JSON file in Fakepedia's format, or "
+            f"{PREFIX}owner/name/file.json"
         ) from None
-    return Facts(Path(source).name, hashlib.sha256(raw).hexdigest(), _fakepedia(rows, source))
+    return Facts(
+        source.removeprefix(PREFIX) if hub else path.name, hashlib.sha256(raw).hexdigest(), _fakepedia(rows, source)
+    )
 
 
 def split_of(subject: str) -> Split:
@@ -93,13 +105,14 @@ def split_of(subject: str) -> Split:
 
 
 def make_item(fact: Fact, contexts: Contexts, rng: np.random.Generator) -> Item:
-    """An item whose context states another answer, in one sentence or in the paragraph that the fact came with."""
-    if contexts == "paragraph":
+    """An item whose context states another answer: as the fact has it, in one sentence, or in the fact's paragraph."""
+    if contexts == "paragraph" and not fact.stated:
         if fact.paragraph is None:
             raise UsageError("these facts come without paragraphs; set contexts=sentence, or data to a Fakepedia file")
-        return Item(fact.subject, fact.relation, fact.paragraph, fact.query, fact.answer, fact.others[0])
+        return Item(fact.subject, fact.relation, fact.paragraph, fact.query, fact.answer, fact.others[0], fact.task)
     other = fact.others[int(rng.integers(len(fact.others)))]
-    return Item(fact.subject, fact.relation, f"{fact.query} {other}.", fact.query, fact.answer, other)
+    context = fact.stated.replace("{other}", other) if fact.stated else f"{fact.query} {other}."
+    return Item(fact.subject, fact.relation, context, fact.query, fact.answer, other, fact.task)
 
 
 def _own(table: Mapping[str, Any]) -> list[Fact]:
@@ -122,6 +135,7 @@ def _fakepedia(rows: Any, source: str) -> list[Fact]:
     if not isinstance(rows, list) or not rows:
         raise UsageError(f"data {source!r} is no list of facts; Fakepedia's format is a JSON list of objects")
     found = []
+    steps: Task
     for number, row in enumerate(rows):
         try:
             relation, subject, query = row["rel_p_id"], row["subject"], row["query"]
@@ -134,5 +148,6 @@ def _fakepedia(rows: Any, source: str) -> list[Fact]:
         if not all(isinstance(text, str) and text for text in texts) or not isinstance(paragraph, str | None):
             raise UsageError(f"data {source!r}, entry {number}: its parts must be texts that are not empty")
         if differ(other, answer):
-            found.append(Fact(relation, subject, query, answer, (other,), paragraph))
+            steps = "multihop" if paragraph is not None and row.get("intermediate_paragraph") else "base"
+            found.append(Fact(relation, subject, query, answer, (other,), paragraph, task=steps))
     return found

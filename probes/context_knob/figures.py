@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.figures.figure import Axis, Bars, Figure, Line, Mark, Panel, Points, Rule, Violins
+from workbench.figures.figure import Axis, Bars, Figure, Heatmap, Line, Mark, Panel, Points, Rule, Violins
 
+from . import search_figures
+from .figures_further import further
 from .scores import pair_accuracy
 
 if TYPE_CHECKING:
@@ -15,11 +17,22 @@ if TYPE_CHECKING:
 
 ARMS = {"adapter": "with the adapter", "plain": "without an adapter"}
 SHARE = (-0.02, 1.02)
+NAMED = (-0.02, 1.12)
+"""With room above the curves for the names of lines."""
 
 
 def draw(data: xr.DataTree) -> list[Figure]:
     """All pictures, the most telling first."""
-    return [_conditions(data), _curves(data), _sweep(data), _values(data), _cosines(data), _answers(data)]
+    return [
+        _conditions(data),
+        _curves(data),
+        _sweep(data),
+        _values(data),
+        *further(data),
+        *search_figures.draw(data),
+        _cosines(data),
+        _answers(data),
+    ]
 
 
 def _conditions(data: xr.DataTree) -> Figure:
@@ -42,7 +55,7 @@ def _conditions(data: xr.DataTree) -> Figure:
             Points(x, heights("prior"), "right from the prior", names=ticks),
             Points(x, heights("context"), "right from the context", names=ticks, muted=True),
         ]
-        panels.append(Panel(marks, Axis("", x, ticks), Axis("share", limits=SHARE), title=ARMS[str(arm)]))
+        panels.append(Panel(marks, Axis("condition", x, ticks), Axis("share", limits=SHARE), title=ARMS[str(arm)]))
     return Figure(
         name="conditions",
         title="Pairs answered right: asked, and steered by one direction",
@@ -69,7 +82,7 @@ def _curves(data: xr.DataTree) -> Figure:
         natural = list(data.attrs["natural"])
         marks += [Rule(natural[0], "x", "natural, prior"), Rule(natural[1], "x", "natural, context")]
         panels.append(
-            Panel(marks, Axis("value along the direction"), Axis("probability", limits=SHARE), title=ARMS[str(arm)])
+            Panel(marks, Axis("value along the direction"), Axis("probability", limits=NAMED), title=ARMS[str(arm)])
         )
     return Figure(
         name="curves",
@@ -97,7 +110,7 @@ def _sweep(data: xr.DataTree) -> Figure:
     return Figure(
         name="sweep",
         title="Where one direction steers",
-        panels=[Panel(marks, Axis("block"), Axis("steering pair accuracy", limits=SHARE))],
+        panels=[Panel(marks, Axis("block"), Axis("steering pair accuracy", limits=NAMED))],
         caption=(
             f"A direction learnt by interchange at each block, then set without an intent line on "
             f"{swept.sizes['example']} validation items, at several multiples of its natural values."
@@ -131,21 +144,23 @@ def _values(data: xr.DataTree) -> Figure:
 def _cosines(data: xr.DataTree) -> Figure:
     cosines = data["cosines"].to_dataset()["cosine"]
     names = [str(name) for name in cosines["one"].values]
-    others = names[1:]
-    x = list(range(len(others)))
-    values = [abs(float(cosines.sel(one="knob", another=name))) for name in others]
+    ticks = list(range(len(names)))
+    values = np.abs(np.asarray(cosines.values))
     return Figure(
         name="cosines",
         title="How alike the knob and its controls are",
         panels=[
             Panel(
-                [Bars(x, values, "with the knob", names=others)],
-                Axis("", x, others),
-                Axis("|cosine|", limits=SHARE),
+                [Heatmap(values, ticks, ticks, "|cosine|", limits=(0.0, 1.0))],
+                Axis("", ticks, names),
+                Axis("", ticks, names, reversed=True),
             )
         ],
-        caption="Cosine, without its sign, between the knob's direction and those of its controls.",
-        alt="Bars of the absolute cosine between the knob and its controls.",
+        caption=(
+            "Cosine, without its sign, between the knob's direction, the difference of the means, a direction learnt "
+            "on shuffled labels, and random ones."
+        ),
+        alt="Grid of the absolute cosine between the knob and its controls.",
     )
 
 
@@ -169,6 +184,6 @@ def _answers(data: xr.DataTree) -> Figure:
                 title=ARMS[str(arm)],
             )
         ],
-        caption="Held-out items steered to the prior and to the context; the table `answers` has every text.",
+        caption="Held-out items steered to the prior and to the context; the table answers has every text.",
         alt="Bars of the share of items by which steered answers are right.",
     )

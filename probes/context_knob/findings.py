@@ -9,6 +9,8 @@ import numpy as np
 from workbench.probe import Outcome
 from workbench.record import Check, DataUse
 
+from . import search_words, separation
+from .facts import BUILT_IN
 from .headlines import headlines, pairs
 from .scores import memorisation_ratio, pair_accuracy
 from .sweep import INTENT_DIM
@@ -27,6 +29,7 @@ def outcome(parts: Parts, config: ContextKnobConfig, context: RunContext) -> Out
     """Put a run's parts together."""
     import xarray as xr
 
+    rows = separation.table(parts.configurations, lambda name: context.rng(f"interval {name}"))
     tree = xr.DataTree.from_dict(
         {
             "/sweep": parts.swept.drop_vars(["direction", "shuffled", "means", "feature"]),
@@ -34,6 +37,9 @@ def outcome(parts: Parts, config: ContextKnobConfig, context: RunContext) -> Out
             "/cosines": _cosines(parts),
             **{f"/scored/{arm}": each for arm, each in parts.scored.items()},
             **{f"/curve/{arm}": each for arm, each in parts.curves.items()},
+            **{f"/configurations/{arm}": each for arm, each in parts.configurations.items()},
+            **({"/compared": _compared(rows)} if len(rows) else {}),
+            **{f"/search/{arm}": each for arm, each in parts.searched.items()},
         }
     )
     tree.attrs.update(
@@ -49,7 +55,7 @@ def outcome(parts: Parts, config: ContextKnobConfig, context: RunContext) -> Out
     dropped = sum(part.unknown for part in parts.drawn.values())
     return Outcome(
         data=tree,
-        headlines=headlines(parts, config, context),
+        headlines=headlines(parts, config, context, rows),
         checks=_checks(parts),
         limits=_limits(parts, config),
         sources=[
@@ -61,7 +67,12 @@ def outcome(parts: Parts, config: ContextKnobConfig, context: RunContext) -> Out
                 reasons={"the model does not know the fact": dropped},
             )
         ],
-        tables={"answers": _table(parts.scored)},
+        tables={
+            "examples": _examples(parts.scored, config),
+            "answers": _table(parts.scored),
+            **({"configurations": rows} if len(rows) else {}),
+            **_trace(parts),
+        },
         tensors={
             "direction": parts.found.direction,
             "difference_of_means": parts.found.difference,
@@ -110,6 +121,7 @@ def _cosines(parts: Parts) -> xr.Dataset:
         "knob": parts.found.direction,
         "difference": parts.found.difference,
         "shuffled": parts.found.shuffled,
+        **parts.random,
     }
     stacked = np.stack([each.numpy() for each in vectors.values()])
     return xr.Dataset(
@@ -121,6 +133,65 @@ def _cosines(parts: Parts) -> xr.Dataset:
     )
 
 
+def _compared(rows: pd.DataFrame) -> xr.Dataset:
+    """The rows of the further configurations as a dataset over `row`."""
+    import xarray as xr
+
+    about = {
+        "pair_accuracy": "both answers right, as whole words",
+        "low": "lower end of its interval over subjects",
+        "high": "upper end of its interval over subjects",
+        "from_prior": "answers right from the prior",
+        "from_context": "answers right from the context",
+        "neither": "answers that are neither",
+        "published_pair_accuracy": "both answers right by the published rule",
+        "random_pair_accuracy": "both right with a random direction set in the knob's place",
+        "separation": "gap of the mean values under the two intents",
+        "random_separation": "the same along a random direction",
+    }
+    texts = ("arm", "configuration", "task", "contexts", "told")
+    return xr.Dataset(
+        {
+            name: (
+                ("row",),
+                rows[name].to_numpy(float),
+                _about("residual units" if "separation" in name else "1", each),
+            )
+            for name, each in about.items()
+        },
+        coords={
+            "row": ("row", range(len(rows)), {"description": "one configuration of one arm"}),
+            **{name: ("row", rows[name].astype(str).tolist()) for name in texts},
+            **{name: ("row", rows[name].to_numpy(int)) for name in ("shots", "items")},
+        },
+    )
+
+
+def _examples(scored: dict[str, xr.Dataset], config: ContextKnobConfig) -> pd.DataFrame:
+    """One row an item and arm with both steered answers, those that are not both right first."""
+    import pandas as pd
+
+    found = []
+    for arm, each in scored.items():
+        steered = each.sel(condition="knob")
+        right = steered[config.matching].values
+        rows = pd.DataFrame(
+            {
+                "arm": arm,
+                "context": each["context"].values,
+                "known": each["prior"].values,
+                "set to prior": steered["said"].values[0],
+                "set to context": steered["said"].values[1],
+                "right": [
+                    f"{'prior' if one else ''} {'context' if other else ''}".strip() or "neither"
+                    for one, other in right.T
+                ],
+            }
+        )
+        found.append(rows.iloc[right.all(0).argsort(kind="stable")])
+    return pd.concat(found, ignore_index=True)
+
+
 def _table(scored: dict[str, xr.Dataset]) -> pd.DataFrame:
     """One row an answer, the asked and the steered ones."""
     import pandas as pd
@@ -130,6 +201,10 @@ def _table(scored: dict[str, xr.Dataset]) -> pd.DataFrame:
         part = each[["said", "strict", "prefix", "opposite"]].sel(condition=["asked", "unsteered", "knob"])
         found.append(part.to_dataframe().reset_index().assign(arm=arm))
     return pd.concat(found, ignore_index=True)
+
+
+def _trace(parts: Parts) -> dict[str, pd.DataFrame]:
+    return {"search": search_words.trace(parts.searched)} if parts.searched else {}
 
 
 def _checks(parts: Parts) -> list[Check]:
@@ -154,8 +229,9 @@ def _checks(parts: Parts) -> list[Check]:
 def _limits(parts: Parts, config: ContextKnobConfig) -> list[str]:
     test = parts.drawn["test"]
     said = [
-        f"only facts that the model answers without context count: {test.asked - test.unknown} of {test.asked} asked "
-        f"about in the test split; {len({item.subject for item in test.items})} subjects were scored",
+        f"only facts count that the model answers without context, asked in its turn and as plain text: "
+        f"{test.asked - test.unknown} of {test.asked} asked about in the test split; "
+        f"{len({item.subject for item in test.items})} subjects were scored",
         "contexts and queries have one form a relation; other wordings may behave differently",
     ]
     if config.begun:
@@ -165,6 +241,11 @@ def _limits(parts: Parts, config: ContextKnobConfig) -> list[str]:
             "the direction and its values came from a training on other subjects; the sweep in this run is a smaller "
             "one, made anew, and only best_block rests on it"
         )
+    if config.search:
+        said += search_words.limits(parts.searched)
+    said += [f"left out of the further configurations: {name} ({why})" for name, why in parts.left_out.items()]
+    if config.task == "base" and config.contexts == "paragraph" and parts.facts.name == BUILT_IN:
+        said.append("the paragraphs are one sentence in one frame of others, and more alike than found texts")
     if config.split_by == "relation" and parts.adapter:
         said.append("the adapter saw other subjects of these relations: it was trained on a split by subject")
     if len(test.items) < 30:

@@ -100,10 +100,9 @@ def random_directions(count: int, size: int, rng: np.random.Generator) -> dict[s
 def at_block(swept: xr.Dataset, place: int, stretch: Mapping[str, float]) -> Found:
     """What a sweep found at one of its blocks, by index."""
 
-    def vector(name: str) -> Tensor:
-        return torch.from_numpy(swept[name].values[place]).float()
-
-    return Found(int(swept["layer"].values[place]), vector("direction"), vector("means"), vector("shuffled"), stretch)
+    direction, means = (torch.from_numpy(swept[name].values[place]).float() for name in ("direction", "means"))
+    shuffled = torch.from_numpy(swept["shuffled"].values).float()
+    return Found(int(swept["layer"].values[place]), direction, means, shuffled, stretch)
 
 
 def best(swept: xr.Dataset) -> tuple[int, float]:

@@ -8,11 +8,13 @@ import numpy as np
 
 from workbench.record import Control, Headline
 
+from . import separation
 from .scores import pair_accuracy
 from .statistics import LEVEL, Interval, over_subjects
 from .sweep import choose
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
 
     from workbench.probe import RunContext
@@ -34,8 +36,10 @@ def random_pairs(scored: xr.Dataset, config: ContextKnobConfig) -> np.ndarray:
     return np.stack([pairs(scored, name, config) for name in names])
 
 
-def headlines(parts: Parts, config: ContextKnobConfig, context: RunContext) -> list[Headline]:
-    """Pair accuracy, steering, the same with random directions, transfer, and the best block."""
+def headlines(parts: Parts, config: ContextKnobConfig, context: RunContext, rows: pd.DataFrame) -> list[Headline]:
+    """Pair accuracy, steering, the same with random directions, transfer, the best block, and where there are `rows` of
+    further configurations, the correlation of separation and accuracy.
+    """
     main = "adapter" if parts.adapter else "plain"
     scored = parts.scored[main]
     subjects = scored["subject"].values.tolist()
@@ -84,7 +88,8 @@ def headlines(parts: Parts, config: ContextKnobConfig, context: RunContext) -> l
                 _control(f"{config.random} random directions, as far from their middle", randomly, n),
             )
         )
-    return [*found, _best_block(parts, config, context)]
+    apart = separation.headline(rows, context.rng("interval separation")) if len(rows) else None
+    return [*found, _best_block(parts, config, context), *([apart] if apart else [])]
 
 
 def _best_block(parts: Parts, config: ContextKnobConfig, context: RunContext) -> Headline:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from workbench.prompts import Prompt
     from workbench.session import Session
 
+    from .dial import Dial
+
 WEIGHTS, SETTINGS = "direction.safetensors", "knob.json"
 Named = Literal["prior", "context"]
 
@@ -35,7 +37,8 @@ Named = Literal["prior", "context"]
 class Knob:
     """A direction of length one `[d_model]` after a block; prior and context are the values along it.
 
-    `model` names the model it was learnt on, in words.
+    `model` names the model it was learnt on, in words. `natural` are the mean values under the two intents, prior
+    first, where they are known; those that steer may lie further apart.
     """
 
     direction: Tensor
@@ -43,6 +46,7 @@ class Knob:
     prior: float
     context: float
     model: str = ""
+    natural: tuple[float, float] | None = None
 
     @property
     def site(self) -> str:
@@ -57,7 +61,10 @@ class Knob:
         return float(value)
 
     def edits(self, value: float | Named | Tensor) -> list[Edit]:
-        """The edits that set it: at the last token of the prompt, then at every generated one."""
+        """The edits that set it: at the last token of the prompt, then at every generated one.
+
+        A tensor `[batch, 1]` sets each prompt to a value of its own.
+        """
         at = value if isinstance(value, Tensor) else self.value(value)
         return [
             edits.project(self.site, self.direction, at, positions=[-1], during="prompt"),
@@ -69,13 +76,34 @@ class Knob:
 
         Raises `UsageError` if the direction does not fit the model.
         """
+        self.check(session)
+        return Steered(session, self, self.value(value))
+
+    def check(self, session: Session) -> None:
+        """Raise `UsageError` if the direction does not fit the model."""
         shape = session.shape
         if self.direction.shape != (shape.d_model,) or not 0 <= self.layer < shape.layers:
             raise UsageError(
                 f"this knob has {len(self.direction)} numbers after block {self.layer}; the model has "
                 f"{shape.d_model} and blocks 0 to {shape.layers - 1}"
             )
-        return Steered(session, self, self.value(value))
+
+    def show(self, session: Session, prompt: Prompt, max_new_tokens: int = 8, **how: Any) -> Dial:
+        """A slider over the values, with the model's answer to a prompt beside it; `how` goes to `Session.generate`."""
+        from .dial import Dial
+
+        return Dial(self, session, prompt, max_new_tokens, **how)
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+        from workbench.display import bundle
+
+        facts = [
+            ("where", f"one direction of {len(self.direction)} numbers at {self.site}"),
+            ("value for the prior", f"{self.prior:.3g}"),
+            ("value for the context", f"{self.context:.3g}"),
+            ("learnt on", self.model),
+        ]
+        return bundle("Knob between prior and context", facts=facts)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write it into a folder as safetensors and JSON."""

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from workbench.engines.base import Tap
+from workbench.hooked import frozen
 from workbench.sites import Site
 
-from .asking import Waiting, frozen, prefill, residuals, run
+from .asking import Waiting, prefill, residuals, run
 from .facts import Item
 from .prompts import Intent, Prompter
 from .rank_one import interchange, unit
@@ -86,21 +87,20 @@ def learn(
 ) -> Learnt:
     """Find the direction whose interchange with the other intent gives the other intent's answer.
 
-    The loss is the cross-entropy of the first answer token; the model is frozen. With `shuffled`, the answer wanted is
-    drawn from a row's own two: a control that has nothing to learn about the intent.
+    The loss is the cross-entropy of the first answer token; the model is frozen. With `shuffled`, the answers wanted
+    are shuffled over all rows: a control that has nothing to learn about the intent.
     """
     # a model that cannot do the task gives no rows to be sure of; then all are tried, so that nothing is found honestly
     rows = np.flatnonzero(taught.confident) if taught.confident.any() else np.arange(len(taught.firsts))
     states = taught.at(layer)
     wanted = taught.firsts[np.arange(len(taught.firsts)) ^ ROW_TWIN]
     if shuffled:
-        keep = torch.from_numpy(rng.random(len(wanted)) < 0.5)
-        wanted = torch.where(keep, taught.firsts, wanted)
+        wanted = wanted[torch.from_numpy(rng.permutation(len(wanted)))]
     raw = torch.from_numpy(rng.standard_normal(states.shape[-1])).float()
     raw = unit(raw).requires_grad_()
     optimiser = torch.optim.Adam([raw], lr=rate)
     losses: list[float] = []
-    with frozen(session):
+    with frozen(session.model):
         for step in progress.steps(range(steps), f"direction at block {layer}"):
             for group in optimiser.param_groups:
                 group["lr"] = rate * min((step + 1) / max(1, 0.1 * steps), 1 - step / steps)

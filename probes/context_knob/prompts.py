@@ -36,9 +36,13 @@ class Prompter:
         self.chat = bool(getattr(session.tokenizer, "chat_template", None))
         self.begun = begun
 
-    def bare(self, query: str) -> list[int]:
+    def bare(self, query: str, answer: str = "") -> list[int]:
         """The query without any context, as ids: what the model knows by heart."""
-        return self._ids([(BARE, "system"), (f"Query: {query}", "user")], query)
+        return [*self._ids([(BARE, "system"), (f"Query: {query}", "user")], query), *self.blank(answer)]
+
+    def alone(self, query: str, answer: str = "") -> list[int]:
+        """The query as plain text that goes on with its answer, as ids."""
+        return [*self._session.tokenizer(query)["input_ids"], *self._blank(self._continued(answer))]
 
     def ask(
         self, item: Item, from_context: bool, intent: Intent = "instruction", shots: Sequence[Item] = ()
@@ -49,12 +53,31 @@ class Prompter:
             for way in (False, True):
                 begin = f"{shot.query} " if self.begun else ""
                 turns += [(_question(shot, way, intent), "user"), (f"{begin}{shot.answer(way)}", "assistant")]
-        return self._ids([*turns, (_question(item, from_context, intent), "user")], item.query)
+        ids = self._ids([*turns, (_question(item, from_context, intent), "user")], item.query)
+        return [*ids, *self.blank(item.prior)]
 
     def answer(self, text: str) -> list[int]:
         """The ids of an answer where a prompt has ended."""
-        alone = self.chat and not self.begun
-        return self._session.tokenizer(text if alone else f" {text}", add_special_tokens=False)["input_ids"]
+        ids = self._whole(text)
+        return ids[len(self._blank(ids)) :]
+
+    def blank(self, text: str) -> list[int]:
+        """A space that is a token of its own before this answer, as some tokenizers have it before digits.
+
+        It ends the prompt, so that an answer's first token tells it from others.
+        """
+        return self._blank(self._whole(text)) if text else []
+
+    def _whole(self, text: str) -> list[int]:
+        if self.chat and not self.begun:
+            return list(self._session.tokenizer(text, add_special_tokens=False)["input_ids"])
+        return self._continued(text)
+
+    def _continued(self, text: str) -> list[int]:
+        return list(self._session.tokenizer(f" {text}", add_special_tokens=False)["input_ids"]) if text else []
+
+    def _blank(self, ids: list[int]) -> list[int]:
+        return ids[:1] if len(ids) > 1 and not self._session.tokenizer.decode(ids[:1]).strip() else []
 
     def writes(self, ids: Sequence[int]) -> bool:
         """Whether ids stand for a text, with no token among them for what the tokenizer does not know."""

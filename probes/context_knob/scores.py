@@ -17,9 +17,31 @@ def prefix(said: str, gold: str) -> bool:
 
 
 def strict(said: str, gold: str) -> bool:
-    """The answer, and then the end, a new line, or the full stop of its sentence; the same case."""
+    """The answer, and then the end, a new line, or a punctuation mark before a space or the end; the same case.
+
+    So "1" is not taken from "12" or "1,000", nor "Mexico" from "Mexico City" or "Mexican".
+    """
     rest = said.strip()
-    return rest.startswith(gold) and re.match(r"$|\n|\.(\s|$)", rest[len(gold) :]) is not None
+    return rest.startswith(gold) and re.match(r"$|\n|[.,;:!?](\s|$)", rest[len(gold) :]) is not None
+
+
+NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
+def arithmetic(said: str, gold: str) -> bool:
+    """The published rule for numbers: words become digits, also within words; then the answer may begin or end what was
+    said, or stand alone between equals signs and line ends.
+    """
+    text = said.strip().lower()
+    for digit, word in enumerate(NUMBERS):
+        text = text.replace(word, str(digit))
+    pieces = [piece.strip().strip(",.;/") for piece in re.split(r"[=\n]", text)]
+    return text.startswith(gold) or text.endswith(gold) or gold in pieces
+
+
+def published(task: str) -> Callable[[str, str], bool]:
+    """The published rule for answers of a task."""
+    return arithmetic if task == "arithmetic" else prefix
 
 
 MATCHING: dict[Matching, Callable[[str, str], bool]] = {"strict": strict, "prefix": prefix}

@@ -12,7 +12,7 @@ from .asking import answers, prefill, residuals
 from .config import ContextKnobConfig
 from .facts import Item
 from .prompts import Prompter
-from .scores import prefix, strict
+from .scores import published, strict
 from .steering import Setting, next_tokens, steered
 from .sweep import INTENT_DIM
 
@@ -69,7 +69,7 @@ def score(
     return xr.Dataset(
         {
             "strict": (dims, _judged(said, items, strict), _about("", "whether the answer is right, as whole words")),
-            "prefix": (dims, _judged(said, items, prefix), _about("", "whether the answer begins with the right one")),
+            "prefix": (dims, _judged(said, items, published(items[0].task)), _about("", "right by the published rule")),
             "opposite": (
                 dims,
                 _judged(said, items, strict, opposite=True),

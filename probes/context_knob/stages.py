@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ import numpy as np
 from workbench.errors import WorkbenchError
 from workbench.probe import Outcome, RunContext
 
-from . import scoring
+from . import configurations, scoring, searching
 from .arms import Arms, arms
 from .asking import prefill
 from .config import ContextKnobConfig
@@ -24,6 +24,7 @@ from .prompts import Prompter
 from .scores import MATCHING
 from .steering import Setting, steered
 from .sweep import choose, stretched, sweep
+from .tasks import facts_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -42,9 +43,13 @@ class Parts:
     drawn: dict[Split, Drawn]
     swept: xr.Dataset
     found: Found
+    random: Mapping[str, Tensor]
     saved: str | None
     scored: dict[str, xr.Dataset]
     curves: dict[str, xr.Dataset]
+    configurations: dict[str, xr.Dataset]
+    left_out: Mapping[str, str]
+    searched: dict[str, xr.Dataset]
     adapter: str | None
 
 
@@ -86,11 +91,59 @@ def run(session: Session, config: ContextKnobConfig, context: RunContext) -> Out
         saved = wanted_knob(session, config.knob, adapter)
         found = read(saved) if saved else _choose(both, swept, items["validation"], config, context)
         random = random_directions(config.random, session.shape.d_model, context.rng("random directions"))
-        scored, curves = {}, {}
+        sets = _sets(both, facts, config, context)
+        scored, curves, more, searched = {}, {}, {}, {}
         for arm in ["adapter", "plain"] if adapter else ["plain"]:
             with both.without() if arm == "plain" else nullcontext():
                 scored[arm], curves[arm] = _measure(both.session, arm, items["test"], found, random, config, context)
-    return outcome(Parts(facts, drawn, swept, found, saved, scored, curves, adapter), config, context)
+                if sets is not None:
+                    more[arm] = _configurations(both.session, arm, sets, found, random, config, context)
+                if searching.wanted(session, config):
+                    searched[arm] = _search(both.session, arm, items, config, context)
+    left_out = sets.dropped if sets is not None else {}
+    parts = Parts(facts, drawn, swept, found, random, saved, scored, curves, more, left_out, searched, adapter)
+    return outcome(parts, config, context)
+
+
+def _search(
+    session: Session, arm: str, items: dict[Split, list[Item]], config: ContextKnobConfig, context: RunContext
+) -> xr.Dataset:
+    """The layer search of one arm."""
+    how = (items["validation"], items["test"], config, context, arm)
+    return context.stage(f"search-{arm}", lambda: searching.locate(session, *how))
+
+
+def _sets(both: Arms, facts: Facts, config: ContextKnobConfig, context: RunContext) -> configurations.Sets | None:
+    """Items and shown pairs of the further configurations, where they are wanted."""
+    import xarray as xr
+
+    if not config.configurations:
+        return None
+
+    def compute() -> xr.Dataset:
+        with both.without() as session:
+            drawn = configurations.draw_sets(session, facts, config, context)
+            return xr.Dataset(attrs={"drawn": configurations.pack(drawn)})
+
+    sets = configurations.unpack(context.stage("items-configurations", compute).attrs["drawn"])
+    return sets if sets.items else None
+
+
+def _configurations(
+    session: Session,
+    arm: str,
+    sets: configurations.Sets,
+    found: Found,
+    random: dict[str, Tensor],
+    config: ContextKnobConfig,
+    context: RunContext,
+) -> xr.Dataset:
+    """The further configurations of one arm, with the first random direction as control."""
+    knob, control = found.pair(arm), found.pair(arm, next(iter(random.values())))
+    return context.stage(
+        f"configurations-{arm}",
+        lambda: configurations.measure(session, sets, knob, control, config, context.progress, arm),
+    )
 
 
 def _measure(
@@ -128,7 +181,8 @@ def _draw(
             for split in splits:
                 how = (config.contexts, config.split_by == "relation", config.begun)
                 rng = context.rng(f"items {split}")
-                found[split] = draw(session, facts.facts, split, counts[split], *how, rng, context.progress)
+                usable = facts_of(facts, config.task, config.contexts, context.rng("contexts"))
+                found[split] = draw(session, usable, split, counts[split], *how, rng, context.progress)
         return xr.Dataset(attrs={"drawn": json.dumps({split: asdict(part) for split, part in found.items()})})
 
     held = json.loads(context.stage("items", compute).attrs["drawn"])

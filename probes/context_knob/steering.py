@@ -47,18 +47,24 @@ def steered(
 
 def next_tokens(session: Session, waiting: Waiting, settings: Sequence[Setting]) -> Tensor:
     """Probabilities of the next token `[setting, row, vocabulary]` with each setting at the last token."""
+    rows = len(waiting.last)
+    return torch.stack([_next(session, waiting.pick(range(rows)), [setting] * rows) for setting in settings])
+
+
+def next_tokens_of_one(session: Session, waiting: Waiting, settings: Sequence[Setting]) -> Tensor:
+    """The same `[setting, vocabulary]` for a single waiting prompt and settings of one layer, all at once."""
+    return _next(session, waiting.pick([0] * len(settings)), settings)
+
+
+def _next(session: Session, picked: Waiting, settings: Sequence[Setting]) -> Tensor:
+    """Probabilities of the next token `[row, vocabulary]`, each row with its own setting, all of one layer."""
     from workbench.edits import Frame
     from workbench.tokens import Tokens
 
-    rows = len(waiting.last)
-    found = []
+    frame = Frame(Tokens(picked.last[:, None], torch.ones(len(settings), dtype=torch.int64)))
     with torch.no_grad():
-        for setting in settings:
-            picked = waiting.pick(range(rows))
-            frame = Frame(Tokens(picked.last[:, None], torch.ones(rows, dtype=torch.int64)))
-            taps = session.hooked.edit_taps(_edits(setting.layer, [setting] * rows)[:1], frame)
-            found.append(run(session, picked, taps).softmax(-1).cpu())
-    return torch.stack(found)
+        taps = session.hooked.edit_taps(_edits(settings[0].layer, settings)[:1], frame)
+        return run(session, picked, taps).softmax(-1).cpu()
 
 
 def _edits(layer: int, chosen: Sequence[Setting]) -> list[edits.Edit]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from . import search_words
+
 if TYPE_CHECKING:
     import xarray as xr
 
@@ -37,7 +39,21 @@ def sentences(data: xr.DataTree, record: Record) -> Sequence[str]:
             f"Of the blocks of the sweep, {block.value:.0f} steers best on the validation items (interval "
             f"{block.low:.0f} to {block.high:.0f})."
         )
+    if apart := lines.get("separation_r"):
+        said.append(_separation(apart))
+    if "search" in data.children:
+        said += search_words.sentences({str(arm): each.to_dataset() for arm, each in data["search"].children.items()})
     return said
+
+
+def _separation(line: Headline) -> str:
+    if line.value is None or line.low is None or line.high is None:
+        return f"Separation and pair accuracy do not both vary over the {line.n} configurations."
+    verdict = "go together" if line.low > 0 else "are not shown to go together"
+    return (
+        f"Over {line.n} configurations, the separation of the values along the direction and pair accuracy {verdict}: "
+        f"r = {line.value:.2f} ({line.low:.2f} to {line.high:.2f})."
+    )
 
 
 def _verdict(knob: Headline, random: Headline) -> str:

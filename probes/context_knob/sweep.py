@@ -12,7 +12,7 @@ import torch
 from .asking import prefill
 from .config import ContextKnobConfig
 from .facts import Item
-from .learning import Lessons, learn, lessons
+from .learning import Learnt, Lessons, learn, lessons
 from .prompts import Prompter
 from .scores import MATCHING, pair_accuracy
 from .steering import Setting, steered
@@ -45,8 +45,8 @@ def sweep(
 ) -> xr.Dataset:
     """Learn a direction at each block, then steer the validation items without any intent line.
 
-    `right [layer, stretch, intent, example]` by the rule of the settings, and for each block the direction, one that
-    was learnt on shuffled labels, the means of the states by intent, and the first and last loss.
+    `right [layer, stretch, intent, example]` by the rule of the settings, and for each block the direction, the means
+    of the states by intent, and the losses; for the best block also a direction learnt on shuffled labels.
     """
     import xarray as xr
 
@@ -66,18 +66,21 @@ def sweep(
         [match(text, item.answer(place % 2 == 1)) for text, item in zip(row, validation, strict=True)]
         for place, row in enumerate(said)
     ]
-    shape = (len(chosen), len(config.stretches), 2, len(validation))
-    vectors = {
-        "direction": ([block.direction for block in made], "learnt by interchange, of length one"),
-        "shuffled": ([block.shuffled for block in made], "learnt on shuffled labels, of length one"),
-    }
+    judged = np.array(right).reshape(len(chosen), len(config.stretches), 2, len(validation))
+    shuffled = _learn(session, taught, chosen[choose(judged)[0]], config, context, shuffled=True)
     return xr.Dataset(
         {
-            "right": (("layer", "stretch", "intent", "example"), np.array(right).reshape(shape), _about("", "right")),
-            **{
-                name: (("layer", "feature"), torch.stack(values).numpy(), _about("", f"direction {text}"))
-                for name, (values, text) in vectors.items()
-            },
+            "right": (("layer", "stretch", "intent", "example"), judged, _about("", "right")),
+            "direction": (
+                ("layer", "feature"),
+                torch.stack([block.direction for block in made]).numpy(),
+                _about("", "direction learnt by interchange, of length one"),
+            ),
+            "shuffled": (
+                ("feature",),
+                shuffled.direction.numpy(),
+                _about("", "direction learnt on shuffled labels at the best block, of length one"),
+            ),
             "means": (
                 ("layer", "intent", "feature"),
                 np.stack([block.means for block in made]),
@@ -107,7 +110,6 @@ class Block:
 
     layer: int
     direction: torch.Tensor
-    shuffled: torch.Tensor
     means: np.ndarray
     losses: list[float]
 
@@ -138,12 +140,23 @@ def choose(right: np.ndarray) -> tuple[int, int]:
 
 
 def _block(session: Session, taught: Lessons, layer: int, config: ContextKnobConfig, context: RunContext) -> Block:
-    how = (config.steps, config.batch, config.learning_rate)
-    found = learn(session, taught, layer, *how, context.rng(f"direction {layer}"), context.progress)
-    control = learn(session, taught, layer, *how, context.rng(f"shuffled {layer}"), context.progress, shuffled=True)
+    found = _learn(session, taught, layer, config, context)
     states = taught.at(layer)
     means = torch.stack([states[0::2].mean(0), states[1::2].mean(0)]).numpy()
-    return Block(layer, found.direction, control.direction, means, found.losses)
+    return Block(layer, found.direction, means, found.losses)
+
+
+def _learn(
+    session: Session,
+    taught: Lessons,
+    layer: int,
+    config: ContextKnobConfig,
+    context: RunContext,
+    shuffled: bool = False,
+) -> Learnt:
+    rng = context.rng(f"{'shuffled' if shuffled else 'direction'} {layer}")
+    how = (config.steps, config.batch, config.learning_rate)
+    return learn(session, taught, layer, *how, rng, context.progress, shuffled)
 
 
 def _about(units: str, description: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from workbench.errors import UsageError
+from workbench.errors import UsageError, WorkbenchError
 from workbench.probes.context_knob import scores
 from workbench.probes.context_knob.facts import BUILT_IN, SHARES, differ, make_item, read_facts, split_of
 from workbench.probes.context_knob.statistics import over_subjects
@@ -65,6 +65,27 @@ def test_files_in_fakepedias_format(tmp_path: Path) -> None:
     assert make_item(fact, "paragraph", np.random.default_rng(0)).context == ROW["fact_paragraph"]
 
 
+def test_a_file_of_a_data_set_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    cached = tmp_path / "datasets--someone--facts"
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / "main").write_text("a" * 40)
+    (cached / "snapshots" / ("a" * 40) / "sub").mkdir(parents=True)
+    (cached / "snapshots" / ("a" * 40) / "sub" / "base.json").write_text(json.dumps([ROW]))
+    found = read_facts("hub:someone/facts/sub/base.json")
+    assert found.name == "someone/facts/sub/base.json" and found.facts[0].answer == "Oslo"
+    with pytest.raises(WorkbenchError, match="is not in Hugging Face's cache, and the Hub cannot be reached"):
+        read_facts("hub:someone/facts/other.json")
+    for source in ("hub:someone/facts", "hub:someone", "hub:someone/facts/base.csv", "hub:"):
+        with pytest.raises(UsageError, match=r"the form is hub:owner/name/file\.json"):
+            read_facts(source)
+    with pytest.raises(UsageError, match="some one"):
+        read_facts("hub:some one/facts/base.json")
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -92,8 +113,11 @@ def test_bad_files_are_one_clear_line(tmp_path: Path, content: str, said: str) -
         (" Paris.\n", True, True),
         ("Paris. It is in France", True, True),
         ("Paris\nQuery:", True, True),
-        ("Paris, France", False, True),
+        ("Paris, France", True, True),
+        ("Paris!", True, True),
+        ("Paris,France", False, True),
         ("Paris is", False, True),
+        ("Paris Hilton", False, True),
         ("Parisian", False, True),
         ("paris", False, False),
         ("The capital is Paris", False, False),
@@ -106,6 +130,8 @@ def test_strict_and_prefix_matching(said: str, strict: bool, prefix: bool) -> No
 
 def test_the_published_prefix_rule_takes_1_for_12_and_the_strict_one_does_not() -> None:
     assert scores.prefix("12", "1") and not scores.strict("12", "1")
+    assert scores.prefix("1,000", "1") and not scores.strict("1,000", "1")
+    assert scores.strict("1, and", "1")
 
 
 def test_pair_accuracy_needs_both() -> None:

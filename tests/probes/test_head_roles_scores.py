@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from workbench.probes.head_roles.scores import RULES, chance_score, copy_score, repeat_scores, rouge_recall
+from workbench.probes.head_roles.scores import RULES, chance_score, copy_score, repeat_targets, rouge_recall
 
 IDS = [5, 6, 7, 8, 9, 10, 11, 12, 7, 8, 9]
 NEEDLE, VALUE = (1, 6), (2, 5)
@@ -59,7 +59,7 @@ def test_chance_gives_a_copying_head_nothing_and_a_misaligned_one_its_due() -> N
     assert np.isnan(chance_score(pointed(2), IDS, [7], NEEDLE, (2, 3), "answer")).all()
 
 
-def test_repeat_scores_of_constructed_patterns() -> None:
+def test_repeat_targets_are_where_constructed_patterns_look() -> None:
     half = 5
     rows = np.zeros((4, half, 2 * half))
     query = np.arange(half)
@@ -67,13 +67,11 @@ def test_repeat_scores_of_constructed_patterns() -> None:
     rows[1, query, half + query - 1] = 1  # previous token
     rows[2, query, query] = 1  # duplicate token
     rows[3] = np.tril(np.ones((half, 2 * half)), half) / (half + 1 + query)[:, None]  # uniform
-    found = repeat_scores(rows)
+    found = {name: rows[:, query, key].mean(-1) for name, key in repeat_targets(half).items()}
     uniform = np.mean(1 / (half + 1 + query))
     assert found["induction"] == pytest.approx([1, 0, 0, uniform])
     assert found["previous_token"] == pytest.approx([0, 1, 0, uniform])
     assert found["duplicate_token"] == pytest.approx([0, 0, 1, uniform])
-    with pytest.raises(ValueError, match="second half"):
-        repeat_scores(rows[..., :-1])
 
 
 def test_rouge_recall() -> None:
