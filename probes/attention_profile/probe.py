@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -16,6 +16,7 @@ from .texts import Text, Texts, load
 if TYPE_CHECKING:
     import xarray as xr
 
+    from workbench.details import Coordinate, Details
     from workbench.figures.figure import Figure
     from workbench.progress import Reporter
     from workbench.record import Record
@@ -45,7 +46,7 @@ class AttentionProfile(Probe[AttentionProfileConfig]):
         # a pass ends after the last layer's attention, and makes no logits
         share = min((last + 0.99) / session.shape.layers, 0.99)
         passes = (config.n if config.length else 1) * (2 if config.control == "shuffled" else 1)
-        return [Work(passes, 1, length, layers=share)]
+        return [Work(passes, 1, length, layers=share, statistics=True)]
 
     def run(self, session: Session, config: AttentionProfileConfig, context: RunContext) -> Outcome:
         from .findings import Parts, outcome
@@ -77,6 +78,16 @@ class AttentionProfile(Probe[AttentionProfileConfig]):
         from .summary import sentences
 
         return sentences(data, record)
+
+    def coordinates(self, data: xr.DataTree, record: Record) -> Sequence[Coordinate]:
+        from .details import coordinates
+
+        return coordinates(data)
+
+    def details(self, data: xr.DataTree, record: Record, chosen: Mapping[str, int]) -> Details:
+        from .details import details
+
+        return details(data, chosen)
 
 
 def _measure(

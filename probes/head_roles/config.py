@@ -27,7 +27,9 @@ class HeadRolesConfig(Config):
     n: int = Field(8, ge=2, description="held-out needles, on which everything is scored")
     n_selection: int = Field(6, ge=2, description="needles on which heads are ranked")
     length: int = Field(256, ge=128, description="tokens of the longest prompt")
-    shortest: int | None = Field(None, ge=128, description="tokens of the shortest prompt; null for the longest's")
+    shortest: int | None = Field(
+        None, ge=128, description="tokens of the shortest prompt; the longest's if none is given"
+    )
     lengths: int = Field(1, ge=1, description="how many lengths, evenly spaced from the longest to the shortest")
     depths: int = Field(5, ge=1, description="how many depths of the needle, evenly spaced from start to end")
     mode: Mode = Field(

@@ -62,24 +62,28 @@ def answers(session: Session, trial: Trial, edits: Sequence[Edit] = ()) -> tuple
 
 
 def _measured(session: Session, trial: Trial, emitted: Sequence[int], rule: Rule) -> Measured:
-    layers = range(session.shape.layers)
+    import torch
+
     start, end = trial.answer
     ids = [*trial.prompt, *emitted]
     queries = range(start - 1, start - 1 + len(emitted))
-    seen = session.capture(ids, [f"pattern.{layer}" for layer in layers], positions=queries, logits=True)
+    steps = np.arange(min(len(emitted), end - start))
+    coming = torch.zeros(1, len(ids), dtype=torch.int64)
+    coming[0, start - 1 + steps] = torch.from_numpy(trial.value[0] + steps)
+    seen = session.attention_statistics(ids, stats=(), points=coming, topk=1, rows=queries, logits_at=queries)
     assert seen.logits is not None
-    rows = np.stack([seen[f"pattern.{layer}"][0].float().numpy() for layer in layers])
-    pointed = rows.argmax(-1)
+    found = [each.present() for each in seen.values()]
+    pointed = np.stack([each["topk_index"][0, :, :, 0].numpy() for each in found])
+    mass = np.stack([each["points"][0, :, 0, start - 1 + steps].mean(-1).numpy() for each in found])
     scores = {
         each: copy_score(pointed, ids, emitted, trial.needle, trial.value, each).astype(np.float64) for each in RULES
     }
-    steps = np.arange(min(len(emitted), end - start))
     true = trial.ids[start:end]
     correct, share = _agreement(seen.logits[0].argmax(-1).numpy(), true) if len(emitted) == len(true) else (0.0, 0.0)
     return Measured(
         scores=scores,
         chance=chance_score(pointed, ids, emitted, trial.needle, trial.value, rule),
-        mass=rows[:, :, steps, trial.value[0] + steps].mean(-1),
+        mass=mass,
         correct=correct,
         share=share,
         said=rouge_recall(session.tokenizer.decode(list(true)), session.tokenizer.decode(list(emitted))),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -20,6 +20,7 @@ from .trials import Trial
 if TYPE_CHECKING:
     import xarray as xr
 
+    from workbench.details import Coordinate, Details
     from workbench.figures.figure import Figure
     from workbench.record import Record
     from workbench.session import Session
@@ -99,3 +100,13 @@ class HeadRoles(Probe[HeadRolesConfig]):
         from .summary import sentences
 
         return sentences(data, record)
+
+    def coordinates(self, data: xr.DataTree, record: Record) -> Sequence[Coordinate]:
+        from .details import coordinates
+
+        return coordinates(data)
+
+    def details(self, data: xr.DataTree, record: Record, chosen: Mapping[str, int]) -> Details:
+        from .details import details
+
+        return details(data, chosen)

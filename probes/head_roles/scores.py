@@ -58,18 +58,14 @@ def chance_score(
     return np.mean(shifts, axis=0) if shifts else np.full(pointed.shape[:2], np.nan)
 
 
-def repeat_scores(rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Scores `[…]` on `R` random tokens that are repeated once, from the rows `[…, query, key]` of the second half.
+def repeat_targets(half: int) -> dict[str, np.ndarray]:
+    """Where the queries of the second half look, `[query]`, on `half` random tokens that are repeated once.
 
-    `induction` looks at the token after the earlier occurrence, `previous_token` at the token before the query,
-    `duplicate_token` at the earlier occurrence; each is the mean attention there.
+    `induction`: the token after the earlier occurrence; `previous_token`: the token before the query;
+    `duplicate_token`: the earlier occurrence. A score is the mean attention there.
     """
-    half = rows.shape[-2]
-    if rows.shape[-1] != 2 * half:
-        raise ValueError(f"rows of the second half have shape [R, 2R], not {rows.shape[-2:]}")
     query = np.arange(half)
-    targets = {"induction": query + 1, "previous_token": half + query - 1, "duplicate_token": query}
-    return {name: rows[..., query, key].mean(-1) for name, key in targets.items()}
+    return {"induction": query + 1, "previous_token": half + query - 1, "duplicate_token": query}
 
 
 def rouge_recall(answer: str, said: str) -> float:

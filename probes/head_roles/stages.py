@@ -13,7 +13,7 @@ from .ablation import ranked, replace
 from .config import HeadRolesConfig, Rule
 from .measure import Measured, answers, generated, teacher_forced
 from .planting import Head
-from .scores import RULES, repeat_scores
+from .scores import RULES, repeat_targets
 from .sets import HeadSet
 from .trials import Trial
 
@@ -109,19 +109,22 @@ def order(selection: xr.Dataset, config: HeadRolesConfig) -> list[Head]:
 
 def repeats(session: Session, config: HeadRolesConfig, context: RunContext) -> xr.Dataset:
     """Induction, previous-token and duplicate-token scores on near and on far repeats of random tokens."""
+    import torch
     import xarray as xr
 
     rng = context.rng("repeats")
     ordinary = _ordinary(session)
-    layers = range(session.shape.layers)
     found: dict[str, list[np.ndarray]] = {}
     halves = [config.near] * config.repeats + [config.far] * config.repeats
     for half in context.progress.steps(halves, "repeated tokens"):
         block = rng.choice(ordinary, half, replace=len(ordinary) < half).tolist()
-        seen = session.capture(block * 2, [f"pattern.{layer}" for layer in layers], positions=range(half, 2 * half))
-        rows = np.stack([seen[f"pattern.{layer}"][0].float().numpy() for layer in layers])
-        for name, score in repeat_scores(rows).items():
-            found.setdefault(name, []).append(score)
+        targets = repeat_targets(half)
+        points = torch.zeros(len(targets), 2 * half, dtype=torch.int64)
+        points[:, half:] = torch.from_numpy(np.stack(list(targets.values())))
+        seen = session.attention_statistics(block * 2, stats=(), points=points)
+        scores = np.stack([each.present()["points"][0, :, :, half:].mean(-1).numpy() for each in seen.values()])
+        for place, name in enumerate(targets):
+            found.setdefault(name, []).append(scores[:, :, place])
     meaning = {
         "induction": "mean attention on the token after the earlier occurrence of the current one",
         "previous_token": "mean attention on the token before",
