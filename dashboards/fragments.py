@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import panel as pn
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from .. import words
 
-_LOADER = PackageLoader(__package__, "templates")
+# What a report draws of a headline, a page draws too.
+_LOADER = ChoiceLoader([PackageLoader(__package__, "templates"), PackageLoader("workbench.reports", "templates")])
 _TEMPLATES = Environment(
     loader=_LOADER, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
 )
@@ -21,7 +22,12 @@ _TEMPLATES.filters["cell"] = lambda value: (
 _STYLE = (Path(__file__).parent / "templates" / "page.css").read_text(encoding="utf-8")
 
 
-def fragment(template: str, **values: Any) -> pn.pane.HTML:
-    """A pane drawn from a template of this folder, in which every value is escaped."""
-    made = _TEMPLATES.get_template(template).render(values)
-    return pn.pane.HTML(made, sizing_mode="stretch_width", stylesheets=[_STYLE])
+def fragment(template: str, style: str = "", **values: Any) -> pn.pane.HTML:
+    """A pane drawn from a template of this folder, in which every value is escaped; `style` is further CSS."""
+    made = render(template, **values)
+    return pn.pane.HTML(made, sizing_mode="stretch_width", stylesheets=[_STYLE, *([style] if style else [])])
+
+
+def render(template: str, **values: Any) -> str:
+    """The HTML of a template of this folder, in which every value is escaped; for a pane that shows another one."""
+    return _TEMPLATES.get_template(template).render(values)

@@ -6,17 +6,40 @@ from typing import Any
 
 import panel_material_ui as pmu
 
-THEME = {
-    "palette": {"primary": {"main": "#0b5a8f"}},
-    "typography": {"fontFamily": 'system-ui, -apple-system, "Segoe UI", Roboto, sans-serif'},
-}
+from .behaviour import behaviour, chosen_dark
+
+_BLUE = "#0b5a8f"
+_FONTS = 'system-ui, -apple-system, "Segoe UI", Roboto, sans-serif'
+
+
+def _theme(primary: str) -> dict[str, Any]:
+    bar: dict[str, Any] = {
+        "backgroundColor": f"{_BLUE} !important",
+        "backgroundImage": "none",
+        "color": "#fff !important",
+    }
+    # Drawn while the server is busy with the page itself, it would go on moving until the first click.
+    bar["& .MuiLinearProgress-root"] = {"display": "none"}
+    return {
+        "palette": {"primary": {"main": primary}},
+        "typography": {"fontFamily": _FONTS},
+        "components": {"MuiAppBar": {"styleOverrides": {"root": bar}}},
+    }
+
+
+LIGHT, DARK = _theme(_BLUE), _theme("#58aee6")
+"""What can be pressed is as dark or light as its ground asks for; the bar on top is the same on both."""
 
 
 def page(title: str, *main: Any) -> pmu.Page:
     """A page with these parts below each other; a title may be any text."""
-    return pmu.Page(
+    body = pmu.Container(*main, width_option="lg", sizing_mode="stretch_width")
+    made = pmu.Page(
         title=title,
-        main=[pmu.Container(*main, width_option="lg", sizing_mode="stretch_width")],
-        theme_config={"light": THEME, "dark": THEME},
+        main=[body],
+        theme_config={"light": LIGHT, "dark": DARK},
+        dark_theme=chosen_dark(),
         site_url="/",
     )
+    body.extend(behaviour(made))
+    return made

@@ -1,73 +1,36 @@
-"""A real Chromium for the tests of pages and reports."""
+"""How tests look at the pages: each file starts a server and says its `address`."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
-CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--no-first-run",
-    "--disable-sync",
-    "--disable-component-update",
-]
+expect.set_options(timeout=60_000)
+"""Milliseconds; a machine with other work is slow, and a test that passes waits no longer than it must."""
 
 
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Any]:
-    """One browser for all tests; each test opens its own context."""
-    from playwright.sync_api import sync_playwright
+@pytest.fixture(scope="module")
+def address(viewed: dict[str, Any]) -> Iterator[str]:
+    """A server over the runs of organisms and a very long one, where a file does not start one of its own."""
+    from tests.chromium import free_port
+    from workbench.dashboards import serve
 
-    if not Path(CHROMIUM).exists():
-        pytest.fail(f"no Chromium at {CHROMIUM}: install it, or name it in the environment variable CHROMIUM")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-@dataclass
-class Watched:
-    """A page, and everything it did that a report or a page of ours must not do."""
-
-    page: Any
-    requests: list[str] = field(default_factory=list)
-    complaints: list[str] = field(default_factory=list)
-
-    def is_quiet(self) -> None:
-        """Assert that nothing was fetched and nothing was complained about."""
-        assert self.requests == []
-        assert self.complaints == []
+    port = free_port()
+    server = serve(viewed["folder"], port=port, threaded=True)
+    yield f"http://127.0.0.1:{port}"
+    server.stop()
 
 
 @pytest.fixture
-def open_page(chromium: Any) -> Iterator[Callable[..., Watched]]:
-    """Opens an address in a context of its own: `open_page(address, **options of the context)`.
+def visit(address: str, open_page: Callable[..., Any]) -> Callable[..., Any]:
+    """Opens a page of the server and waits until its heading is there."""
 
-    Requests to `allowed` beginnings of addresses are not counted.
-    """
-    contexts = []
-
-    def opened(address: str, allowed: tuple[str, ...] = (), **options: Any) -> Watched:
-        context = chromium.new_context(**options)
-        contexts.append(context)
-        page = context.new_page()
-        watched = Watched(page)
-        harmless = (address.split("#")[0], "data:", *allowed)
-        page.on("request", lambda r: None if r.url.startswith(harmless) else watched.requests.append(r.url))
-        page.on("console", lambda m: watched.complaints.append(m.text) if m.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: watched.complaints.append(str(error)))
-        page.goto(address)
+    def visited(path: str, **options: Any) -> Any:
+        watched = open_page(address + path, allowed=(address, address.replace("http", "ws"), "blob:"), **options)
+        watched.page.locator("h1").first.wait_for(timeout=60_000)
         return watched
 
-    yield opened
-    for context in contexts:
-        context.close()
+    return visited

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.chromium import free_port
 from tests.sample_figures import HOSTILE
 from tests.sample_runs import write_run
 from workbench import store
@@ -17,12 +18,6 @@ from workbench.dashboards import serve
 from workbench.errors import UsageError
 
 pytestmark = pytest.mark.browser
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 # Panel draws inside shadow roots, which a browser's own text of the body leaves out.
@@ -62,18 +57,6 @@ def address(ids: dict[str, Any]) -> Iterator[str]:
     server.stop()
 
 
-@pytest.fixture
-def visit(address: str, open_page: Callable[..., Any]) -> Callable[..., Any]:
-    """Opens a page of the server and waits until its heading is there."""
-
-    def visited(path: str, **options: Any) -> Any:
-        watched = open_page(address + path, allowed=(address, address.replace("http", "ws"), "blob:"), **options)
-        watched.page.locator("h1").first.wait_for(timeout=60_000)
-        return watched
-
-    return visited
-
-
 def test_home_lists_every_run_and_names_the_unreadable_one(visit: Callable[..., Any], ids: dict[str, Any]) -> None:
     watched = visit("/")
     body = text_of(watched.page)
@@ -99,20 +82,20 @@ def test_filter_narrows_the_list(visit: Callable[..., Any], ids: dict[str, Any])
 def test_a_run_is_one_click_away_and_shows_its_figures(visit: Callable[..., Any], ids: dict[str, Any]) -> None:
     watched = visit("/")
     page = watched.page
-    page.locator("tr", has_text=ids["good"]).get_by_role("link").click()
+    page.locator("tr", has_text=ids["good"]).get_by_role("link", name="head-roles", exact=True).click()
     page.locator("h1", has_text="head-roles on smollm2").wait_for()
     page.locator(".js-plotly-plot .main-svg").first.wait_for()
-    assert page.locator(".js-plotly-plot").count() == 3
+    assert page.get_by_role("figure").count() == 3
     body = text_of(page)
     for words in (
         "Three of 270 heads",
-        "needle_recall_top_ablated",
+        "Needle recall top ablated",
         "splits share no needle",
         "The weights are 4-bit.",
     ):
         assert words in body
     page.get_by_text("As a table").first.click()
-    assert page.get_by_role("cell", name="0.53").first.is_visible()
+    page.get_by_role("cell", name="0.53").locator("visible=true").first.wait_for()
     watched.is_quiet()
 
 
@@ -182,3 +165,21 @@ def test_a_taken_port_is_said(tmp_path: Path) -> None:
         taken.listen()
         with pytest.raises(UsageError, match="--port"):
             serve(tmp_path, port=taken.getsockname()[1])
+
+
+@pytest.mark.parametrize("system", ["light", "dark"])
+def test_a_page_is_as_dark_as_the_system_until_the_visitor_chooses(visit: Callable[..., Any], system: str) -> None:
+    other = {"light": "dark", "dark": "light"}[system]
+    watched = visit("/", color_scheme=system)
+    page = watched.page
+    page.locator(f".mui-{system}").first.wait_for(state="attached")
+    page.get_by_label("Toggle theme").click()
+    page.locator(f".mui-{other}").first.wait_for(state="attached")
+    page.wait_for_function(f"document.cookie.includes('theme={other}')")
+    page.goto(page.url + "compare")
+    page.locator("h1", has_text="Compare runs").wait_for()
+    page.locator(f".mui-{other}").first.wait_for(state="attached")
+    assert page.locator(f".mui-{system}").count() == 0
+    page.get_by_label("Toggle theme").click()
+    page.wait_for_function("!document.cookie.includes('theme=')")
+    watched.is_quiet()

@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
+from tests.chromium import Watched
 from tests.sample_reports import failed_run, hostile_run, sample_run
 from workbench.reports import write
-
-from .conftest import Watched
 
 pytestmark = pytest.mark.browser
 Open = Callable[..., Watched]

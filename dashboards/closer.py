@@ -1,0 +1,169 @@
+"""The part of a run's page that looks closer: what is chosen, the figures of the choice, and the text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import panel as pn
+import panel_material_ui as pmu
+
+from ..details import Coordinate, Details
+from ..errors import WorkbenchError
+from ..figures import Figure
+from ..runs import Run
+from . import explorer
+from .address import Address
+from .choice import Choice, read_address, search_of
+from .explorer import Explorer
+from .export import snippet
+from .figure_card import FigureCard
+from .fragments import fragment, render
+from .linked import chosen_by, chosen_cells, links, mark_chosen
+
+SETTLED = 150
+"""Milliseconds without another choice after which everything that follows a choice is drawn."""
+
+
+class Closer:
+    """Everything on the page that follows the choice; raises `WorkbenchError` if the run's data cannot be drawn."""
+
+    def __init__(self, run: Run, search: str | None = None) -> None:
+        self.run = run
+        self.coordinates = run.coordinates
+        search = search_of() if search is None else search
+        asked, _ = read_address(search, self.coordinates)
+        self.details = run.details(**asked) if self.coordinates else Details()
+        text = self.details.text
+        everything = [*self.coordinates, *(explorer.coordinates(text) if text is not None else [])]
+        asked, self.complaints = read_address(search, everything)
+        self.choice = Choice(everything, asked)
+        self.address = Address(search, self._returned)
+        self._returning = False
+        self._resting: Any = None
+        self.overview: list[FigureCard] = []
+        self.cards = {figure.name: self._card(figure) for figure in self.details.figures}
+        self.note = fragment("note.html", note=self.details.note)
+        self.tables = {table.name: fragment("details_table.html", table=table) for table in self.details.tables}
+        self._shown = self.asked
+        self.choice.on_change(self._changed)
+
+    @cached_property
+    def explorer(self) -> Explorer | None:
+        """The text as tokens, if the run has it; made when the page has room for it."""
+        text = self.details.text
+        return Explorer(text, self.choice, self._text_snippet()) if text is not None else None
+
+    @property
+    def asked(self) -> dict[str, int]:
+        """The chosen values of what the probe offers."""
+        return {each.name: self.choice.values[each.name] for each in self.coordinates}
+
+    @property
+    def controls(self) -> Any:
+        """A widget for each thing that the probe lets one choose, but for what stands beside a figure."""
+        return pmu.FlexBox(*self._widgets(lambda each: each.figure not in self.cards), align_items="center")
+
+    def _widgets(self, wanted: Callable[[Coordinate], bool]) -> list[Any]:
+        return [self.choice.widgets[each.name] for each in self.coordinates if wanted(each)]
+
+    def overview_card(self, figure: Figure) -> FigureCard:
+        """A figure of the whole run, on which clicks choose."""
+        named = links(figure, self.coordinates)
+        hint = f"Click to choose: {' and '.join(named)}." if named else ""
+        card = FigureCard(figure, lambda: snippet(self.run, figure.name), self._clicked, self._decorate, hint)
+        self.overview.append(card)
+        return card
+
+    def _card(self, figure: Figure) -> FigureCard:
+        named = [name for name in links(figure, self.coordinates) if name not in ("query",)]
+        hint = f"Click to choose: {' and '.join(named)}." if named else ""
+        return FigureCard(
+            figure,
+            lambda: snippet(self.run, figure.name, self.asked),
+            self._clicked,
+            hint=hint,
+            controls=self._widgets(lambda each: each.figure == figure.name),
+            later=True,
+        )
+
+    def _text_snippet(self) -> str:
+        asked = ", ".join(f"{name}={value}" for name, value in self.asked.items())
+        opened = f"run = wb.open({str(self.run.folder)!r})"
+        return f"import workbench as wb\n\n{opened}\ntext = run.details({asked}).text"
+
+    def _clicked(self, figure: Figure, event: Any, drawn: Any) -> None:
+        self.choice.choose(**chosen_by(figure, event, self.coordinates, drawn))
+
+    def _decorate(self, figure: Figure, drawn: Any) -> None:
+        mark_chosen(figure, drawn, self.asked)
+
+    def _changed(self) -> None:
+        if self.asked != self._shown:
+            self._shown = self.asked
+            self._show_details()
+        else:
+            self._show_text()
+        if not self._returning:
+            self.address.write(self.choice.values)
+
+    def _returned(self, search: str) -> None:
+        """Show what the address says now, without a new entry in the browser's history."""
+        asked, _ = read_address(search, self.choice.coordinates)
+        self._returning = True
+        try:
+            self.choice.choose(**{each.name: each.first for each in self.choice.coordinates} | asked)
+        finally:
+            self._returning = False
+
+    def _show_details(self) -> None:
+        try:
+            self.details = self.run.details(**self.asked)
+        except WorkbenchError as error:
+            self.note.object = render("note.html", note=str(error))
+            return
+        if (first := next(filter(self._stale, self.cards), None)) is not None:
+            self._show_card(first)
+        self.note.object = render("note.html", note=self.details.note)
+        for table in self.details.tables:
+            self.tables[table.name].object = render("details_table.html", table=table)
+        pn.state.execute(self._mark, schedule=True)
+        self._rest_soon()
+
+    def _stale(self, name: str) -> bool:
+        card = self.cards[name]
+        if name not in self.details.by_name:
+            return bool(card.panel.visible)
+        return card.figure.to_json() != self.details[name].to_json() or not card.panel.visible
+
+    def _mark(self) -> None:
+        for card in self.overview:
+            if chosen_cells(card.figure, self.asked):
+                card.redraw()
+
+    def _show_card(self, name: str) -> None:
+        card = self.cards[name]
+        if name in self.details.by_name:
+            card.show(self.details[name])
+        card.panel.visible = name in self.details.by_name
+
+    def _rest_soon(self) -> None:
+        """Show the rest once no other choice follows at once, as when an arrow key is held down."""
+        if self._resting is not None:
+            self._resting.stop()
+        document = pn.state.curdoc
+        if document is None or document.session_context is None:
+            self._show_rest()
+        else:
+            self._resting = pn.state.add_periodic_callback(self._show_rest, period=SETTLED, count=1)
+
+    def _show_rest(self) -> None:
+        for name in self.cards:
+            if self._stale(name):
+                self._show_card(name)
+        self._show_text()
+
+    def _show_text(self) -> None:
+        if self.explorer is not None and self.details.text is not None:
+            self.explorer.show(self.details.text)

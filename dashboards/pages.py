@@ -1,0 +1,15 @@
+"""The pages that only show saved runs, by their address; each is called with the folder of the runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .compare_page import compare_page
+
+SAVED: dict[str, Callable[[Path], Any]] = {
+    "compare": compare_page,
+}
+COMPARE = "compare"
+"""The address of the page that compares runs, `compare?runs=ID,ID`, where it is among the pages above."""

@@ -1,0 +1,28 @@
+"""What a drawing tells the browser, and what it hears from it."""
+
+from __future__ import annotations
+
+import json
+
+from tests.sample_figures import curve, grid
+from workbench.dashboards.drawing import TEMPLATES, Drawing
+
+
+def test_it_says_what_is_drawn() -> None:
+    drawing = Drawing(grid().plotly(), grid().alt)
+    drawing.draw(curve().plotly(), curve().alt)
+    said = json.loads(drawing.spec)
+    assert said["alt"] == curve().alt and said["data"] == json.loads(curve().plotly().to_json())["data"]
+    assert "template" not in said["layout"], "the page chooses it"
+
+
+def test_a_click_is_told_and_a_drawing_without_a_listener_is_silent() -> None:
+    told = []
+    Drawing(grid().plotly(), "", told.append)._handle_msg({"x": 1})
+    Drawing(grid().plotly(), "")._handle_msg({"x": 1})
+    assert told == [{"x": 1}]
+
+
+def test_both_themes_leave_the_background_to_the_page() -> None:
+    assert {theme["layout"]["paper_bgcolor"] for theme in TEMPLATES.values()} == {"rgba(0, 0, 0, 0)"}
+    assert TEMPLATES["light"]["layout"]["font"]["color"] != TEMPLATES["dark"]["layout"]["font"]["color"]
