@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 MODEL  ?= smollm2-135m-instruct
 READY  := $(VENV)/.ready
 
-.PHONY: help setup model report test check serve lab bench soak clean
+.PHONY: help setup model report test check serve lab notebooks bench soak clean
 .DEFAULT_GOAL := help
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo "make check    ruff, and mypy on the installed package"
 	@echo "make serve    the dashboards on http://127.0.0.1:5006"
 	@echo "make lab      JupyterLab with the notebooks"
+	@echo "make notebooks  run the notebooks and write them anew, with their outputs"
 	@echo "make bench    speed and memory, side by side with what one would use otherwise"
 	@echo "make soak     long endurance runs: kills, sessions, memory"
 
@@ -50,6 +51,9 @@ serve: $(READY)
 
 lab: $(READY)
 	$(BIN)/jupyter lab notebooks
+
+notebooks: model
+	$(BIN)/python notebooks/execute.py
 
 bench: model
 	$(BIN)/python bench/run.py

@@ -19,13 +19,14 @@ from pathlib import Path
 import numpy as np
 
 import workbench as wb
-from workbench import results, store
+from workbench import heartbeat, results, store
 from workbench.verify import verify
 
 SIZE = 20_000
 """Numbers of each stage, as the nursery makes them."""
 ROOT = Path(__file__).parents[1]
-ALLOWED = {"record.json", "heartbeat", "stages", "data.zarr", "tables", "tensors.safetensors", "figures"}
+WRITTEN = {"data.zarr", "tables", "tensors.safetensors", "figures"}
+ALLOWED = {store.RECORD, store.STAGES, store.NOTES, heartbeat.FILE, *WRITTEN}
 
 
 class Nursery:

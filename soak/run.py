@@ -7,7 +7,10 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-RUNS = (("kills.py", "--kills", "100"),)
+RUNS = (
+    ("kills.py", "--kills", "100"),
+    *(("repeats.py", "--engine", engine) for engine in ("hf", "transformerlens", "nnsight")),
+)
 
 
 def main() -> int:

@@ -7,8 +7,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# several processes at once, each waiting in a loop for its threads, are five to ten times slower on two cores
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
+
+from tests.chromium import chromium, open_page  # noqa: F401
 
 if TYPE_CHECKING:
     import torch
@@ -138,3 +142,14 @@ def default_model() -> Any:
     import workbench as wb
 
     return wb.load("smollm2-135m-instruct")
+
+
+@pytest.fixture(scope="session")
+def viewed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Finished runs with data, in one folder: `roles`, `profile` and `knob` of organisms, `long` of 32,768 tokens."""
+    from tests import viewed_runs
+
+    folder = tmp_path_factory.mktemp("viewed")
+    roles, profile = viewed_runs.head_roles(folder), viewed_runs.attention_profile(folder)
+    long, knob = viewed_runs.long_profile(folder, profile), viewed_runs.context_knob(folder)
+    return {"folder": folder, "roles": roles, "profile": profile, "long": long, "knob": knob}
