@@ -108,9 +108,9 @@ def create(runs: Path, record: Record, heart: Callable[[Path], heartbeat.Heart])
     """Make the folder of a run; it appears with its record and its first heartbeat in it."""
     folder = runs / record.id
     made = _partial(folder)
+    beating = heart(folder)
     try:
         made.mkdir(parents=True)
-        beating = heart(folder)
         (made / heartbeat.FILE).write_text(beating.words())
         _write_durably(made / RECORD, record.model_dump_json(indent=2) + "\n")
         made.rename(folder)
@@ -160,7 +160,7 @@ def sweep_dead(runs: Path) -> None:
     for left in place.iterdir() if place.is_dir() else ():
         if heartbeat.alive(runs / left.name) or heartbeat.alive(left):
             continue
-        # A folder that is only being made has no heartbeat yet.
+        # A folder that is only being made has no heartbeat yet: without one it stays until it is surely nobody's.
         if (runs / left.name).exists() or (left / heartbeat.FILE).exists() or _age(left) > heartbeat.STALE:
             shutil.rmtree(left, ignore_errors=True)
 
