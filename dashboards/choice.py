@@ -41,6 +41,7 @@ class Choice:
         self._listeners: list[Callable[[], None]] = []
         self._busy = False
         for name, widget in self.widgets.items():
+            widget._priority_changes = ["value"]  # Panel waits 50 ms with any other
             widget.param.watch(lambda event, name=name: self._typed(name, event.new), "value")
         self._say_names()
 

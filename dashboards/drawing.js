@@ -36,6 +36,7 @@ export function render({ model, el }) {
   const around = () => (box.isConnected ? themed(box) : null);
   let seen = false;
   let theme = "";
+  let below = "";
 
   const draw = async () => {
     const spec = JSON.parse(model.spec);
@@ -47,6 +48,10 @@ export function render({ model, el }) {
     const Plotly = await loaded();
     dress(box.getRootNode());
     theme = around()?.classList.contains("mui-dark") ? "dark" : "light";
+    const { shapes, annotations, ...rest } = spec.layout;
+    const before = below;
+    below = JSON.stringify([theme, spec.data, rest]);
+    if (below === before) return Plotly.relayout(box, { shapes, annotations });
     const layout = { ...spec.layout, template: model.templates[theme], autosize: true };
     const first = !box.classList.contains("js-plotly-plot");
     await Plotly.react(box, spec.data, layout, CONFIG);

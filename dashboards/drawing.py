@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import param
 from panel.custom import JSComponent
 
 from ..figures import style
+from ..figures.plotly import written
 
 CLEAR = "rgba(0, 0, 0, 0)"
 
@@ -47,7 +47,6 @@ class Drawing(JSComponent):
 
 
 def spec_of(drawn: Any, alt: str) -> str:
-    """A Plotly figure as JSON, without the template, which the page chooses."""
-    whole = json.loads(drawn.to_json())
-    whole["layout"].pop("template", None)
-    return json.dumps(whole | {"alt": alt})
+    """What Plotly draws as JSON, without the template, which the page chooses."""
+    layout = {name: value for name, value in drawn["layout"].items() if name != "template"}
+    return written({"data": drawn["data"], "layout": layout, "alt": alt})

@@ -202,17 +202,19 @@ class Explorer:
 
     def _border(self, figure: Figure, drawn: Any) -> None:
         """Mark the window, the query and its keys on the strip."""
+        layout = drawn["layout"]
         end = min(self.start + WINDOW, len(self.text.tokens))
         box = {"x0": self.start - 0.5, "x1": end - 0.5, "y0": -0.5, "y1": 0.5}
         for colour, width in (("#ffffff", 5), ("#d55e00", 3)):
-            drawn.add_shape(type="rect", line={"color": colour, "width": width}, **box)
+            layout["shapes"].append({"type": "rect", "line": {"color": colour, "width": width}} | box)
         marks: Sequence[tuple[int, str]] = [(key, "▾") for key, _ in self.text.links[:BUTTONS]]
         if self.text.origin is not None:
             marks = [*marks, (self.text.origin, "Q")]
         for place, sign in marks:
             note = {"text": sign, "x": place, "y": 1, "yref": "y domain", "xanchor": "center", "yanchor": "bottom"}
-            drawn.add_annotation(showarrow=False, font={"size": 12}, **note)
-        drawn.update_layout(margin_t=24, height=(drawn.layout.height or 160) + 12)
+            layout["annotations"].append(note | {"showarrow": False, "font": {"size": 12}})
+        layout["margin"]["t"] = 24
+        layout["height"] += 12
 
     def _jumps(self) -> list[Any]:
         """A button for the query and for each of its heaviest keys."""

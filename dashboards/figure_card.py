@@ -10,6 +10,7 @@ import panel_material_ui as pmu
 
 from ..errors import WorkbenchError
 from ..figures import Figure
+from ..figures.plotly import described
 from .drawing import Drawing
 from .export import download_csv
 from .fragments import fragment, render
@@ -76,7 +77,7 @@ class FigureCard:
             self.plot.draw(self._drawn, self.figure.alt)
 
     def _draw(self) -> Any:
-        drawn = self.figure.plotly(title=False)
+        drawn = described(self.figure, title=False)
         if self._decorate is not None:
             self._decorate(self.figure, drawn)
         return drawn

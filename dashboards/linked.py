@@ -17,12 +17,12 @@ _HEAD = re.compile(r"(\d+)\.(\d+)\Z")
 def chosen_by(figure: Figure, event: Any, coordinates: Sequence[Coordinate], drawn: Any) -> dict[str, int]:
     """What a click chooses; nothing if it says nothing of a coordinate.
 
-    `event` is what the browser tells of the click, `drawn` the Plotly figure.
+    `event` is what the browser tells of the click, `drawn` what Plotly draws.
     """
     point = point_of(event)
-    if point is None or not 0 <= point["curveNumber"] < len(drawn.data):
+    if point is None or not 0 <= point["curveNumber"] < len(drawn["data"]):
         return {}
-    number = (drawn.data[point["curveNumber"]].xaxis or "x").removeprefix("x") or "1"
+    number = drawn["data"][point["curveNumber"]]["xaxis"].removeprefix("x") or "1"
     place = int(number) - 1
     if not 0 <= place < len(figure.panels):
         return {}
@@ -83,8 +83,8 @@ def mark_chosen(figure: Figure, drawn: Any, chosen: Mapping[str, int]) -> None:
         number = "" if place == 0 else str(place + 1)
         box = {"x0": x - 0.5, "x1": x + 0.5, "y0": y - 0.5, "y1": y + 0.5}
         for colour, width in (("#ffffff", 5), ("#d55e00", 3)):
-            line = {"color": colour, "width": width}
-            drawn.add_shape(type="rect", xref=f"x{number}", yref=f"y{number}", line=line, **box)
+            refs = {"xref": f"x{number}", "yref": f"y{number}", "line": {"color": colour, "width": width}}
+            drawn["layout"]["shapes"].append({"type": "rect"} | refs | box)
 
 
 def _word(axis: Axis) -> str:

@@ -18,8 +18,8 @@ def _theme(primary: str) -> dict[str, Any]:
         "backgroundImage": "none",
         "color": "#fff !important",
     }
-    # Drawn while the server is busy with the page itself, it would go on moving until the first click.
-    bar["& .MuiLinearProgress-root"] = {"display": "none"}
+    # The bar of a busy server is see-through while it rests, and would still be read out.
+    bar["& .MuiLinearProgress-determinate"] = {"visibility": "hidden"}
     return {
         "palette": {"primary": {"main": primary}},
         "typography": {"fontFamily": _FONTS},

@@ -10,27 +10,36 @@ from .problem import Problem
 
 LOG2E = 1.4426950408889634
 FAR_AWAY = 2**30  # beyond any position
+SINGLE_PRECISION = "ieee"
+"""How float32 is multiplied: exactly, without tensor cores."""
 Config = dict[str, int]
+Table = dict[tuple[int, bool], Config]
+"""Tile sizes by head size and whether the tensors are float32, which take twice the shared memory."""
 
+
+def _tiles(rows: int, keys: int, warps: int, stages: int) -> Config:
+    return {"ROWS": rows, "KEYS": keys, "num_warps": warps, "num_stages": stages}
+
+
+_SINGLE: Table = {(size, True): _tiles(32, 32, 4, 2) for size in (64, 128, 256)}
 # chosen by the compiler's report (registers, no spills, at most 100 KB of shared memory), not yet by timing
-FORWARD: dict[int, Config] = {
-    64: {"ROWS": 128, "KEYS": 64, "num_warps": 8, "num_stages": 3},
-    128: {"ROWS": 128, "KEYS": 32, "num_warps": 8, "num_stages": 3},
-    256: {"ROWS": 64, "KEYS": 32, "num_warps": 8, "num_stages": 2},
+FORWARD: Table = _SINGLE | {
+    (64, False): _tiles(128, 64, 8, 3),
+    (128, False): _tiles(128, 32, 8, 3),
+    (256, False): _tiles(64, 32, 8, 2),
 }
-STATISTICS: dict[int, Config] = {
-    64: {"ROWS": 128, "KEYS": 64, "num_warps": 8, "num_stages": 3},
-    128: {"ROWS": 128, "KEYS": 64, "num_warps": 8, "num_stages": 2},
-    256: {"ROWS": 64, "KEYS": 32, "num_warps": 8, "num_stages": 2},
+ROW_STATISTICS: Table = _SINGLE | {
+    (64, False): _tiles(128, 64, 8, 3),
+    (128, False): _tiles(128, 64, 8, 2),
+    (256, False): _tiles(64, 32, 8, 2),
 }
-SMALL: Config = {"ROWS": 32, "KEYS": 32, "num_warps": 4, "num_stages": 2}  # float32 takes twice the shared memory
+COLUMNS: Table = dict(ROW_STATISTICS)
 
 
-def config(table: dict[int, Config], d: int, dtype: torch.dtype) -> Config:
+def config(table: Table, d: int, dtype: torch.dtype) -> Config:
     """Tile sizes for a head size."""
-    if dtype == torch.float32:
-        return SMALL
-    return table[min(size for size in table if size >= d)]
+    single = dtype == torch.float32
+    return table[min(size for size, of_single in table if of_single == single and size >= d), single]
 
 
 def interpreted() -> bool:
@@ -63,7 +72,7 @@ def strides(*tensors: Tensor) -> tuple[int, ...]:
     return tuple(tensor.stride(axis) for tensor in tensors for axis in range(3))
 
 
-def constants(problem: Problem, table: dict[int, Config]) -> dict[str, Any]:
+def constants(problem: Problem, table: Table) -> dict[str, Any]:
     """What every kernel is compiled for."""
     d = problem.q.shape[3]
     return {
@@ -74,7 +83,7 @@ def constants(problem: Problem, table: dict[int, Config]) -> dict[str, Any]:
         "WINDOW": problem.window is not None,
         "MASK": problem.key_mask is not None,
         "CAP": problem.softcap is not None,
-        "PRECISION": "ieee" if problem.q.dtype == torch.float32 else "tf32",
+        "PRECISION": SINGLE_PRECISION if problem.q.dtype == torch.float32 else "tf32",
         **config(table, d, problem.q.dtype),
     }
 

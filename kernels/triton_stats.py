@@ -8,10 +8,11 @@ from .result import SCALARS
 from .triton_columns import columns_kernel
 from .triton_forward import forward_kernel
 from .triton_launch import (
+    COLUMNS,
     FAR_AWAY,
     FORWARD,
     LOG2E,
-    STATISTICS,
+    ROW_STATISTICS,
     check_can_run,
     constants,
     numbers,
@@ -71,7 +72,7 @@ def _rows(problem: Problem, lse: Tensor | None) -> dict[str, Tensor]:
     argmax = torch.empty(rows, dtype=torch.int32, device=q.device)
     mass = torch.empty(*rows, n_segments, device=q.device)
     slot = None if problem.sink_logits is None else problem.sink_logits * LOG2E
-    compiled = constants(problem, STATISTICS)
+    compiled = constants(problem, ROW_STATISTICS)
     grid = (-(-q.shape[2] // compiled["ROWS"]), q.shape[0] * q.shape[1])
     for start in range(0, max(1, n_segments), SEGMENT_BLOCK):
         count = min(n_segments - start, SEGMENT_BLOCK)
@@ -92,7 +93,7 @@ def _columns(problem: Problem, lse: Tensor) -> Tensor:
     assert problem.columns is not None
     q, k, weights = unit_stride(problem.q), unit_stride(problem.k), problem.columns.contiguous()
     result = torch.empty(weights.shape[1], *q.shape[:2], k.shape[2], device=q.device)
-    compiled = constants(problem, STATISTICS)
+    compiled = constants(problem, COLUMNS)
     grid = (-(-k.shape[2] // compiled["KEYS"]), q.shape[0] * q.shape[1])
     for number, received in enumerate(result):
         weight = weights[:, number].contiguous()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from playwright.sync_api import expect
 from tests.browser.test_pages import text_of
 from tests.sample_figures import HOSTILE
 from workbench.dashboards.explorer import WINDOW
+from workbench.dashboards.probe_page import ProbePage
 from workbench.figures.table import csv
 
 pytestmark = pytest.mark.browser
@@ -276,3 +278,19 @@ def test_nothing_is_wider_than_the_window(
     box = plot.bounding_box()
     assert box["x"] >= 0 and box["x"] + box["width"] <= width
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_bar_moves_while_the_server_is_busy_and_then_stops(
+    visit: Callable[..., Any], viewed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = visit("/probe/attention-profile").page
+    seed, moving = page.get_by_role("textbox", name="Seed"), page.locator(".MuiLinearProgress-indeterminate")
+    seed.wait_for()
+    page.wait_for_timeout(2_500)
+    expect(moving).to_have_count(0, timeout=1)
+    changed = ProbePage._changed
+    monkeypatch.setattr(ProbePage, "_changed", lambda self: (time.sleep(3), changed(self)))
+    seed.press("End")
+    page.keyboard.press("5")
+    expect(moving).to_be_visible()
+    expect(moving).to_have_count(0)

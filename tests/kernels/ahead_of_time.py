@@ -19,9 +19,9 @@ VARIANTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     # name: kernel, its table of tile sizes, what it is compiled for
     "forward": ("forward", "FORWARD", {"SLOT": False, "WINDOW": False}),
     "streaming": ("forward", "FORWARD", {"SLOT": False, "WINDOW": True}),
-    "rows": ("rows", "STATISTICS", {"SLOT": False, "WINDOW": False, "FIXED": False, "SEGMENTS": 16}),
-    "rows_lse": ("rows", "STATISTICS", {"SLOT": False, "WINDOW": False, "FIXED": True, "SEGMENTS": 32}),
-    "columns": ("columns", "STATISTICS", {"WINDOW": False}),
+    "rows": ("rows", "ROW_STATISTICS", {"SLOT": False, "WINDOW": False, "FIXED": False, "SEGMENTS": 16}),
+    "rows_lse": ("rows", "ROW_STATISTICS", {"SLOT": False, "WINDOW": False, "FIXED": True, "SEGMENTS": 32}),
+    "columns": ("columns", "COLUMNS", {"WINDOW": False}),
 }
 POINTERS = {
     "q_ptr": "*bf16", "k_ptr": "*bf16", "v_ptr": "*bf16", "out_ptr": "*bf16", "mask_ptr": "*i1",
@@ -45,7 +45,7 @@ def report(name: str, overrides: dict[str, int] | None = None) -> dict[str, Any]
         "rows": triton_rows.rows_kernel,
         "columns": triton_columns.columns_kernel,
     }[kernel_name]
-    tiles = dict(getattr(triton_launch, table)[int(d)]) | (overrides or {})
+    tiles = dict(getattr(triton_launch, table)[int(d), False]) | (overrides or {})
     options = {key: tiles.pop(key) for key in ("num_warps", "num_stages")}
     constants = constants | tiles | {
         "GROUP": 3, "D": int(d), "D_PAD": int(d), "CAUSAL": True, "MASK": False, "CAP": False, "PRECISION": "tf32",

@@ -16,7 +16,7 @@ MOST_BYTES = 700_000
 
 def bundle(figure: Figure) -> dict[str, Any]:
     """The figure by MIME type: Plotly's JSON, SVG (or PNG) for GitHub and nbconvert, and text; below 1 MB together."""
-    from . import matplotlib
+    from . import matplotlib, plotly
 
     parts: dict[str, Any] = {"text/plain": str(figure)}
     picture = _named(matplotlib.svg(figure), figure.alt)
@@ -24,9 +24,9 @@ def bundle(figure: Figure) -> dict[str, Any]:
         parts["image/svg+xml"] = picture
     else:
         parts["image/png"] = base64.b64encode(matplotlib.png(figure, dpi=110)).decode()
-    written = figure.plotly().to_json()
-    if len(written.encode()) < MOST_BYTES:
-        parts[PLOTLY] = json.loads(written)
+    spec = plotly.written(plotly.described(figure))
+    if len(spec.encode()) < MOST_BYTES:
+        parts[PLOTLY] = json.loads(spec)
     return parts
 
 

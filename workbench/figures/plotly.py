@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -33,6 +35,27 @@ def draw(figure: Figure, theme: str = "light", title: bool = True) -> go.Figure:
     """The interactive figure; `theme` is light or dark, `title` whether the figure's title is written on it."""
     import plotly.graph_objects as go
 
+    return go.Figure(described(figure, theme, title))
+
+
+def written(drawn: Any) -> str:
+    """What `described` gives, or a part of it, as JSON; no Python object of Plotly's is made on the way."""
+    from plotly.utils import PlotlyJSONEncoder
+
+    return json.dumps(drawn, cls=PlotlyJSONEncoder, default=_typed)
+
+
+def _typed(values: np.ndarray) -> Any:
+    """Many numbers as plotly.js reads them fastest."""
+    if values.ndim == 0:
+        return values.item()
+    content = base64.b64encode(np.ascontiguousarray(values, f"<f{values.itemsize}")).decode()
+    shape = {} if values.ndim == 1 else {"shape": ", ".join(map(str, values.shape))}
+    return {"dtype": f"f{values.itemsize}", "bdata": content} | shape
+
+
+def described(figure: Figure, theme: str = "light", title: bool = True) -> dict[str, Any]:
+    """What Plotly draws, as plain data and layout."""
     budget.check(figure)
     top = 52 if title else 12
     looks = geometry.series(figure)
@@ -64,8 +87,8 @@ def draw(figure: Figure, theme: str = "light", title: bool = True) -> go.Figure:
                 layout["shapes"] += _outlines(mark, place)
             scale = _bar_of_scale(mark, panel, place) if isinstance(mark, Heatmap | Tokens) else None
             for trace in traces(panel, m, looks.get((p, m)), scale):
-                data.append(trace.update(xaxis=f"x{place.number}", yaxis=f"y{place.number}"))
-    return go.Figure(data=data, layout=layout)
+                data.append(trace | {"xaxis": f"x{place.number}", "yaxis": f"y{place.number}"})
+    return {"data": data, "layout": layout}
 
 
 def _places(figure: Figure) -> tuple[list[_Place], int, int]:

@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from ..errors import WorkbenchError
 from ..figures import Figure, style
+from ..figures.plotly import described, written
 from ..figures.table import csv
 from . import pictures
 from .blocks import Picture, Report
@@ -96,9 +97,9 @@ def interactive(figure: Figure) -> str:
     """What Plotly draws, without its template and title, as JSON that is safe inside a script element."""
     from jinja2.utils import htmlsafe_json_dumps
 
-    spec = json.loads(figure.plotly(title=False).to_json())
+    spec = json.loads(written(described(figure, title=False)))
     spec["layout"].pop("template")
-    return str(htmlsafe_json_dumps({"data": spec["data"], "layout": spec["layout"]}, sort_keys=True))
+    return str(htmlsafe_json_dumps(spec, sort_keys=True))
 
 
 def _drawn(picture: Picture, spec: str | None, static: bool) -> Drawn:
