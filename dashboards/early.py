@@ -13,7 +13,7 @@ def answer_early() -> None:
     """
     document, browser, loaded = pn.state.curdoc, pn.state.browser_info, getattr(pn.state, "_on_load", None)
     if document is not None and browser is not None and loaded is not None:
-        # Not at once: that the server is busy with these words was put off, and must not come after that it no longer is.
+        # Not at once: that the server is busy with these words is told late, else after that it is done.
         browser.param.watch(
             lambda *events: document.add_next_tick_callback(lambda: loaded(document)), list(browser.param)
         )

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import socket
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.chromium import free_port
 from tests.sample_figures import HOSTILE
 from tests.sample_runs import write_run
 from workbench import store
 from workbench.dashboards import serve
+from workbench.dashboards.probe_page import ProbePage
 from workbench.errors import UsageError
 
 pytestmark = pytest.mark.browser
@@ -183,3 +186,19 @@ def test_a_page_is_as_dark_as_the_system_until_the_visitor_chooses(visit: Callab
     page.get_by_label("Toggle theme").click()
     page.wait_for_function("!document.cookie.includes('theme=')")
     watched.is_quiet()
+
+
+def test_a_bar_moves_while_the_server_is_busy_and_rests_otherwise(
+    visit: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = visit("/probe/attention-profile").page
+    seed, moving = page.get_by_role("textbox", name="Seed"), page.locator(".MuiLinearProgress-indeterminate")
+    seed.wait_for()
+    page.wait_for_timeout(2_500)
+    assert moving.count() == 0
+    changed = ProbePage._changed
+    monkeypatch.setattr(ProbePage, "_changed", lambda self: (time.sleep(3), changed(self)))
+    seed.press("End")
+    page.keyboard.press("5")
+    expect(moving).to_be_visible()
+    expect(moving).to_have_count(0)
