@@ -88,7 +88,7 @@ def test_a_run_is_one_click_away_and_shows_its_figures(visit: Callable[..., Any]
     page.locator("tr", has_text=ids["good"]).get_by_role("link", name="head-roles", exact=True).click()
     page.locator("h1", has_text="head-roles on smollm2").wait_for()
     page.locator(".js-plotly-plot .main-svg").first.wait_for()
-    assert page.get_by_role("figure").count() == 3
+    expect(page.get_by_role("figure")).to_have_count(3)
     body = text_of(page)
     for words in (
         "Three of 270 heads",
