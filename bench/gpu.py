@@ -7,8 +7,10 @@ script. Without a CUDA device and without `--dry-run` it exits with status 1.
 """
 
 import argparse
+import itertools
 import json
 import multiprocessing
+import os
 import statistics
 import sys
 import time
@@ -57,34 +59,30 @@ def options(length: int, device: str) -> dict[str, dict[str, Any]]:
 
 def checks(device: str, backend: Any) -> list[dict[str, Any]]:
     """The largest error of every field against the reference, and whether ten repeats give equal bits."""
-    kinds = [(dtype, d) for dtype in (torch.float32, torch.float16, torch.bfloat16) for d in (64, 128, 256)]
+    every = list(itertools.product((torch.float32, torch.float16, torch.bfloat16), (256, 128, 64), options(1, "cpu")))
     if device == "cpu":
-        return [one for dtype, d in kinds for one in check(device, backend, dtype, d)]
-    # The compiler takes a core for seconds a variant, so every kind of tensor has a process of its own.
-    with ProcessPoolExecutor(len(kinds), multiprocessing.get_context("spawn")) as pool:
-        waiting = [pool.submit(check, device, backend, dtype, d) for dtype, d in kinds]
-        return [one for each in waiting for one in each.result()]
+        return [check(device, backend, *one) for one in every]
+    # the compiler takes a core for many seconds a variant
+    with ProcessPoolExecutor(min(16, os.cpu_count() or 1), multiprocessing.get_context("spawn")) as pool:
+        return [waiting.result() for waiting in [pool.submit(check, device, backend, *one) for one in every]]
 
 
 @torch.no_grad()
-def check(device: str, backend: Any, dtype: torch.dtype, d: int) -> list[dict[str, Any]]:
-    """What `checks` finds for one dtype and head size."""
-    found = []
+def check(device: str, backend: Any, dtype: torch.dtype, d: int, variant: str) -> dict[str, Any]:
+    """What `checks` finds for one dtype, head size and variant."""
     length = 150 if device == "cpu" else 1000
     q, k, v = tensors((6, 2, d), length, dtype, device)
-    segments = torch.arange(length, device=device) * SEGMENTS // length
+    segments = torch.arange(length, device=device) * 5 // length  # tiles of one segment and of two
     extra: dict[str, Any] = {"segments": segments, "columns": "sum", "stats": (*ROW_STATS, "out")}
+    extra |= options(length, device)[variant]
     limits = TOLERANCE | {"out": OUT_TOLERANCE[dtype]}
-    for name, chosen in options(length, device).items():
-        ours = attention_stats(q, k, v, backend=backend, **extra, **chosen).present()
-        exact = attention_stats(q.double(), k.double(), v.double(), backend="reference", **extra, **chosen).present()
-        errors = {n: error(ours[n], exact[n]) for n in limits if n in ours}
-        again = [attention_stats(q, k, v, backend=backend, **extra, **chosen).present() for _ in range(10)]
-        equal = all(torch.equal(ours[n], other[n]) for other in again for n in ours)
-        wrong = [n for n, e in errors.items() if not e <= limits[n]]
-        row = {"dtype": str(dtype)[6:], "d": d, "variant": name}
-        found.append(row | {"errors": errors, "same bits": equal, "wrong": wrong})
-    return found
+    ours = attention_stats(q, k, v, backend=backend, **extra).present()
+    exact = attention_stats(q.double(), k.double(), v.double(), backend="reference", **extra).present()
+    errors = {n: error(ours[n], exact[n]) for n in limits if n in ours}
+    again = [attention_stats(q, k, v, backend=backend, **extra).present() for _ in range(10)]
+    equal = all(torch.equal(ours[n], other[n]) for other in again for n in ours)
+    wrong = [n for n, e in errors.items() if not e <= limits[n]]
+    return {"dtype": str(dtype)[6:], "d": d, "variant": variant, "errors": errors, "same bits": equal, "wrong": wrong}
 
 
 def error(found: Tensor, exact: Tensor) -> float:
@@ -139,23 +137,22 @@ def works(q: Tensor, k: Tensor, v: Tensor, segments: Tensor, backend: Any) -> di
     }
 
 
-def timings(device: str, backend: Any, lengths: list[int]) -> list[dict[str, Any]]:
-    """Milliseconds and peak bytes of every work at every length; a work that does not fit says so."""
-    found = []
-    for model, shape in SHAPES.items():
-        for length in lengths:
-            q, k, v = tensors(shape, length, torch.bfloat16, device)
-            segments = (torch.arange(length, device=device) + 77) * SEGMENTS // (length + 77)
-            for work, call in works(q, k, v, segments, backend).items():
-                row: dict[str, Any] = {"model": model, "length": length, "work": work}
-                if work.startswith("eager") and shape[0] * length**2 * 4 * 6 > free_bytes(device):
-                    row["failed"] = "would not fit: needs several T×T matrices"
-                else:
-                    try:
-                        row |= measured(call, device)
-                    except (RuntimeError, NotImplementedError) as problem:
-                        row["failed"] = str(problem).splitlines()[0][:200]
-                found.append(row)
+@torch.no_grad()
+def timings(device: str, backend: Any, model: str, length: int) -> list[dict[str, Any]]:
+    """Milliseconds and peak bytes of every work; a work that does not fit says so."""
+    found, shape = [], SHAPES[model]
+    q, k, v = tensors(shape, length, torch.bfloat16, device)
+    segments = (torch.arange(length, device=device) + 77) * SEGMENTS // (length + 77)
+    for work, call in works(q, k, v, segments, backend).items():
+        row: dict[str, Any] = {"model": model, "length": length, "work": work}
+        if work.startswith("eager") and shape[0] * length**2 * 4 * 6 > free_bytes(device):
+            row["failed"] = "would not fit: needs several T×T matrices"
+        else:
+            try:
+                row |= measured(call, device)
+            except (RuntimeError, NotImplementedError) as problem:
+                row["failed"] = str(problem).splitlines()[0][:200]
+        found.append(row)
     return found
 
 
@@ -218,17 +215,18 @@ def main() -> int:
 
     device, backend = ("cpu", "cpu") if given.dry_run else ("cuda", "triton")
     lengths = [256] if given.dry_run else [t for t in (2**n for n in range(11, 30)) if t <= given.longest]
-    with torch.no_grad():
-        found: dict[str, Any] = {
-            "device": "CPU (dry run: no figure here is about a GPU)" if given.dry_run else torch.cuda.get_device_name(),
-            "torch": torch.__version__,
-            "triton": triton.__version__,
-            "checks": checks(device, backend),
-        }
-        found["timings"] = timings(device, backend, lengths)
+    found: dict[str, Any] = {
+        "device": "CPU (dry run: no figure here is about a GPU)" if given.dry_run else torch.cuda.get_device_name(),
+        "torch": torch.__version__,
+        "triton": triton.__version__,
+        "checks": checks(device, backend),
+        "timings": [],
+    }
     given.out.mkdir(parents=True, exist_ok=True)
-    (given.out / "gpu.json").write_text(json.dumps(found, indent=1) + "\n")
-    (given.out / "gpu.md").write_text(markdown(found))
+    for model, length in itertools.product(SHAPES, lengths):
+        found["timings"] += timings(device, backend, model, length)
+        (given.out / "gpu.json").write_text(json.dumps(found, indent=1) + "\n")
+        (given.out / "gpu.md").write_text(markdown(found))
     print(markdown(found))
     return int(any(c["wrong"] or not c["same bits"] for c in found["checks"]))
 

@@ -41,7 +41,8 @@ class Choice:
         self._listeners: list[Callable[[], None]] = []
         self._busy = False
         for name, widget in self.widgets.items():
-            widget._priority_changes = ["value"]  # Panel waits 50 ms with any other
+            # Panel waits 50 ms with any other change, and takes longer to say that it is busy than a figure takes.
+            widget._priority_changes = widget._busy__ignore = ["value"]
             widget.param.watch(lambda event, name=name: self._typed(name, event.new), "value")
         self._say_names()
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from typing import Any
 
 import panel as pn
@@ -125,10 +125,8 @@ class Closer:
             return
         if (first := next(filter(self._stale, self.cards), None)) is not None:
             self._show_card(first)
-        self.note.object = render("note.html", note=self.details.note)
-        for table in self.details.tables:
-            self.tables[table.name].object = render("details_table.html", table=table)
-        pn.state.execute(self._mark, schedule=True)
+        # What is written while the browser's own message is being answered leaves once the server has nothing to do.
+        pn.state.execute(self._follow, schedule=True)
         self._rest_soon()
 
     def _stale(self, name: str) -> bool:
@@ -137,7 +135,10 @@ class Closer:
             return bool(card.panel.visible)
         return card.figure.to_json() != self.details[name].to_json() or not card.panel.visible
 
-    def _mark(self) -> None:
+    def _follow(self) -> None:
+        self.note.object = render("note.html", note=self.details.note)
+        for table in self.details.tables:
+            self.tables[table.name].object = render("details_table.html", table=table)
         for card in self.overview:
             if chosen_cells(card.figure, self.asked):
                 card.redraw()
@@ -152,17 +153,23 @@ class Closer:
         """Show the rest once no other choice follows at once, as when an arrow key is held down."""
         if self._resting is not None:
             self._resting.stop()
+        show = partial(self._show_rest, self.details, list(self.cards))
         document = pn.state.curdoc
         if document is None or document.session_context is None:
-            self._show_rest()
+            show()
         else:
-            self._resting = pn.state.add_periodic_callback(self._show_rest, period=SETTLED, count=1)
+            self._resting = pn.state.add_periodic_callback(show, period=SETTLED, count=1)
 
-    def _show_rest(self) -> None:
-        for name in self.cards:
-            if self._stale(name):
-                self._show_card(name)
-        self._show_text()
+    def _show_rest(self, details: Details, names: Sequence[str]) -> None:
+        """Show one of these figures and the others in later turns, so that another choice comes in between."""
+        if details is not self.details:
+            return
+        if not names:
+            self._show_text()
+            return
+        if self._stale(names[0]):
+            self._show_card(names[0])
+        pn.state.execute(partial(self._show_rest, details, names[1:]), schedule=True)
 
     def _show_text(self) -> None:
         if self.explorer is not None and self.details.text is not None:

@@ -48,10 +48,11 @@ export function render({ model, el }) {
     const Plotly = await loaded();
     dress(box.getRootNode());
     theme = around()?.classList.contains("mui-dark") ? "dark" : "light";
-    const { shapes, annotations, ...rest } = spec.layout;
+    // A border around what is chosen is all that changes on many figures, and is drawn alone many times as fast.
+    const { shapes, ...rest } = spec.layout;
     const before = below;
     below = JSON.stringify([theme, spec.data, rest]);
-    if (below === before) return Plotly.relayout(box, { shapes, annotations });
+    if (below === before) return Plotly.relayout(box, { shapes });
     const layout = { ...spec.layout, template: model.templates[theme], autosize: true };
     const first = !box.classList.contains("js-plotly-plot");
     await Plotly.react(box, spec.data, layout, CONFIG);

@@ -16,6 +16,7 @@ from .choice import Choice
 from .figure_card import FigureCard
 from .fragments import fragment, render
 from .linked import at, point_of
+from .token_links import LinkedTokens, links_within, readable, word
 
 WINDOW = 1_000
 """Tokens that are sent to the browser at once."""
@@ -118,11 +119,13 @@ def window(text: LongText, measure: Measure, start: int) -> dict[str, Any]:
     """What the page shows of the tokens from `start` on."""
     end = min(start + WINDOW, len(text.tokens))
     found = scale(measure)
-    linked = {key for key, _ in text.links}
+    chosen = {key for key, _ in text.links}
+    links = links_within(text, start, end)
     spans = []
     for place in range(start, end):
         value = float(measure.values[place])
-        marks = " key" if place in linked else ""
+        marks = " linked" if place in links["words"] else ""
+        marks += " key" if place in chosen else ""
         marks += " query" if place == text.origin else ""
         token = str(text.tokens[place])
         spans.append((found.step(value) + marks, place, readable(token), f"{value:.3g}", token.endswith("\n")))
@@ -132,14 +135,9 @@ def window(text: LongText, measure: Measure, start: int) -> dict[str, Any]:
     ends = (f"{found.low:.3g}", f"{found.high:.3g}")
     return {
         "spans": spans, "start": start, "end": end, "total": len(text.tokens), "listed": listed, "legend": legend,
-        "ends": ends, "log": found.log, "label": measure.label, "has_links": bool(linked),
+        "ends": ends, "log": found.log, "label": measure.label, "has_links": bool(chosen),
+        "hover": bool(text.looks), **links,
     }  # fmt: skip
-
-
-def readable(token: str) -> str:
-    """A token in running text: its blanks stay blanks, unless there is nothing else to see."""
-    shown = visible(token)
-    return shown.replace("␣", " ") if token.strip() else shown
 
 
 class Explorer:
@@ -149,7 +147,7 @@ class Explorer:
         self.text, self.choice, self._python = text, choice, python
         self.card = FigureCard(strip(self._measure), lambda: self._python, self._clicked, self._border)
         self.note = fragment("text_note.html", text=text)
-        self.tokens = fragment("tokens.html", style=STYLE, **self._window())
+        self.tokens = LinkedTokens(self._window(), STYLE)
         self.jumps = pmu.FlexBox(*self._jumps())
         self.controls = pmu.FlexBox(
             *(choice.widgets[name] for name in ("shade", "from") if name in choice.widgets),
@@ -185,7 +183,7 @@ class Explorer:
             self.card.show(strip(self._measure))
         else:
             self.card.redraw()
-        self.tokens.object = render("tokens.html", **self._window())
+        self.tokens.show(self._window())
 
     def _key(self) -> tuple[Any, ...]:
         return (self._measure.label, id(self.text))
@@ -228,8 +226,7 @@ class Explorer:
         return found
 
     def _name(self, place: int) -> str:
-        token = readable(str(self.text.tokens[place])).strip()
-        return token if len(token) <= 20 else token[:19] + "…"
+        return word(str(self.text.tokens[place]))
 
 
 def _button(label: str, pressed: Any) -> Any:

@@ -63,9 +63,12 @@ class FigureCard:
         self._below.objects = [self.plot, pn.Row(self.table, csv, sizing_mode="stretch_width")]
 
     def show(self, figure: Figure) -> None:
-        """Show another figure in the same place."""
+        """Show another figure in the same place: the picture at once, then its words and numbers."""
         self.figure = figure
         self.redraw()
+        pn.state.execute(self._say, schedule=True)
+
+    def _say(self) -> None:
         self.words.object = render("figure.html", **self._words())
         if self.table is not None:
             self.table.object = render("figure_data.html", **self._table())

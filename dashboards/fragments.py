@@ -19,13 +19,14 @@ _TEMPLATES.filters.update({name: getattr(words, name) for name in ("number", "co
 _TEMPLATES.filters["cell"] = lambda value: (
     f"{value:.4g}" if isinstance(value, float) and value == value else "" if value is None or value != value else value
 )
-_STYLE = (Path(__file__).parent / "templates" / "page.css").read_text(encoding="utf-8")
+PAGE_STYLE = (Path(__file__).parent / "templates" / "page.css").read_text(encoding="utf-8")
+"""The looks of all that is made from templates."""
 
 
 def fragment(template: str, style: str = "", **values: Any) -> pn.pane.HTML:
     """A pane drawn from a template of this folder, in which every value is escaped; `style` is further CSS."""
     made = render(template, **values)
-    return pn.pane.HTML(made, sizing_mode="stretch_width", stylesheets=[_STYLE, *([style] if style else [])])
+    return pn.pane.HTML(made, sizing_mode="stretch_width", stylesheets=[PAGE_STYLE, *([style] if style else [])])
 
 
 def render(template: str, **values: Any) -> str:

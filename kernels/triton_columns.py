@@ -28,29 +28,40 @@ def columns_kernel(  # type: ignore[no-untyped-def]
         if not CAUSAL:
             low = tl.maximum(first - window + 1 - shift, 0) // ROWS
         high = tl.minimum(n_query, tl.minimum(first + KEYS, n_key) - 1 + window - shift)
+    # from this tile of rows on, every row sees all of these keys
+    whole = tl.cdiv(tl.maximum(high, 0), ROWS)
+    if not WINDOW and CAUSAL:
+        whole = tl.minimum(whole, tl.cdiv(tl.maximum(first + KEYS - 1 - shift, 0), ROWS))
     received = tl.zeros([KEYS], tl.float32)
-    for tile in range(low, tl.cdiv(tl.maximum(high, 0), ROWS)):
-        rows = tile * ROWS + tl.arange(0, ROWS)
-        q = load_rows(q_base, q_row, rows, n_query, D, D_PAD)
-        s = tile_scores(
-            q,
-            k,
-            rows + shift,
-            j,
-            n_key,
-            mask_ptr + b * n_key,
-            window,
-            -1,
-            scale,
-            cap,
-            CAUSAL,
-            WINDOW,
-            MASK,
-            CAP,
-            PRECISION,
-        )
-        lse = tl.load(lse_ptr + bh.to(tl.int64) * n_query + rows, mask=rows < n_query, other=float("-inf"))
-        base = tl.where(lse == float("-inf"), float("inf"), lse * 1.4426950408889634)
-        weight = tl.load(weight_ptr + b * weight_batch + rows, mask=rows < n_query, other=0.0)
-        received += tl.sum(tl.exp2(s - base[:, None]) * weight[:, None], 0)
+    lse_row, mask_row = lse_ptr + bh.to(tl.int64) * n_query, mask_ptr + b * n_key
+    weight_row = weight_ptr + b * weight_batch
+    for tile in range(low, whole):
+        received += from_rows(
+            q_base, q_row, k, lse_row, weight_row, mask_row, tile, j, n_query, n_key, shift, window, scale, cap,
+            False, CAUSAL, WINDOW, MASK, CAP, PRECISION, D, D_PAD, ROWS,
+        )  # fmt: skip
+    for tile in range(tl.maximum(low, whole), tl.cdiv(tl.maximum(high, 0), ROWS)):
+        received += from_rows(
+            q_base, q_row, k, lse_row, weight_row, mask_row, tile, j, n_query, n_key, shift, window, scale, cap,
+            True, CAUSAL, WINDOW, MASK, CAP, PRECISION, D, D_PAD, ROWS,
+        )  # fmt: skip
     tl.store(columns_ptr + bh.to(tl.int64) * n_key + j, received, mask=j < n_key)
+
+
+@triton.jit
+def from_rows(  # type: ignore[no-untyped-def]
+    q_base, q_row, k, lse_row, weight_row, mask_row, tile, j, n_query, n_key, shift, window, scale, cap,
+    WHOLE: tl.constexpr, CAUSAL: tl.constexpr, WINDOW: tl.constexpr, MASK: tl.constexpr, CAP: tl.constexpr,
+    PRECISION: tl.constexpr, D: tl.constexpr, D_PAD: tl.constexpr, ROWS: tl.constexpr,
+):  # fmt: skip
+    """What the keys receive from one tile of rows; WHOLE: but for `key_mask`, each of the rows sees all of them."""
+    rows = tile * ROWS + tl.arange(0, ROWS)
+    q = load_rows(q_base, q_row, rows, n_query, D, D_PAD)
+    s = tile_scores(
+        q, k, rows + shift, j, n_key, mask_row, window, -1, scale, cap,
+        WHOLE, CAUSAL, WINDOW, MASK, CAP, PRECISION,
+    )  # fmt: skip
+    lse = tl.load(lse_row + rows, mask=rows < n_query, other=float("-inf"))
+    base = tl.where(lse == float("-inf"), float("inf"), lse * 1.4426950408889634)
+    weight = tl.load(weight_row + rows, mask=rows < n_query, other=0.0)
+    return tl.sum(tl.exp2(s - base[:, None]) * weight[:, None], 0)

@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from .triton_tiles import load_rows, tile_scores
+from .triton_tiles import load_rows, tile_scores, whole_tiles
 
 
 @triton.jit
@@ -25,6 +25,7 @@ def forward_kernel(  # type: ignore[no-untyped-def]
     i = rows + shift
     q = load_rows(q_ptr + b * q_batch + h * q_head, q_row, rows, n_query, D, D_PAD)
     k_base, v_base = k_ptr + b * k_batch + kv * k_head, v_ptr + b * v_batch + kv * v_head
+    mask_row = mask_ptr + b * n_key
     # key tiles of the sinks, then those from the window's first to the last visible key
     low, high, sink_end, window = 0, n_key, 0, 0
     if CAUSAL:
@@ -43,21 +44,18 @@ def forward_kernel(  # type: ignore[no-untyped-def]
         m = tl.load(slot_ptr + h) + tl.zeros([ROWS], tl.float32)
         total += 1.0
     out = tl.zeros([ROWS, D_PAD], tl.float32)
-    for step in range(sinks + tl.maximum(tiles - low, 0)):
+    whole = whole_tiles(first, shift, n_key, CAUSAL, WINDOW, KEYS)
+    for tile in range(whole):
+        m, total, out = add_tile(
+            m, total, out, q, k_base, v_base, k_row, v_row, mask_row, tile, i, n_key, window, sink_end, scale, cap,
+            True, CAUSAL, WINDOW, MASK, CAP, PRECISION, D, D_PAD, KEYS,
+        )  # fmt: skip
+    for step in range(whole, sinks + tl.maximum(tiles - low, 0)):
         tile = tl.where(step < sinks, step, low + step - sinks)
-        j = tile * KEYS + tl.arange(0, KEYS)
-        k = load_rows(k_base, k_row, j, n_key, D, D_PAD)
-        s = tile_scores(
-            q, k, i, j, n_key, mask_ptr + b * n_key, window, sink_end, scale, cap, CAUSAL, WINDOW, MASK, CAP, PRECISION
-        )
-        top = tl.maximum(m, tl.max(s, 1))
-        base = tl.where(top == float("-inf"), 0.0, top)
-        shrink = tl.exp2(m - base)
-        p = tl.exp2(s - base[:, None])
-        total = total * shrink + tl.sum(p, 1)
-        v = load_rows(v_base, v_row, j, n_key, D, D_PAD)
-        out = tl.dot(p.to(v.dtype), v, out * shrink[:, None], input_precision=PRECISION)
-        m = top
+        m, total, out = add_tile(
+            m, total, out, q, k_base, v_base, k_row, v_row, mask_row, tile, i, n_key, window, sink_end, scale, cap,
+            False, CAUSAL, WINDOW, MASK, CAP, PRECISION, D, D_PAD, KEYS,
+        )  # fmt: skip
     share = tl.where(total > 0, 1.0 / tl.where(total > 0, total, 1.0), 0.0)
     d = tl.arange(0, D_PAD)
     at = bh.to(tl.int64) * n_query + rows
@@ -69,3 +67,24 @@ def forward_kernel(  # type: ignore[no-untyped-def]
     )
     lse = tl.where(total > 0, m + tl.log2(tl.where(total > 0, total, 1.0)), float("-inf"))
     tl.store(lse_ptr + at, lse * 0.6931471805599453, mask=inside)
+
+
+@triton.jit
+def add_tile(  # type: ignore[no-untyped-def]
+    m, total, out, q, k_base, v_base, k_row, v_row, mask_row, tile, i, n_key, window, sink_end, scale, cap,
+    WHOLE: tl.constexpr, CAUSAL: tl.constexpr, WINDOW: tl.constexpr, MASK: tl.constexpr, CAP: tl.constexpr,
+    PRECISION: tl.constexpr, D: tl.constexpr, D_PAD: tl.constexpr, KEYS: tl.constexpr,
+):  # fmt: skip
+    """Each row's maximum, sum of weights and weighted values with one more tile of keys."""
+    j = tile * KEYS + tl.arange(0, KEYS)
+    k = load_rows(k_base, k_row, j, n_key, D, D_PAD)
+    s = tile_scores(
+        q, k, i, j, n_key, mask_row, window, sink_end, scale, cap, WHOLE, CAUSAL, WINDOW, MASK, CAP, PRECISION
+    )
+    top = tl.maximum(m, tl.max(s, 1))
+    base = tl.where(top == float("-inf"), 0.0, top)
+    shrink = tl.exp2(m - base)
+    p = tl.exp2(s - base[:, None])
+    v = load_rows(v_base, v_row, j, n_key, D, D_PAD)
+    out = tl.dot(p.to(v.dtype), v, out * shrink[:, None], input_precision=PRECISION)
+    return top, total * shrink + tl.sum(p, 1), out

@@ -73,13 +73,15 @@ def _rows(problem: Problem, lse: Tensor | None) -> dict[str, Tensor]:
     mass = torch.empty(*rows, n_segments, device=q.device)
     slot = None if problem.sink_logits is None else problem.sink_logits * LOG2E
     compiled = constants(problem, ROW_STATISTICS)
+    only = None if problem.segments is None else only_segment(problem.segments, compiled["KEYS"])
     grid = (-(-q.shape[2] // compiled["ROWS"]), q.shape[0] * q.shape[1])
     for start in range(0, max(1, n_segments), SEGMENT_BLOCK):
         count = min(n_segments - start, SEGMENT_BLOCK)
         rows_kernel[grid](
             q, k, scalars, argmax, mass, or_dummy(lse, scalars), sink_rows(problem), or_dummy(problem.key_mask, q),
-            or_dummy(slot, scalars), or_dummy(problem.segments, q), *strides(q, k), *numbers(problem),
-            problem.window or FAR_AWAY, problem.sink, problem.recent, n_segments, start, scalars.stride(0),
+            or_dummy(slot, scalars), or_dummy(problem.segments, q), or_dummy(only, q),
+            *strides(q, k), *numbers(problem), problem.window or FAR_AWAY, problem.sink, problem.recent,
+            n_segments, start, scalars.stride(0),
             SLOT=slot is not None, FIXED=lse is not None,
             SEGMENTS=0 if count <= 0 else max(16, 1 << (count - 1).bit_length()), **compiled,
         )  # fmt: skip
@@ -87,6 +89,14 @@ def _rows(problem: Problem, lse: Tensor | None) -> dict[str, Tensor]:
     named["argmax"] = torch.where(argmax < 0, -1, argmax + problem.key_start).to(torch.int64)
     named["segment_mass"] = mass
     return named
+
+
+def only_segment(segments: Tensor, keys: int) -> Tensor:
+    """The one segment of each tile's keys `[batch, tile]`, -2 where there are several."""
+    n_tiles = -(-segments.shape[1] // keys)
+    last = segments[:, -1:].expand(-1, n_tiles * keys - segments.shape[1])
+    tiles = torch.cat([segments, last], dim=1).unflatten(1, (n_tiles, keys))
+    return torch.where(tiles.amin(2) == tiles.amax(2), tiles[:, :, 0], -2).to(torch.int32).contiguous()
 
 
 def _columns(problem: Problem, lse: Tensor) -> Tensor:

@@ -26,20 +26,38 @@ def capped(s, cap):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
+def whole_tiles(first, shift, n_key, CAUSAL: tl.constexpr, WINDOW: tl.constexpr, KEYS: tl.constexpr):  # type: ignore[no-untyped-def]
+    """How many leading key tiles every row from `first` on sees in full, but for `key_mask`; 0 with a window."""
+    whole = n_key
+    if CAUSAL:
+        whole = tl.maximum(tl.minimum(n_key, first + shift + 1), 0)
+    if WINDOW:
+        whole = 0
+    return whole // KEYS
+
+
+@triton.jit
 def tile_scores(  # type: ignore[no-untyped-def]
     q, k, i, j, n_key, mask_row, window, sink_end, scale, cap,
-    CAUSAL: tl.constexpr, WINDOW: tl.constexpr, MASK: tl.constexpr, CAP: tl.constexpr, PRECISION: tl.constexpr,
+    WHOLE: tl.constexpr, CAUSAL: tl.constexpr, WINDOW: tl.constexpr, MASK: tl.constexpr, CAP: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Scores `[query, key]`, -inf where hidden; keys before sink_end are exempt from the window."""
+    """Scores `[query, key]`, -inf where hidden; keys before sink_end are exempt from the window.
+
+    WHOLE: the tile is one of `whole_tiles`, of which only `key_mask` can hide keys.
+    """
     s = tl.dot(q, tl.trans(k), input_precision=PRECISION) * scale
     if CAP:
         s = capped(s, cap)
-    gap = i[:, None] - j[None, :]
-    seen = (j < n_key)[None, :]
-    if CAUSAL:
-        seen = seen & (gap >= 0)
-    if WINDOW:
-        seen = seen & ((tl.abs(gap) < window) | (j < sink_end)[None, :])
     if MASK:
-        seen = seen & (tl.load(mask_row + j, mask=j < n_key, other=0) != 0)[None, :]
-    return tl.where(seen, s, float("-inf"))
+        real = tl.load(mask_row + j, mask=j < n_key, other=0) != 0
+        s = tl.where(real[None, :], s, float("-inf"))
+    if not WHOLE:
+        gap = i[:, None] - j[None, :]
+        seen = (j < n_key)[None, :]
+        if CAUSAL:
+            seen = seen & (gap >= 0)
+        if WINDOW:
+            seen = seen & ((tl.abs(gap) < window) | (j < sink_end)[None, :])
+        s = tl.where(seen, s, float("-inf"))
+    return s

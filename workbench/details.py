@@ -67,9 +67,15 @@ class LongText:
     """`[position]`; any text."""
     measures: Sequence[Measure]
     origin: int | None = None
-    """The position that the links start from."""
-    links: Sequence[tuple[int, float]] = ()
-    """Positions that the origin looks at, with the weight of each, the heaviest first."""
+    """The position that was chosen among those that look back."""
+    looks: Mapping[int, Sequence[tuple[int, float]]] = field(default_factory=dict)
+    """Positions that look back, each with the positions that it looks at most at and the weight of each, the heaviest
+    first. A page shows them both ways."""
+
+    @property
+    def links(self) -> Sequence[tuple[int, float]]:
+        """What the origin looks at."""
+        return () if self.origin is None else self.looks.get(self.origin, ())
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ class Run:
         self.folder = Path(folder)
         self._record = store.read(self.folder)
         self._data: xr.DataTree | None = None
+        self._coordinates: list[Coordinate] | None = None
 
     @property
     def typed_record(self) -> Record:
@@ -78,7 +79,9 @@ class Run:
         probe = self._probe()
         if probe is None or not any(name.startswith("data.zarr/") for name in self.typed_record.files):
             return []
-        return list(self._drawn(lambda: probe.coordinates(self.data, self.typed_record)))
+        if self._coordinates is None:
+            self._coordinates = list(self._drawn(lambda: probe.coordinates(self.data, self.typed_record)))
+        return list(self._coordinates)
 
     def details(self, **chosen: int | str) -> Details:
         """More of one layer, one head, one text: figures by name, drawn from the saved data.

@@ -54,10 +54,10 @@ def details(data: xr.DataTree, chosen: Mapping[str, int]) -> Details:
         two_scores.scatter(_scores(data), chosen),
         _received(data, layer, head),
     ]
-    links: list[tuple[int, float]] = []
+    looks = _looks(data, layer, head, text)
     words = _words(data, text)
     if (query := chosen.get("query")) is not None:
-        links = _links(data, layer, head, text, query)
+        links = looks[query]
         figures.append(_keys(words, links, layer, head, query))
         figures.append(_quotes(words, links, layer, head, query))
     means = data["heads"].to_dataset().sel(condition="text", layer=layer, head=head).mean("example")
@@ -66,7 +66,7 @@ def details(data: xr.DataTree, chosen: Mapping[str, int]) -> Details:
         f"{float(means['recent_mass']):.0%} to recent tokens and {float(means['far_mass']):.0%} to what lies between "
         "(mean over the scored queries)."
     )
-    return Details(figures, _text(data, words, layer, head, text, query, links), note)
+    return Details(figures, _text(data, words, layer, head, text, query, looks), note)
 
 
 def _scores(data: xr.DataTree) -> two_scores.Scores:
@@ -124,10 +124,15 @@ def _received(data: xr.DataTree, layer: int, head: int) -> Figure:
     )
 
 
-def _links(data: xr.DataTree, layer: int, head: int, text: int, query: int) -> list[tuple[int, float]]:
-    top = data["top"].to_dataset().sel(layer=layer, head=head, example=text, query=query)
-    pairs = zip(top["key"].values.tolist(), top["weight"].values.tolist(), strict=True)
-    return sorted(((int(key), float(weight)) for key, weight in pairs if key >= 0), key=lambda pair: -pair[1])
+def _looks(data: xr.DataTree, layer: int, head: int, text: int) -> dict[int, list[tuple[int, float]]]:
+    """The heaviest keys of every kept query of a text, with their weights, the heaviest first."""
+    top = data["top"].to_dataset()[["key", "weight"]].sel(layer=layer, head=head, example=text)
+    top = top.transpose("query", "rank")
+    found = {}
+    for query, keys, weights in zip(top["query"].values, top["key"].values, top["weight"].values, strict=True):
+        pairs = [(key, weight) for key, weight in zip(keys.tolist(), weights.tolist(), strict=True) if key >= 0]
+        found[int(query)] = sorted(pairs, key=lambda pair: -pair[1])
+    return found
 
 
 def _keys(words: Sequence[str], links: Sequence[tuple[int, float]], layer: int, head: int, query: int) -> Figure:
@@ -200,7 +205,7 @@ def _text(
     head: int,
     text: int,
     query: int | None,
-    links: Sequence[tuple[int, float]],
+    looks: Mapping[int, Sequence[tuple[int, float]]],
 ) -> LongText:
     positions, received = data["positions"].to_dataset(), data["received"].to_dataset()
     widths = received["last_key"].values - received["key"].values + 1
@@ -217,7 +222,7 @@ def _text(
             Measure(f"received from head {layer}.{head}{each}, mean over texts", own, log=True),
         ],
         origin=query,
-        links=links,
+        looks=looks,
     )
 
 

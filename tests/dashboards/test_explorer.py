@@ -25,7 +25,7 @@ def long_text(length: int = LONG, origin: int | None = 20_000) -> LongText:
     words[min(101, length - 1)] = HOSTILE
     values = rng.pareto(1.0, length).astype(np.float32)
     measures = [Measure("received", values, log=True), Measure("share", np.linspace(-1, 1, length))]
-    return LongText("A text", "Its caption", words, measures, origin, [(101, 0.5), (19_990, 0.2)] if origin else [])
+    return LongText("A text", "Its caption", words, measures, origin, {origin: [(101, 0.5), (19_990, 0.2)]} if origin else {})
 
 
 def test_only_a_window_of_the_text_is_sent() -> None:
@@ -53,7 +53,7 @@ def test_keys_and_query_are_marked_where_they_are() -> None:
     text = long_text()
     spans = window(text, text.measures[0], 19_500)["spans"]
     marked = {place: name.split()[1:] for name, place, *_ in spans if len(name.split()) > 1}
-    assert marked == {19_990: ["key"], 20_000: ["query"]}
+    assert marked == {19_990: ["linked", "key"], 20_000: ["linked", "query"]}
 
 
 @pytest.mark.parametrize("log", [True, False])
@@ -111,9 +111,9 @@ def test_one_gets_anywhere_by_buttons_clicks_and_numbers() -> None:
     for button, start in zip(shown.jumps.objects, (19_500, 0, 19_490), strict=True):
         button.clicks += 1
         assert shown.start == start
-    before = shown.tokens.object
+    before = shown.tokens.spec
     choice.widgets["shade"].value = 1
-    assert shown.tokens.object != before
+    assert shown.tokens.spec != before
     assert "Share" in shown.card.figure.caption
 
 
@@ -122,4 +122,4 @@ def test_a_short_text_is_one_window() -> None:
     shown = Explorer(text, Choice(explorer.coordinates(text), {}), "")
     shown.go(5)
     assert shown.start == 0
-    assert "Tokens 0 to 7 of 8" in shown.tokens.object
+    assert "Tokens 0 to 7 of 8" in shown.tokens.spec

@@ -26,6 +26,7 @@ VARIANTS: dict[str, tuple[str, str, dict[str, Any]]] = {
 POINTERS = {
     "q_ptr": "*bf16", "k_ptr": "*bf16", "v_ptr": "*bf16", "out_ptr": "*bf16", "mask_ptr": "*i1",
     "sink_end_ptr": "*i32", "window_ptr": "*i32", "sink_start_ptr": "*i32", "argmax_ptr": "*i32", "segment_ptr": "*i32",
+    "only_ptr": "*i32",
 }  # fmt: skip
 NAMES = [f"{name}-sm{arch}-d{d}" for name in VARIANTS for arch in ARCHITECTURES for d in HEAD_SIZES]
 

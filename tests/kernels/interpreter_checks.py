@@ -19,6 +19,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "window, not causal": {"window": 40, "causal": False, "query_start": 10},
     "left padding": {"key_mask": torch.arange(N_KEY)[None] >= 90},
     "softcap and learned sink": {"softcap": 2.0, "sink_logits": torch.tensor([0.5, -1.0, 3.0, 0.0])},
+    "far keys": {"sink": 3, "recent": 10},
+    "far keys, runs of segments": {"sink": 0, "recent": 0, "segments": torch.arange(N_KEY) // 70},
+    "far keys, holes": {"sink": 2, "recent": 5, "key_mask": torch.arange(N_KEY)[None] % 7 > 1},
     "chunk": {"key_start": 100, "query_start": 150, "sink": 40, "sink_start": 90},
 }
 
