@@ -25,7 +25,8 @@ def long_text(length: int = LONG, origin: int | None = 20_000) -> LongText:
     words[min(101, length - 1)] = HOSTILE
     values = rng.pareto(1.0, length).astype(np.float32)
     measures = [Measure("received", values, log=True), Measure("share", np.linspace(-1, 1, length))]
-    return LongText("A text", "Its caption", words, measures, origin, {origin: [(101, 0.5), (19_990, 0.2)]} if origin else {})
+    looks = {origin: [(101, 0.5), (19_990, 0.2)]} if origin else {}
+    return LongText("A text", "Its caption", words, measures, origin, looks)
 
 
 def test_only_a_window_of_the_text_is_sent() -> None:
