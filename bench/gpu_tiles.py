@@ -1,10 +1,12 @@
-"""Time every sensible tile size of the Triton kernels on this machine's GPU and print the best of each kernel.
+"""Check and time every sensible tile size of the Triton kernels on this machine's GPU, and print each kernel's best.
 
-`python bench/gpu_tiles.py [--length 8192] [--jobs 16] [--out DIR]`. The tables of `workbench.kernels.triton_launch`
-hold what won; run this on another kind of GPU to see whether they hold there.
+`python bench/gpu_tiles.py [--length 8192] [--jobs 16] [--out DIR]`. A choice is timed only if its results are
+those of the float64 reference. The tables of `workbench.kernels.triton_launch` are to hold what wins here and is within
+the limits of `tests/kernels/ahead_of_time.py`.
 """
 
 import argparse
+import functools
 import itertools
 import json
 import multiprocessing
@@ -16,10 +18,12 @@ from typing import Any
 
 import torch
 
-from bench.gpu import SEGMENTS, SHAPES, tensors
-from workbench.kernels import attention_stats, triton_launch
+from bench.gpu import OUT_TOLERANCE, SEGMENTS, SHAPES, TOLERANCE, error, tensors
+from workbench.kernels import AttentionStats, attention_stats, triton_launch
+from workbench.kernels.backends import Backend
 from workbench.kernels.result import ROW_STATS
 
+DEVICE = "cuda"
 KERNELS = {"forward": "FORWARD", "rows": "ROW_STATISTICS", "columns": "COLUMNS"}
 Choice = tuple[str, str, torch.dtype, tuple[tuple[str, int], ...]]
 
@@ -41,31 +45,34 @@ def choices() -> list[Choice]:
     return found
 
 
-def work(choice: Choice, length: int) -> Callable[[], object]:
-    """One kernel's launch with these tile sizes; the caller's tables are changed."""
+def work(choice: Choice, length: int) -> Callable[[Backend], AttentionStats]:
+    """A call of one kernel with these tile sizes; the tables of this process are changed."""
     kernel, model, dtype, tiles = choice
-    size = SHAPES[model][2]
-    table: dict[Any, Any] = getattr(triton_launch, KERNELS[kernel])
-    table[size, dtype == torch.float32] = dict(tiles)
-    q, k, v = tensors(SHAPES[model], length, dtype, "cuda")
-    segments = torch.arange(length, device="cuda") * SEGMENTS // length
-    lse = torch.full(q.shape[:3], 8.0, device="cuda")
+    table: triton_launch.Table = getattr(triton_launch, KERNELS[kernel])
+    table[SHAPES[model][2], dtype == torch.float32] = dict(tiles)
+    q, k, v = tensors(SHAPES[model], length, dtype, DEVICE)
+    segments = torch.arange(length, device=DEVICE) * SEGMENTS // length
+    lse = torch.full(q.shape[:3], 8.0, device=DEVICE)
     if kernel == "forward":
-        return lambda: attention_stats(q, k, v, stats=("out",), backend="triton")
+        return lambda backend: attention_stats(q, k, v, stats=("out",), backend=backend)
     if kernel == "rows":
-        return lambda: attention_stats(q, k, stats=ROW_STATS, lse=lse, segments=segments, backend="triton")
-    return lambda: attention_stats(q, k, stats=(), lse=lse, columns="sum", backend="triton")
+        return lambda backend: attention_stats(q, k, stats=ROW_STATS, lse=lse, segments=segments, backend=backend)
+    return lambda backend: attention_stats(q, k, stats=(), lse=lse, columns="sum", backend=backend)
 
 
-def compiled(choice: Choice) -> bool:
-    """Compile into Triton's cache on the disk; whether the GPU has room for it."""
+def serves(choice: Choice) -> bool:
+    """Whether the GPU has room for a choice and gives the reference's results; it stays compiled on the disk."""
     try:
-        work(choice, 1024)()
-        torch.cuda.synchronize()
+        call = work(choice, 1000)
+        found, exact = call("triton").present(), call("reference").present()
+        limits = TOLERANCE | {"out": OUT_TOLERANCE[choice[2]]}
+        wrong = {n: e for n in limits if n in found and not (e := error(found[n], exact[n])) <= limits[n]}
+        reason = f"differs from the reference: {wrong}" if wrong else ""
     except Exception as problem:  # Triton raises errors of its own for each shortage
-        print(*choice, f"{type(problem).__name__}: {problem}".splitlines()[0][:120], flush=True)
-        return False
-    return True
+        reason = f"{type(problem).__name__}: {problem}".splitlines()[0][:120]
+    if reason:
+        print(*choice, reason, flush=True)
+    return not reason
 
 
 def timed(group: list[Choice], length: int) -> list[dict[str, Any]]:
@@ -77,7 +84,8 @@ def timed(group: list[Choice], length: int) -> list[dict[str, Any]]:
         kernel, model, dtype, tiles = choice
         row: dict[str, Any] = {"kernel": kernel, "model": model, "dtype": str(dtype)[6:], **dict(tiles)}
         try:
-            row["ms"] = triton.testing.do_bench(work(choice, length), 10, 40, return_mode="median")
+            call = functools.partial(work(choice, length), "triton")
+            row["ms"] = triton.testing.do_bench(call, 10, 40, return_mode="median")
         except RuntimeError as problem:
             row["failed"] = str(problem).splitlines()[0][:200]
         found.append(row)
@@ -92,8 +100,8 @@ def main() -> int:
     given = parser.parse_args()
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(given.jobs, spawn) as pool:
-        every = [choice for choice, fits in zip(choices(), pool.map(compiled, choices()), strict=True) if fits]
-    print(f"{len(every)} of {len(choices())} compiled", flush=True)
+        every = [choice for choice, fits in zip(choices(), pool.map(serves, choices()), strict=True) if fits]
+    print(f"{len(every)} of {len(choices())} are right", flush=True)
     key = ("dtype", "model", "kernel")
     found: list[dict[str, Any]] = []
     for _, group in itertools.groupby(every, lambda choice: choice[:3]):
@@ -101,9 +109,8 @@ def main() -> int:
         with ProcessPoolExecutor(1, spawn) as pool:
             found += pool.submit(timed, list(group), given.length).result()
     (given.out / "tiles.json").write_text(json.dumps(found, indent=1) + "\n")
-    for name, rows in itertools.groupby(
-        sorted(found, key=lambda r: [r[n] for n in key]), lambda r: [r[n] for n in key]
-    ):
+    ordered = sorted(found, key=lambda row: [row[n] for n in key])
+    for name, rows in itertools.groupby(ordered, lambda row: [row[n] for n in key]):
         fitting = sorted((r for r in rows if "ms" in r), key=lambda r: r["ms"])
         print(*name)
         for row in fitting[:4]:
