@@ -22,6 +22,8 @@ from .figure_card import FigureCard
 from .fragments import fragment, render
 from .linked import chosen_by, chosen_cells, links, mark_chosen
 
+SENT = 20
+"""Milliseconds that a picture has to leave before the server does anything else."""
 SETTLED = 150
 """Milliseconds without another choice after which everything that follows a choice is drawn."""
 
@@ -41,7 +43,6 @@ class Closer:
         self.choice = Choice(everything, asked)
         self.address = Address(search, self._returned)
         self._returning = False
-        self._resting: Any = None
         self.overview: list[FigureCard] = []
         self.cards = {figure.name: self._card(figure) for figure in self.details.figures}
         self.note = fragment("note.html", note=self.details.note)
@@ -123,11 +124,11 @@ class Closer:
         except WorkbenchError as error:
             self.note.object = render("note.html", note=str(error))
             return
-        if (first := next(filter(self._stale, self.cards), None)) is not None:
-            self._show_card(first)
-        # What is written while the browser's own message is being answered leaves once the server has nothing to do.
-        pn.state.execute(self._follow, schedule=True)
-        self._rest_soon()
+        first = next(filter(self._stale, self.cards), None)
+        if first is not None:
+            self._show_picture(first)
+        _soon(partial(self._follow, first), SENT)
+        _soon(partial(self._show_rest, self.details, list(self.cards)), SETTLED)
 
     def _stale(self, name: str) -> bool:
         card = self.cards[name]
@@ -135,7 +136,16 @@ class Closer:
             return bool(card.panel.visible)
         return card.figure.to_json() != self.details[name].to_json() or not card.panel.visible
 
-    def _follow(self) -> None:
+    def _show_picture(self, name: str) -> None:
+        card = self.cards[name]
+        if name in self.details.by_name:
+            card.picture(self.details[name])
+        card.panel.visible = name in self.details.by_name
+
+    def _follow(self, name: str | None) -> None:
+        """Show the words of the figure that was drawn at once, and what else is said of the choice."""
+        if name is not None:
+            self.cards[name].say()
         self.note.object = render("note.html", note=self.details.note)
         for table in self.details.tables:
             self.tables[table.name].object = render("details_table.html", table=table)
@@ -143,34 +153,27 @@ class Closer:
             if chosen_cells(card.figure, self.asked):
                 card.redraw()
 
-    def _show_card(self, name: str) -> None:
-        card = self.cards[name]
-        if name in self.details.by_name:
-            card.show(self.details[name])
-        card.panel.visible = name in self.details.by_name
-
-    def _rest_soon(self) -> None:
-        """Show the rest once no other choice follows at once, as when an arrow key is held down."""
-        if self._resting is not None:
-            self._resting.stop()
-        show = partial(self._show_rest, self.details, list(self.cards))
-        document = pn.state.curdoc
-        if document is None or document.session_context is None:
-            show()
-        else:
-            self._resting = pn.state.add_periodic_callback(show, period=SETTLED, count=1)
-
     def _show_rest(self, details: Details, names: Sequence[str]) -> None:
-        """Show one of these figures and the others in later turns, so that another choice comes in between."""
+        """Show one of these figures and the others in later turns, until another choice comes in between."""
         if details is not self.details:
             return
         if not names:
             self._show_text()
             return
         if self._stale(names[0]):
-            self._show_card(names[0])
-        pn.state.execute(partial(self._show_rest, details, names[1:]), schedule=True)
+            self._show_picture(names[0])
+            self.cards[names[0]].say()
+        _soon(partial(self._show_rest, details, names[1:]), 0)
 
     def _show_text(self) -> None:
         if self.explorer is not None and self.details.text is not None:
             self.explorer.show(self.details.text)
+
+
+def _soon(call: Callable[[], None], wait: int) -> None:
+    """Call this in so many milliseconds, or at once where no browser waits."""
+    document = pn.state.curdoc
+    if document is None or document.session_context is None:
+        call()
+    else:
+        document.add_timeout_callback(call, wait)

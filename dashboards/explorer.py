@@ -148,7 +148,9 @@ class Explorer:
         self.card = FigureCard(strip(self._measure), lambda: self._python, self._clicked, self._border)
         self.note = fragment("text_note.html", text=text)
         self.tokens = LinkedTokens(self._window(), STYLE)
-        self.jumps = pmu.FlexBox(*self._jumps())
+        self._buttons = [self._jump(number) for number in range(BUTTONS + 1)]
+        self._name_buttons()
+        self.jumps = pmu.FlexBox(*self._buttons)
         self.controls = pmu.FlexBox(
             *(choice.widgets[name] for name in ("shade", "from") if name in choice.widgets),
             _button("Earlier", lambda _: self.go(self.start - WINDOW)),
@@ -177,7 +179,7 @@ class Explorer:
         self.text = text
         if changed:
             self.note.object = render("text_note.html", text=text)
-            self.jumps.objects = self._jumps()
+            self._name_buttons()
         if self._key() != self._measured:
             self._measured = self._key()
             self.card.show(strip(self._measure))
@@ -214,16 +216,22 @@ class Explorer:
         layout["margin"]["t"] = 24
         layout["height"] += 12
 
-    def _jumps(self) -> list[Any]:
-        """A button for the query and for each of its heaviest keys."""
-        found = []
-        if self.text.origin is not None:
-            place = self.text.origin
-            found.append(_button(f"Query {place:,} · {self._name(place)}", lambda _: self.go(place - WINDOW // 2)))
-        for key, weight in self.text.links[:BUTTONS]:
-            label = f"Key {key:,} · {self._name(key)} · {weight:.0%}"
-            found.append(_button(label, lambda _, key=key: self.go(key - WINDOW // 2)))
-        return found
+    def _jumps(self) -> list[tuple[str, int]]:
+        """The query and its heaviest keys: what is written on the button of each, and its place."""
+        query = [] if self.text.origin is None else [self.text.origin]
+        found = [(f"Query {place:,} · {self._name(place)}", place) for place in query]
+        return found + [
+            (f"Key {key:,} · {self._name(key)} · {weight:.0%}", key) for key, weight in self.text.links[:BUTTONS]
+        ]
+
+    def _jump(self, number: int) -> Any:
+        return _button("", lambda _: self.go(self._jumps()[number][1] - WINDOW // 2))
+
+    def _name_buttons(self) -> None:
+        labels = [label for label, _ in self._jumps()]
+        for number, button in enumerate(self._buttons):
+            there = number < len(labels)
+            button.param.update(label=labels[number] if there else "", visible=there)
 
     def _name(self, place: int) -> str:
         return word(str(self.text.tokens[place]))

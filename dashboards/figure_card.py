@@ -63,12 +63,17 @@ class FigureCard:
         self._below.objects = [self.plot, pn.Row(self.table, csv, sizing_mode="stretch_width")]
 
     def show(self, figure: Figure) -> None:
-        """Show another figure in the same place: the picture at once, then its words and numbers."""
+        """Show another figure in the same place."""
+        self.picture(figure)
+        self.say()
+
+    def picture(self, figure: Figure) -> None:
+        """Draw another figure; words and numbers stay those of the one before until `say`."""
         self.figure = figure
         self.redraw()
-        pn.state.execute(self._say, schedule=True)
 
-    def _say(self) -> None:
+    def say(self) -> None:
+        """Show the words and the numbers of the figure."""
         self.words.object = render("figure.html", **self._words())
         if self.table is not None:
             self.table.object = render("figure_data.html", **self._table())

@@ -74,10 +74,11 @@ def _scores(data: xr.DataTree) -> two_scores.Scores:
     heads = data["heads"].to_dataset().mean("example")
     values = {}
     for condition in heads["condition"].values:
+        one = heads.sel(condition=condition)
         for name, (unit, _) in UNITS.items():
             label = SHARES.get(name, name) + ("" if condition == "text" else f", {condition}")
             label += "" if name in SHARES else f" ({unit})"
-            values[label] = heads[name].sel(condition=condition).values
+            values[label] = one[name].values
     return two_scores.Scores(heads["layer"].values.tolist(), heads["head"].values.tolist(), values)
 
 

@@ -10,6 +10,7 @@ from workbench.dashboards.compare_page import asked_runs
 from workbench.dashboards.linked import at, chosen_by, chosen_cells, links, mark_chosen, point_of
 from workbench.details import Coordinate
 from workbench.figures import Axis, Figure, Heatmap, Panel, Points
+from workbench.figures.plotly import described
 
 LAYER, HEAD = Coordinate("layer", range(30), 17), Coordinate("head", range(9), 3)
 QUERY = Coordinate("query", [40, 95], 95)
@@ -96,9 +97,9 @@ def test_a_choice_that_is_not_there_changes_nothing() -> None:
 
 def test_a_cell_of_a_grid_chooses_layer_and_head() -> None:
     figure = grid()
-    drawn = figure.plotly()
+    drawn = described(figure)
     assert links(figure, ALL) == ["layer", "head"]
-    for trace in range(len(drawn.data)):
+    for trace in range(len(drawn["data"])):
         event = {"curveNumber": trace, "x": 4, "y": 21}
         assert chosen_by(figure, event, ALL, drawn) == {"layer": 21, "head": 4}
     assert chosen_by(figure, {"curveNumber": 0, "x": 4, "y": 21}, [QUERY], drawn) == {}
@@ -110,8 +111,8 @@ def test_the_panel_that_was_clicked_counts() -> None:
         Panel([Points([50], [0.5])], Axis("query (tokens)"), Axis("share")),
     ]
     figure = Figure("two", "", panels, "", "")
-    drawn = figure.plotly()
-    trace = next(i for i, trace in enumerate(drawn.data) if trace.xaxis == "x2")
+    drawn = described(figure)
+    trace = next(i for i, trace in enumerate(drawn["data"]) if trace["xaxis"] == "x2")
     assert chosen_by(figure, {"curveNumber": trace, "x": 50, "y": 0.5}, ALL, drawn) == {"query": 40}
     assert chosen_by(figure, {"curveNumber": 0, "x": 0, "y": 0}, ALL, drawn) == {}
 
@@ -130,7 +131,7 @@ def test_of_heads_at_one_place_the_one_under_the_pointer_is_chosen() -> None:
     everyone = Points([0, 0, 0], [1, 1, 1], "all heads", names=["0.1", "4.2", "7.3"])
     panel = Panel([everyone, Points([0], [1], "head 7.3", names=["7.3"])], Axis("a"), Axis("b"))
     figure = Figure("points", "", [panel], "", "")
-    drawn = figure.plotly()
+    drawn = described(figure)
     for number, (layer, head) in enumerate([(0, 1), (4, 2), (7, 3)]):
         event = {"curveNumber": 0, "pointNumber": number, "x": 0, "y": 1}
         assert chosen_by(figure, event, ALL, drawn) == {"layer": layer, "head": head}
@@ -163,7 +164,7 @@ def test_what_has_names_is_chosen_from_a_list_of_them() -> None:
 )
 def test_a_click_that_says_nothing_chooses_nothing(event: object) -> None:
     figure = grid()
-    assert chosen_by(figure, event, ALL, figure.plotly()) == {}
+    assert chosen_by(figure, event, ALL, described(figure)) == {}
 
 
 def test_a_point_needs_numbers() -> None:
@@ -172,12 +173,12 @@ def test_a_point_needs_numbers() -> None:
 
 def test_the_chosen_cell_has_a_border_on_the_grid_it_lies_in() -> None:
     figure = grid()
-    drawn = figure.plotly()
-    before = len(drawn.layout.shapes)
+    drawn = described(figure)
+    before = len(drawn["layout"]["shapes"])
     mark_chosen(figure, drawn, {"layer": 21, "head": 4})
-    box = drawn.layout.shapes[-1]
-    assert len(drawn.layout.shapes) == before + 2
-    assert (box.x0, box.x1, box.y0, box.y1) == (3.5, 4.5, 20.5, 21.5)
+    box = drawn["layout"]["shapes"][-1]
+    assert len(drawn["layout"]["shapes"]) == before + 2
+    assert [box[end] for end in ("x0", "x1", "y0", "y1")] == [3.5, 4.5, 20.5, 21.5]
     assert chosen_cells(figure, {"layer": 21}) == []
     mark = Heatmap([[0.0]], [0], [0], "")  # type: ignore[arg-type]
     other = Figure("other", "", [Panel([mark], Axis("n"), Axis("layer"))], "", "")

@@ -6,11 +6,12 @@ import json
 
 from tests.sample_figures import curve, grid
 from workbench.dashboards.drawing import TEMPLATES, Drawing
+from workbench.figures.plotly import described
 
 
 def test_it_says_what_is_drawn() -> None:
-    drawing = Drawing(grid().plotly(), grid().alt)
-    drawing.draw(curve().plotly(), curve().alt)
+    drawing = Drawing(described(grid()), grid().alt)
+    drawing.draw(described(curve()), curve().alt)
     said = json.loads(drawing.spec)
     assert said["alt"] == curve().alt and said["data"] == json.loads(curve().plotly().to_json())["data"]
     assert "template" not in said["layout"], "the page chooses it"
@@ -18,8 +19,8 @@ def test_it_says_what_is_drawn() -> None:
 
 def test_a_click_is_told_and_a_drawing_without_a_listener_is_silent() -> None:
     told = []
-    Drawing(grid().plotly(), "", told.append)._handle_msg({"x": 1})
-    Drawing(grid().plotly(), "")._handle_msg({"x": 1})
+    Drawing(described(grid()), "", told.append)._handle_msg({"x": 1})
+    Drawing(described(grid()), "")._handle_msg({"x": 1})
     assert told == [{"x": 1}]
 
 

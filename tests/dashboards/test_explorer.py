@@ -109,7 +109,8 @@ def test_one_gets_anywhere_by_buttons_clicks_and_numbers() -> None:
     assert shown.start == 0
     shown._clicked(shown.card.figure, {"curveNumber": 0, "x": 25_000.0, "y": 0.0}, None)
     assert shown.start == 25_000 - WINDOW // 2
-    for button, start in zip(shown.jumps.objects, (19_500, 0, 19_490), strict=True):
+    there = [button for button in shown.jumps.objects if button.visible]
+    for button, start in zip(there, (19_500, 0, 19_490), strict=True):
         button.clicks += 1
         assert shown.start == start
     before = shown.tokens.spec

@@ -14,6 +14,7 @@ from tests.sample_runs import write_run
 from workbench.dashboards.drawing import spec_of
 from workbench.dashboards.export import View, report, snippet, without_texts
 from workbench.details import complete
+from workbench.figures.plotly import described
 from workbench.reports.textless import mask
 from workbench.runs import Run
 
@@ -59,7 +60,7 @@ def test_a_report_of_a_hostile_run_holds_no_markup_of_it(tmp_path: Path) -> None
 
 
 def test_a_drawing_has_the_figure_and_leaves_the_theme_to_the_page() -> None:
-    spec = spec_of(grid().plotly(), grid().alt)
+    spec = spec_of(described(grid()), grid().alt)
     assert '"template"' not in spec
     assert '"heatmap"' in spec
 

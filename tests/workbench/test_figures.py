@@ -17,9 +17,11 @@ from workbench.figures import (
     Heatmap,
     Line,
     Panel,
+    Rule,
     budget,
     geometry,
     matplotlib,
+    plotly,
     pool,
     save,
     style,
@@ -44,6 +46,19 @@ def test_plotly_draws_every_mark_with_basic_traces(figure: Figure, theme: str) -
     lines = [shape for shape in drawn["layout"].get("shapes", []) if shape["type"] == "line"]
     assert len(lines) == len(rules)
     assert drawn["layout"]["template"]["layout"]["paper_bgcolor"] == style.PAPER[theme]
+
+
+@pytest.mark.parametrize("figure", FIGURES, ids=NAMES)
+def test_pages_draw_what_plotly_itself_would_write(figure: Figure) -> None:
+    plain = json.loads(plotly.written(plotly.described(figure)))
+    plain["layout"] = {name: value for name, value in plain["layout"].items() if value != []}
+    assert plain == json.loads(figure.plotly().to_json())
+
+
+def test_numbers_that_are_none_are_written_so_that_a_browser_reads_them() -> None:
+    figure = one(Rule(float("nan")), Rule(np.float32(0.5)), Line([0, np.nan], [1, np.inf]))
+    plain = json.loads(plotly.written(plotly.described(figure)), parse_constant=pytest.fail)
+    assert [shape["y0"] for shape in plain["layout"]["shapes"]] == [None, 0.5]
 
 
 @pytest.mark.parametrize("figure", FIGURES, ids=NAMES)
