@@ -18,6 +18,7 @@ from ..models.adapters import adapters
 from ..probe import Probe
 from ..record import Record
 from ..registry import PROBES
+from ..words import size
 from .asking import command, snippet
 from .form import GAP, WIDTH, Form, TextRefused
 from .fragments import fragment, render
@@ -240,11 +241,12 @@ class ProbePage:
             self._show(job)
 
     def _offer_cheaper(self, job: Job | None) -> None:
-        found = job.cheaper if job is not None and job.state == "refused" else []
+        offered = job is not None and job.state == "refused" and self._resumed is None
         buttons = []
-        for option, _ in found:
+        for option, needed in job.cheaper if job is not None and offered else []:
             word, _, value = option.partition(" ")
-            button = pmu.Button(label=f"Use {value.replace('=', ' = ')}", variant="outlined", size="small")
+            said = f"preset = {value}" if word == "--preset" else value.replace("=", " = ")
+            button = pmu.Button(label=f"Use {said} ({size(needed)})", variant="outlined", size="small")
             button.on_click(self._taking(word, value))
             buttons.append(button)
         self._cheaper.objects = buttons
