@@ -34,7 +34,6 @@ RUN, EMPTY, BARE = "run's page, first picture", "empty page of the workbench", "
 TARGETS = {
     f"{RUN}, less {BARE}": 1000,
     "choosing another layer": 150,
-    "moving the slider": 150,
     "first start, model to be loaded": 1000,
     "later starts": 1000,
 }
@@ -123,31 +122,22 @@ def openings(context: Any, address: str, run: str, rounds: int) -> dict[str, lis
 
 
 def choices(context: Any, address: str, run: str, rounds: int) -> dict[str, list[float]]:
-    """Milliseconds from a key to the figure of another choice."""
+    """Milliseconds from a key to the figure of another layer."""
     page = context.new_page()
     page.goto(f"{address}/run/{run}")
     page.evaluate(PICTURE)
-    found: dict[str, list[float]] = {}
-    for name, control in (
-        ("choosing another layer", page.get_by_role("textbox", name="Layer")),
-        ("moving the slider", page.get_by_role("slider").first),
-    ):
-        if name == "moving the slider" and not control.count():
-            continue
-        control.first.wait_for()
-        control.scroll_into_view_if_needed()
-        page.wait_for_timeout(3_000)
-        found[name] = []
-        for number in range(-2, rounds):
-            control.focus()
-            page.evaluate(WATCH)
-            page.keyboard.press(("ArrowDown", "ArrowUp")[number % 2])
-            taken = float(page.evaluate("redrawn"))
-            if number >= 0:
-                found[name].append(taken)
-            page.wait_for_timeout(300)
+    control = page.get_by_role("textbox", name="Layer")
+    control.scroll_into_view_if_needed()
+    page.wait_for_timeout(3_000)
+    taken = []
+    for number in range(-2, rounds):
+        control.focus()
+        page.evaluate(WATCH)
+        page.keyboard.press(("ArrowDown", "ArrowUp")[number % 2])
+        taken.append(float(page.evaluate("redrawn")))
+        page.wait_for_timeout(300)
     page.close()
-    return found
+    return {"choosing another layer": taken[2:]}
 
 
 def starts(context: Any, address: str, rounds: int) -> dict[str, list[float]]:
