@@ -31,16 +31,13 @@ POLL = 100
 
 def live_page(jobs: Jobs | None) -> pmu.Page:
     """The page of the live view that the address names; without `jobs` it says that it needs a model."""
-    name, lively = str(pn.state.route_params.get("name", "")), _lively()
-    if name not in lively:
-        return page("Workbench", fragment("no_live.html", asked=name, known=list(lively)))
-    probe, live = lively[name]
+    probe, live = lively()[str(pn.state.route_params["name"])]
     if jobs is None:
         return page("Workbench", fragment("live.html", probe=probe, live=live, startable=False))
     return page("Workbench", *LivePage(probe, live, jobs).parts)
 
 
-def _lively() -> dict[str, tuple[Probe, Live]]:
+def lively() -> dict[str, tuple[Probe, Live]]:
     """The probes that have a live view, with it."""
     found = {}
     for name in PROBES.names():

@@ -36,13 +36,10 @@ _RECENT = 20
 
 def probe_page(jobs: Jobs) -> pmu.Page:
     """The page of the probe that the address names."""
-    name = str(pn.state.route_params.get("name", ""))
-    if name not in PROBES.names():
-        return page("Workbench", fragment("no_probe.html", asked=name, known=PROBES.names(), reason=""))
     try:
-        probe = PROBES.get(name)
+        probe = PROBES.get(str(pn.state.route_params["name"]))
     except WorkbenchError as error:
-        return page("Workbench", fragment("no_probe.html", asked=name, known=[], reason=str(error)))
+        return page("Workbench", fragment("no_probe.html", reason=str(error)))
     return page("Workbench", *ProbePage(probe, jobs).parts)
 
 

@@ -26,6 +26,7 @@ from .pages import SAVED
 from .probe_page import probe_page
 from .run_page import run_page
 from .safety import SECRET, check_users, guard
+from .unknown import answer_unknown, known_to
 from .visitors import ARRIVAL, Departures, Visitors
 
 DEFAULT_PORT = 5006
@@ -179,6 +180,7 @@ def serve(
             websocket_max_message_size=2 * asked.upload_bytes + 1_000_000,
             **secured,
         )
+        answer_unknown(server._tornado, known_to(folder, read_only), folder, read_only)
         guard(server._tornado, known, frames)
         departures = Departures(server, asked.absence)
         server.io_loop.add_callback(lambda: PeriodicCallback(departures.look, _LOOK).start())

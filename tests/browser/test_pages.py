@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from playwright.sync_api import expect
@@ -119,8 +120,12 @@ def test_hostile_text_is_shown_and_does_nothing(visit: Callable[..., Any], ids: 
 @pytest.mark.parametrize("asked", ["nope", "..%2f..%2fetc", "%3Cimg%20src=x%20onerror=alert(1)%3E"])
 def test_an_unknown_run_is_said_to_be_unknown(visit: Callable[..., Any], asked: str) -> None:
     watched = visit(f"/run/{asked}")
-    assert "No such run" in text_of(watched.page)
-    watched.is_quiet()
+    body = text_of(watched.page)
+    assert "No such run" in body and f"There is no run {unquote(asked)} in" in body
+    assert watched.page.evaluate("performance.getEntriesByType('navigation')[0].responseStatus") == 404
+    assert watched.requests == []
+    watched.page.get_by_role("link", name="Home").click()
+    watched.page.locator("h1", has_text="Probes").wait_for()
 
 
 def test_dark_mode_reaches_the_figures(visit: Callable[..., Any], ids: dict[str, Any]) -> None:

@@ -146,7 +146,7 @@ def test_without_a_password_nothing_is_shown(users: Path, tmp_path: Path) -> Non
     server = serve(tmp_path / "runs", port=port, threaded=True, read_only=True, auth=users)
     try:
         ask = asking(port)
-        for path in ("/", "/run/x"):
+        for path in ("/", "/run/x", "/nowhere"):
             answer = ask(path)
             assert answer.status == 302 and answer.headers["Location"].startswith("./login?next=")
         refused = ask("/ws", **{name.replace("-", "_"): value for name, value in WEBSOCKET.items()})

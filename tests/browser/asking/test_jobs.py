@@ -88,7 +88,7 @@ def test_a_refused_run_offers_settings_that_fit(visit: Visit, server: Any) -> No
         page.get_by_role("heading", name="Refused").wait_for(timeout=60_000)
         alert = page.get_by_role("alert").filter(has_text="needs about")
         expect(alert).to_contain_text(re.compile(r"slow on \S+, preset quick, .*length = 30000, needs about \d+ MiB"))
-        expect(alert).to_contain_text("a run may take 4 MiB here. Each of these settings would fit:")
+        expect(alert).to_contain_text("a run may take 4 MiB here. The settings on the buttons below would fit.")
         page.get_by_role("button", name=re.compile(r"Use length = \d+ \(\d+ [KM]iB\)")).click()
         expect(alert).to_have_count(0)
         press(page, "Plan")
