@@ -83,6 +83,9 @@ def _headers(frames: Sequence[str]) -> type[OutputTransform]:
         ) -> tuple[int, HTTPHeaders, bytes]:
             for name, value in added.items():
                 headers[name] = value
+            # Panel writes this beside the page that was asked for, where that of a run would ask for a run named login.
+            if (goal := headers.get("Location", "")).startswith("./login"):
+                headers["Location"] = goal.removeprefix(".")
             # Which version of which server answers helps nobody else.
             headers.pop("Server", None)
             return status_code, headers, chunk

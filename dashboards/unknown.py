@@ -68,7 +68,8 @@ class _Unknown(LoginUrlMixin, AuthRequestHandler):
         ways = {"Home": "/", **{f"{path[:1].upper()}{path[1:]} runs": f"/{path}" for path in SAVED}}
         if not self._read_only:
             ways |= {f"Probe {each}": f"/probe/{quote(each)}" for each in PROBES.names()}
-        ways |= {f"Live {each}": f"/live/{quote(each)}" for each in lively()}
+        if kind == "live":  # which probes have one is known once all are loaded
+            ways |= {f"Live {each}": f"/live/{quote(each)}" for each in lively()}
         self.set_status(404)
         self.finish(
             render(

@@ -148,7 +148,7 @@ def test_without_a_password_nothing_is_shown(users: Path, tmp_path: Path) -> Non
         ask = asking(port)
         for path in ("/", "/run/x", "/nowhere"):
             answer = ask(path)
-            assert answer.status == 302 and answer.headers["Location"].startswith("./login?next=")
+            assert answer.status == 302 and answer.headers["Location"].startswith("/login?next=")
         refused = ask("/ws", **{name.replace("-", "_"): value for name, value in WEBSOCKET.items()})
         assert refused.status in (401, 403)
         page = ask("/login?error=%3Cscript%3Ealert(1)%3C/script%3E").body.decode()  # type: ignore[attr-defined]
@@ -164,6 +164,7 @@ def test_without_a_password_nothing_is_shown(users: Path, tmp_path: Path) -> Non
         cookies = "; ".join(line.split(";")[0] for line in welcome.headers.get_all("Set-Cookie"))
         assert all("HttpOnly" in line for line in welcome.headers.get_all("Set-Cookie") if line.startswith("user="))
         assert ask("/", Cookie=cookies).status == 200
+        assert ask("/run/x", Cookie=cookies).status == 404
         assert ask("/", Cookie="user=ada").status == 302
     finally:
         server.stop()

@@ -57,6 +57,7 @@ def test_it_says_what_was_asked_and_what_there_is(server: tuple[Ask, bool], path
     assert said in body(answer)
     assert '<a href="/">Home</a>' in body(answer)
     assert ("/probe/head-roles" in body(answer)) is not read_only
+    assert ("/live/context-knob" in body(answer)) is path.startswith("/live")
 
 
 def test_a_probe_that_there_is_not_and_one_that_cannot_be_started(server: tuple[Ask, bool]) -> None:
