@@ -20,7 +20,7 @@ LONGEST = 100_000
 LONGEST_NOTE = 10_000
 """Characters of one note that is added."""
 _PATIENCE = 10.0
-"""Seconds to wait for others who write notes of the same run."""
+"""Seconds to wait for others who write notes of runs in the same place."""
 _TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
 _BEGINNING = re.compile(rf"(?:\A|\n\n+)({_TIME})\n")
 _LOOKS_LIKE_TIME = re.compile(rf"^(?={_TIME}$)", re.MULTILINE)
@@ -108,14 +108,14 @@ def _put(folder: Path, text: str) -> None:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Keep other threads and processes from writing notes of the same run meanwhile."""
+    """Keep other threads and processes from writing notes of runs in the same place meanwhile."""
     from filelock import FileLock, Timeout
 
     try:
         lock = FileLock(store.lock(folder, "notes"))
         lock.acquire(timeout=_PATIENCE)
     except Timeout:
-        raise WorkbenchError(f"somebody else is writing notes of run {folder.name}; try again") from None
+        raise WorkbenchError(f"somebody else is writing notes beside run {folder.name}; try again") from None
     except OSError as error:
         raise WorkbenchError(f"the notes of run {folder.name} cannot be written: {error.strerror}") from error
     try:

@@ -234,17 +234,9 @@ class Session:
 
         with self._turn(prompt, chat, engine, progress) as (hooked, tokens):
             return longrun.attention_statistics(
-                hooked,
-                tokens,
-                longrun.Wanted(**wanted),
-                see,
-                layers=layers,
-                chunk=chunk,
-                edits=edits,
-                logits_at=logits_at,
-                progress=progress,
-                stage=stage,
-            )
+                hooked, tokens, longrun.Wanted(**wanted), see,
+                layers=layers, chunk=chunk, edits=edits, logits_at=logits_at, progress=progress, stage=stage,
+            )  # fmt: skip
 
     def generate(
         self,

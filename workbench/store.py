@@ -82,10 +82,10 @@ def put(folder: Path, name: str, write: Callable[[Path], object]) -> Path:
 
 
 def lock(folder: Path, name: str) -> Path:
-    """Where to lock a part of a run that several may write: beside the run, which holds what belongs to it alone."""
+    """Where to lock what several may write, one file for all runs of a folder: it has to stay when it is let go."""
     place = folder.parent / _PARTIAL
     place.mkdir(exist_ok=True)
-    return place / f"{folder.name}.{name}.lock"
+    return place / f"{name}.lock"
 
 
 def _write_durably(path: Path, text: str) -> None:

@@ -125,3 +125,9 @@ def test_the_command_adds_to_what_is_there(cli, at: Path) -> None:
     assert cli("note", id, "second", "--add").status == 0
     assert [one.text for one in notes.each(at / "runs" / id)] == ["first", "second"]
     assert cli("note", id, "--add").status == 2
+
+
+def test_notes_of_many_runs_leave_one_lock_behind(tmp_path: Path) -> None:
+    for _ in range(3):
+        notes.add(tmp_path / write_run(tmp_path), "seen")
+    assert len([path for path in (tmp_path / ".partial").iterdir() if path.is_file()]) == 1
