@@ -185,7 +185,7 @@ class Explorer:
             self.card.show(strip(self._measure))
         else:
             self.card.redraw()
-        self.tokens.show(self._window())
+        self.tokens.draw(self._window())
 
     def _key(self) -> tuple[Any, ...]:
         return (self._measure.label, id(self.text))

@@ -31,7 +31,7 @@ class LinkedTokens(JSComponent):
         sheets = [PAGE_STYLE, style]
         super().__init__(spec=_spec(shown), sizing_mode="stretch_width", stylesheets=sheets, **params)
 
-    def show(self, shown: Mapping[str, Any]) -> None:
+    def draw(self, shown: Mapping[str, Any]) -> None:
         """Show another window in the same place."""
         self.spec = _spec(shown)
 
