@@ -99,6 +99,8 @@ class Control(Part):
     low: float | None = None
     high: float | None = None
     n: int | None = None
+    unit: str | None = None
+    """None: the headline's. With another, the two are not compared."""
 
 
 class Headline(Part):

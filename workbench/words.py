@@ -27,7 +27,7 @@ def control(headline: Headline) -> str:
     value = "not defined" if against.value is None else f"{against.value:.4g}"
     if against.low is not None and against.high is not None:
         value += f" [{against.low:.4g}, {against.high:.4g}]"
-    return f"{against.name} {value}"
+    return f"{against.name} {value}" + (f" {against.unit}" if against.unit else "")
 
 
 def size(count: float) -> str:

@@ -116,7 +116,9 @@ def _best_block(parts: Parts, config: ContextKnobConfig, context: RunContext) ->
             f"block of {len(layers)} at which a direction learnt by interchange steers best; steering pair accuracy "
             f"there {accuracy:.2f}; choice repeated over validation items drawn again"
         ),
-        control=Control(name="steering pair accuracy at the median block", value=float(np.median(worst)), n=n),
+        control=Control(
+            name="steering pair accuracy at the median block", value=float(np.median(worst)), n=n, unit="share of pairs"
+        ),
     )
 
 

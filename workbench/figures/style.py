@@ -99,6 +99,7 @@ def template(theme: str) -> dict[str, Any]:
         "zerolinecolor": GRID[theme],
         "tickcolor": QUIET[theme],
         "automargin": True,
+        "ticklabeloverflow": "allow",  # the last of slanted names is else left out
         "title": {"standoff": 8, "font": {"size": 13}},
     }
     return {

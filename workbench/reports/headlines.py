@@ -51,7 +51,7 @@ def row(headline: Mapping[str, Any], of: str = "") -> HeadlineRow:
         split=headline["split"],
         method=headline["method"],
         control=control["name"] if control else "",
-        control_value=number(control["value"]) if control else "",
+        control_value=" ".join([number(control["value"]), control.get("unit") or ""]).strip() if control else "",
         control_interval=control_bounds,
         control_n=f"{control['n']:,}" if control and control.get("n") is not None else "",
         verdict=verdict(headline),
@@ -66,6 +66,8 @@ def verdict(headline: Mapping[str, Any]) -> str:
     if not control:
         return "no control"
     value, other = headline["value"], control["value"]
+    if control.get("unit"):
+        return "in another unit"
     if value is None or other is None:
         return "cannot be compared"
     low, high = _ends(headline)
@@ -86,7 +88,7 @@ def _ends(part: Mapping[str, Any]) -> tuple[float, float]:
 
 def strip(headline: Mapping[str, Any], scale: tuple[float, float] | None = None) -> Strip | None:
     """The headline and its control on one scale; None if there is nothing to draw."""
-    control = headline.get("control")
+    control = _comparable(headline)
     numbers = _numbers(headline)
     if not numbers or (headline.get("exact") and not control):
         return None
@@ -104,8 +106,14 @@ def shared_scale(headlines: Sequence[Mapping[str, Any]]) -> tuple[float, float] 
     return _scale(numbers) if numbers else None
 
 
+def _comparable(headline: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The control, if it is in the headline's unit."""
+    control = headline.get("control")
+    return control if control and not control.get("unit") else None
+
+
 def _numbers(headline: Mapping[str, Any]) -> list[float]:
-    parts = [headline, headline.get("control") or {}]
+    parts = [headline, _comparable(headline) or {}]
     found = [part.get(key) for part in parts for key in ("value", "low", "high")]
     return [float(value) for value in found if value is not None and math.isfinite(value)]
 

@@ -159,6 +159,17 @@ def test_a_strip_shares_one_scale() -> None:
     shares = strip({"value": 0.5, "low": 0.3, "high": 0.7})
     assert shares is not None and (shares.start, shares.end) == ("0", "1") and shares.found.low == 0.3
     assert strip({"value": None}) is None
+
+
+def test_a_control_in_another_unit_is_said_and_not_drawn() -> None:
+    control = {"name": "accuracy at the median block", "value": 0.08, "n": 5, "unit": "share of pairs"}
+    headline = {"name": "best_block", "value": 20.0, "n": 5, "unit": "block", "split": "s", "method": "m"}
+    found = row({**headline, "control": control})
+    assert found.verdict == "in another unit" and found.control_value == "0.08 share of pairs"
+    assert found.strip is not None and found.strip.control is None and found.strip.end == "20"
+
+
+def test_numbers_are_short() -> None:
     assert [number(value) for value in (0.12345, 1234.0, -0.5, None, 1e-9, 1.4e-17)] == [
         "0.123",
         "1,234",
