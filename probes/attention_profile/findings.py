@@ -69,9 +69,8 @@ def headline(
     found = interval(values, context.rng(f"bootstrap {name}"))
     if parts.shuffled:
         others = means(parts.shuffled, name)
-        control = Control(
-            name="the same tokens in shuffled order", n=len(others), **interval(others, context.rng(f"control {name}"))
-        )
+        bounds = interval(others, context.rng(f"control {name}"))
+        control = Control.model_validate({"name": "the same tokens in shuffled order", "n": len(others), **bounds})
     else:
         even = uniform.rows(parts.texts.length, config.sink, config.recent)[name][low:high]
         control = Control(name="a head that attends evenly to all keys it sees", value=float(even.mean()))

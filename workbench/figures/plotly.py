@@ -47,11 +47,12 @@ def written(drawn: Any) -> str:
 
 def _typed(values: np.ndarray) -> Any:
     """Many numbers as plotly.js reads them fastest."""
-    if values.ndim == 0:
-        return values.item()
-    content = base64.b64encode(np.ascontiguousarray(values, f"<f{values.itemsize}")).decode()
+    if values.ndim == 0 or values.dtype.kind != "f":
+        return values.tolist()
+    size = 4 if values.itemsize <= 4 else 8
+    content = base64.b64encode(np.ascontiguousarray(values, f"<f{size}").data).decode()
     shape = {} if values.ndim == 1 else {"shape": ", ".join(map(str, values.shape))}
-    return {"dtype": f"f{values.itemsize}", "bdata": content} | shape
+    return {"dtype": f"f{size}", "bdata": content} | shape
 
 
 def described(figure: Figure, theme: str = "light", title: bool = True) -> dict[str, Any]:
