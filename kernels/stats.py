@@ -157,7 +157,8 @@ def _run(problem: Problem, backend: Backend, one_set: bool) -> AttentionStats:
             from .cpu import compute
         else:
             from .triton_stats import compute
-        found, lse = compute(problem)
+        with torch.cuda.device_of(problem.q):  # Triton launches on the current device, wherever the tensors are
+            found, lse = compute(problem)
         if problem.points is not None:
             found["points"] = point_weights(problem, lse)
         if problem.topk:

@@ -64,7 +64,8 @@ def streaming_attention(
         from .cpu_streaming import stream
     else:
         from .triton_streaming import stream
-    return stream(problem, sinks, recents)
+    with torch.cuda.device_of(q):  # Triton launches on the current device, wherever the tensors are
+        return stream(problem, sinks, recents)
 
 
 def _per_kv_head(name: str, value: Tensor | int, k: Tensor) -> Tensor:

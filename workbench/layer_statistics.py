@@ -193,13 +193,16 @@ def _window(call: Call, start: int, key_start: int) -> int | None:
 
 @dataclass
 class Collected:
-    """Parts kept by layer, to be put together in the end."""
+    """Parts kept by layer in the machine's memory, to be put together in the end."""
 
     width: int
     parts: dict[int, list[Part]] = field(default_factory=dict)
 
     def add(self, part: Part) -> None:
-        self.parts.setdefault(part.layer, []).append(part)
+        from .kernels import AttentionStats
+
+        here = AttentionStats(**{name: value.cpu() for name, value in part.stats.present().items()})
+        self.parts.setdefault(part.layer, []).append(part._replace(stats=here))
 
     def merged(self) -> dict[int, AttentionStats]:
         """Statistics of each layer for the whole text: rows one after the other, columns added up."""

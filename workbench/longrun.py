@@ -47,9 +47,10 @@ def attention_statistics(
 ) -> ByLayer:
     """Run the model over a text and compute exact statistics of the attention of `layers` (None: all).
 
-    Each layer's statistics go to `see` as soon as they are there, and are kept nowhere; without `see` they are returned
-    by layer. Rows of padding are zero. With `chunk`, that many tokens go in at a time, against a growing cache of keys
-    and values: `see` then gets every layer once a chunk, rows of a chunk are final, its columns are to be added up.
+    Each layer's statistics go to `see` as soon as they are there, on the model's device, and are kept nowhere; without
+    `see` they are returned by layer, on the CPU. Rows of padding are zero. With `chunk`, that many tokens go in at a
+    time, against a growing cache of keys and values: `see` then gets every layer once a chunk, rows of a chunk are
+    final, its columns are to be added up.
     With `logits_at`, the run goes on to the end, and the result has the logits at these positions.
 
     Raises `UsageError` for layers or rows that do not exist, for statistics that do not go together, and above 4096

@@ -75,7 +75,7 @@ def _least(work: Callable[[], object], device: str, repeats: int = 2) -> float:
         start = time.perf_counter()
         work()
         if device.startswith("cuda"):
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(device)
         return time.perf_counter() - start
 
     return min(once() for _ in range(repeats))
@@ -104,7 +104,10 @@ def _measure(session: Session) -> Calibration:
         attend = torch.nn.functional.scaled_dot_product_attention
         per_pair = shape.layers * _least(lambda: attend(states, states, states, is_causal=True), device, 3) / side**2
         keys = states[:, : shape.kv_heads].contiguous()
-        with_statistics = shape.layers * _least(lambda: _statistics(states, keys), device, 3) / side**2
+        try:
+            with_statistics = shape.layers * _least(lambda: _statistics(states, keys), device, 3) / side**2
+        except ValueError:  # the kernels do not serve this type or device, which a run that needs them will say
+            with_statistics = 0.0
         block = torch.empty(32 * 2**20, dtype=torch.uint8, device=device)
         per_byte = _least(block.clone, device, 3) / block.numel()
 
@@ -228,7 +231,9 @@ def budget(session: Session, memory: int | None = None) -> int:
     if device.type == "cuda":
         import torch
 
-        free = torch.cuda.mem_get_info(device)[0]
+        # what PyTorch keeps for itself after earlier work is free to it too
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        free = torch.cuda.mem_get_info(device)[0] + kept
     else:
         free = psutil.virtual_memory().available
     return int(SHARE * (free + weights(session)[0]))

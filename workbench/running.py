@@ -255,12 +255,19 @@ def _told(error: BaseException, folder: Path) -> BaseException:
 def _device_peak() -> int:
     import torch
 
-    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
+    return sum(torch.cuda.max_memory_allocated(device) for device in _gpus())
 
 
 def reset_device_peak() -> None:
-    """Count the memory of a GPU from here on."""
+    """Count the memory of the GPUs from here on."""
     import torch
 
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
+    for device in _gpus():
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def _gpus() -> range:
+    """The GPUs that this process uses; without a model on one it uses none."""
+    import torch
+
+    return range(torch.cuda.device_count() if torch.cuda.is_initialized() else 0)

@@ -44,7 +44,7 @@ class Waiting:
         # the layers of a cache replace their tensors and never write into them, so the tensors can be shared
         cache = copy.copy(self.cache)
         cache.layers = [copy.copy(layer) for layer in self.cache.layers]
-        cache.batch_select_indices(index.to(self.mask.device))
+        cache.batch_select_indices(index)
         return Waiting(cache, self.mask[index], self.last[index], self.lengths[index])
 
     def inputs(self) -> Inputs:
@@ -67,7 +67,8 @@ def prefill(session: Session, prompts: Sequence[Sequence[int]]) -> Waiting:
     with session.lock, torch.no_grad():
         if shared:
             engine.run(Inputs(torch.tensor([list(prompts[0][:shared])]), cache=cache), logits=torch.tensor([0]))
-            cache.batch_select_indices(torch.zeros(len(prompts), dtype=torch.int64, device=engine.device))
+            # an index on the CPU fits every layer of a model that is spread over devices
+            cache.batch_select_indices(torch.zeros(len(prompts), dtype=torch.int64))
         if width > 1:
             engine.run(Inputs(ids[:, :-1], mask[:, :-1], positions[:, :-1], cache), logits=torch.tensor([0]))
     return Waiting(cache, mask, ids[:, -1], lengths)

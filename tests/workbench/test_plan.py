@@ -8,10 +8,12 @@ from collections.abc import Sequence
 import pytest
 import torch
 
+from tests.conftest import tiny
 from tests.fixtures.plugin.mean_logits import MeanLogits
 from workbench import plan, running
 from workbench.probe import Work
 from workbench.record import Plan
+from workbench.session import load
 from workbench.words import parse_size, size
 
 
@@ -70,6 +72,11 @@ def test_logits_are_most_of_the_memory_of_a_long_pass(session):
 
 def test_the_machine_is_timed_once_for_a_session(session):
     assert plan.calibrate(session) is plan.calibrate(session)
+
+
+def test_a_model_in_a_type_that_the_kernels_do_not_serve_is_timed_too():
+    cost = plan.calibrate(load(tiny("llama", torch.float64)))
+    assert cost.per_pair_with_statistics == cost.per_pair > 0
 
 
 def test_a_run_over_budget_is_refused_with_settings_that_fit(session, at):
