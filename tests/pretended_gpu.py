@@ -48,6 +48,9 @@ class OnGpu(Tensor):
     def __repr__(self, **_: Any) -> str:
         return f"OnGpu({self.held!r})"
 
+    def tolist(self) -> Any:
+        return self.held.tolist()
+
     def data_ptr(self) -> int:
         return self.held.data_ptr()
 

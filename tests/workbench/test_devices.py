@@ -12,7 +12,7 @@ from torch import Tensor
 import workbench as wb
 from tests import pretended_gpu as gpu
 from tests.conftest import tiny
-from workbench import edits, parity, plan, running
+from workbench import attention, edits, parity, plan, running
 from workbench.session import Session
 
 pytestmark = pytest.mark.skipif(
@@ -82,6 +82,19 @@ def test_a_session_gives_on_a_gpu_what_it_gives_on_the_cpu(name, engine, dtype):
     for what, value in found.items():
         assert value.device.type == "cpu", what
         torch.testing.assert_close(value, expected[what], rtol=1e-4, atol=1e-5 if dtype == torch.float32 else 0.1)
+
+
+def test_a_mask_that_is_too_large_to_hold_is_made_on_the_gpu(monkeypatch):
+    monkeypatch.setattr(attention, "LONG", 8)
+    rows = [list(range(3, 33)), list(range(5, 20))]
+
+    def seen(model: Any) -> Any:
+        return wb.load(model).capture(rows, ["pattern.1", "resid_post.2"], [-1, 3])
+
+    expected = seen(tiny("mistral"))
+    with gpu.pretended_gpu():
+        found = seen(gpu.moved(tiny("mistral")))
+    torch.testing.assert_close(dict(found), dict(expected))
 
 
 def test_gradients_come_from_a_gpu(session):
