@@ -105,7 +105,9 @@ def test_hostile_text_in_every_input_does_nothing(visit: Visit, server: Any, tmp
     for one in (watched, home, missing):
         one.page.wait_for_timeout(300)
         assert one.page.evaluate("window.hit") is None
+    for one in (watched, home):
         one.is_quiet()
+    assert missing.requests == [] and all("404" in words for words in missing.complaints)
 
 
 def test_texts_that_cannot_be_used_are_said(visit: Visit, server: Any) -> None:
