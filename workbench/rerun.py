@@ -23,8 +23,13 @@ RTOL, ATOL = 1e-4, 1e-6
 """Two machines add float32 numbers in different orders; metrics of the same run agree within this."""
 
 
-def load_again(record: Record, trust_remote_code: bool = False, progress: Reporter | None = None) -> Session:
-    """Load the model of a run as it was loaded then."""
+def load_again(
+    record: Record, trust_remote_code: bool = False, progress: Reporter | None = None, device: str | None = None
+) -> Session:
+    """Load the model of a run as it was loaded then, or on another device.
+
+    Raises `WorkbenchError` for a model that was in memory, and `UsageError` for a device that is not here.
+    """
     from .session import load
 
     model = record.model
@@ -32,13 +37,15 @@ def load_again(record: Record, trust_remote_code: bool = False, progress: Report
         raise WorkbenchError(
             f"the model {model.id!r} was given from memory and cannot be loaded by name; run it again from Python"
         )
+    if device is None and model.device and not model.device_map and "," not in model.device:
+        device = model.device
     return load(
         model.id,
         engine=model.engine or "hf",
         adapter=model.adapter.id if model.adapter else None,
-        device=None if model.device is None or "," in model.device or model.device_map else model.device,
+        device=device,
         dtype=model.dtype if model.dtype and "," not in model.dtype else None,
-        device_map=model.device_map,
+        device_map=None if device else model.device_map,
         trust_remote_code=trust_remote_code,
         revision=model.revision,
         progress=progress,

@@ -66,6 +66,16 @@ def test_a_rerun_on_other_weights_comes_out_different(tiny_folder, at, cli):
     assert "the model's fingerprint was" in said.out and "/logit" in said.out
 
 
+def test_a_run_of_a_device_that_is_not_here_runs_again_on_another(tiny_folder, at, cli):
+    run = wb.run("mean-logits", str(tiny_folder), preset="smoke", progress=False)
+    path = run.folder / "record.json"
+    path.write_text(path.read_text().replace('"device": "cpu"', '"device": "cuda:7"'))
+    refused = cli("rerun", run.id)
+    assert refused.status == 2 and "no device 'cuda:7' on this machine" in refused.err
+    again = cli("rerun", run.id, "--device", "cpu")
+    assert again.status == 0 and "the model's device was cuda:7 and is now cpu" in again.out
+
+
 def test_agreement_has_a_tolerance_in_values_and_intervals(session, at):
     one, two = (wb.run("mean-logits", session, preset="smoke", progress=False) for _ in range(2))
     assert agreement(one, two)["same"]

@@ -199,10 +199,11 @@ def rerun(
     run: given.RunName,
     runs: given.Runs = Path("runs"),
     rtol: Annotated[float, typer.Option("--rtol", min=0.0, help="Relative difference that counts as the same.")] = 1e-4,
+    device: given.Device = None,
     trust_remote_code: given.Trust = False,
     json: given.Json = False,
 ) -> None:
-    """Run something again as its record says, and compare what comes out."""
+    """Run something again as its record says (on another device, if one is named), and compare what comes out."""
     from .. import rerun as again
     from ..api import open_run
     from ..terminal import shown
@@ -212,7 +213,7 @@ def rerun(
         hint = f"`workbench run --resume {run}` goes on with it" if before.status != "started" else "wait for it"
         raise WorkbenchError(f"run {before.id} has no result to compare with, its status is {before.status!r}; {hint}")
     began: list[Path] = []
-    session = again.load_again(before.typed_record, trust_remote_code)
+    session = again.load_again(before.typed_record, trust_remote_code, device=device)
     try:
         with shown() as listener:
             after = again.rerun(before, session, runs, listener, began.append)
