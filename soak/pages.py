@@ -56,7 +56,11 @@ class Server:
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write("look\n")
         self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
+        while not (line := self._process.stdout.readline()).startswith("{"):
+            if not line:
+                raise SystemExit("the server of the pages has died")
+            print(line, end="", file=sys.stderr)  # a word of Panel's
+        return json.loads(line)
 
     def close(self) -> None:
         assert self._process.stdin is not None
