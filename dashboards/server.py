@@ -149,7 +149,7 @@ def serve(
     folder, asked = Path(runs), limits or Limits()
     jobs = None if read_only else Jobs(folder, asked, models)
     visitors = Visitors(asked.visitors)
-    pn.extension("plotly", notifications=True)
+    pn.extension("plotly")
     logging.getLogger("asyncio").addFilter(_without_closed)
     # Panel calls functions anew for each visitor, but would show a partial as a value.
     pages: dict[str, Any] = {"/": lambda: visitors.admit(lambda: home(folder, jobs))}
@@ -168,6 +168,7 @@ def serve(
                 "cookie_secret": os.environ[SECRET],
                 "login_template": str(_TEMPLATES / "login.html"),
             }
+        # A connection that waits for its next request holds the page that was made on it, by default for an hour.
         server = pn.io.server.get_server(
             pages,
             port=port,
@@ -178,6 +179,7 @@ def serve(
             check_unused_sessions_milliseconds=1_000,
             unused_session_lifetime_milliseconds=int(1000 * max(ARRIVAL, asked.absence)),
             websocket_max_message_size=2 * asked.upload_bytes + 1_000_000,
+            http_server_kwargs={"idle_connection_timeout": asked.absence},
             **secured,
         )
         answer_unknown(server._tornado, known_to(folder, read_only), folder, read_only)

@@ -37,7 +37,16 @@ class Visitors:
             return page("Workbench", fragment("full.html", limit=self._limit))
         pn.state.on_session_destroyed(lambda context: self._here.discard(visitor))
         answer_early()
-        return draw()
+        made = draw()
+        pn.state.on_session_destroyed(lambda context: _let_go(made))
+        return made
+
+
+def _let_go(made: Any) -> None:
+    """End the link of a page to what all sessions share, whether the server is busy: it would keep the page."""
+    for watcher in list(pn.state.param.watchers.get("busy", {}).get("value", [])):
+        if getattr(getattr(watcher.fn, "__self__", None), "self", None) is made:
+            pn.state.param.unwatch(watcher)
 
 
 ARRIVAL = 30.0
