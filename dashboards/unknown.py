@@ -25,7 +25,7 @@ Known = Mapping[str, Callable[[str], bool]]
 def known_to(runs: Path, read_only: bool) -> Known:
     """What the addresses of a server can name."""
     return {
-        "run": lambda name: name in {path.name for path in runs.glob("*/")},
+        "run": lambda name: name == Path(name).name != ".." and (runs / name).is_dir(),
         "probe": lambda name: not read_only and name in PROBES.names(),
         "live": lambda name: name in lively(),
     }
