@@ -5,26 +5,42 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import panel as pn
-
+from .. import store
 from ..errors import WorkbenchError
 from ..runs import Run
+from . import beside
+from .export import snippet
+from .figure_card import FigureCard
 from .fragments import fragment
-from .pages import COMPARE, SAVED
 
 
 def outcome(folder: Path, against: str = "") -> list[Any]:
-    """The summary, headlines and first figure of a run, and the ways to its page and to a comparison with another."""
+    """The summary, headlines and first figure of a run, beside those of another of the same folder if one is named."""
     try:
         run = Run(folder)
-        compared = against if COMPARE in SAVED and against != run.id else ""
-        shown: list[Any] = [fragment("outcome.html", record=run.typed_record, summary=run.summary, against=compared)]
-        for name in list(run.figures)[:1]:
-            figure = run.figures[name]
-            shown += [
-                fragment("figure.html", figure=figure),
-                pn.pane.Plotly(figure.plotly(title=False), sizing_mode="stretch_width", config={"displaylogo": False}),
-            ]
+        earlier, wrong = _earlier(folder, against)
+        shown: list[Any] = [
+            fragment("outcome.html", record=run.typed_record, summary=run.summary, against=earlier and earlier.id)
+        ]
+        names = list(run.figures)[:1]
+        if earlier is not None:
+            return [*shown, beside.facts([earlier, run]), *beside.figures([earlier, run], names)]
+        if wrong:
+            shown.append(fragment("wrong.html", wrong=wrong))
+        if names:
+            shown.append(FigureCard(run.figures[names[0]], lambda: snippet(run, names[0])).panel)
         return shown
     except WorkbenchError as error:
         return [fragment("wrong.html", wrong=str(error))]
+
+
+def _earlier(folder: Path, against: str) -> tuple[Run | None, str]:
+    """The run to be compared with, or why it cannot be read."""
+    if not against or against == folder.name:
+        return None, ""
+    try:
+        if store.holds(folder.parent, against):
+            return Run(folder.parent / against), ""
+        return None, f"It is not compared: there is no run {against} in this folder any more."
+    except WorkbenchError as error:
+        return None, f"It is not compared: {error}"

@@ -11,5 +11,3 @@ from .compare_page import compare_page
 SAVED: dict[str, Callable[[Path], Any]] = {
     "compare": compare_page,
 }
-COMPARE = "compare"
-"""The address of the page that compares runs, `compare?runs=ID,ID`, where it is among the pages above."""

@@ -13,6 +13,7 @@ from tornado.httputil import HTTPServerRequest
 from tornado.routing import Matcher, Rule
 from tornado.web import Application, authenticated
 
+from .. import store
 from ..registry import PROBES
 from .fragments import render
 from .live_page import lively
@@ -25,7 +26,7 @@ Known = Mapping[str, Callable[[str], bool]]
 def known_to(runs: Path, read_only: bool) -> Known:
     """What the addresses of a server can name."""
     return {
-        "run": lambda name: name == Path(name).name != ".." and (runs / name).is_dir(),
+        "run": lambda name: store.holds(runs, name),
         "probe": lambda name: not read_only and name in PROBES.names(),
         "live": lambda name: name in lively(),
     }

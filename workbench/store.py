@@ -263,6 +263,11 @@ def listing(runs: Path) -> Listing:
     return Listing(records, unreadable)
 
 
+def holds(runs: Path, name: str) -> bool:
+    """Whether a folder of runs has one of this name, which may be any text that a browser sent."""
+    return name == Path(name).name != ".." and (runs / name).is_dir()
+
+
 def find(run: str | os.PathLike[str], runs: str | os.PathLike[str] = "runs") -> Path:
     """The folder of a run given as a path, an id, or the unique beginning of an id.
 

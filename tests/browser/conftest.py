@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +11,14 @@ from playwright.sync_api import expect
 
 expect.set_options(timeout=60_000)
 """Milliseconds; a machine with other work is slow, and a test that passes waits no longer than it must."""
+
+
+@pytest.fixture(autouse=True)
+def the_server_has_no_complaint(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Fails a test during which the server logged an error: the page it spoils may look whole to the test."""
+    yield
+    wrong = [record.getMessage() for record in caplog.get_records("call") if record.levelno >= logging.ERROR]
+    assert not wrong, "\n".join(wrong)
 
 
 @pytest.fixture(scope="module")

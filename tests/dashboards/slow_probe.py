@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from pydantic import Field, model_validator
 
-from workbench.figures.figure import Figure
+from workbench.figures.figure import Axis, Bars, Figure, Panel
 from workbench.probe import Config, Outcome, Probe, RunContext, Work
 from workbench.record import Headline, Record
 from workbench.registry import PROBES
@@ -79,7 +79,11 @@ class Slow(Probe[SlowConfig]):
         return Outcome(data, [said])
 
     def figures(self, data: xr.DataTree, record: Record) -> Sequence[Figure]:
-        return []
+        bars = Bars([0.0], [float(data["value"])], names=["answer" + HOSTILE])
+        panel = Panel([bars], x=Axis("what" + HOSTILE), y=Axis("answer" + HOSTILE))
+        return [
+            Figure("answer", "The answer" + HOSTILE, [panel], caption="One bar." + HOSTILE, alt="One bar." + HOSTILE)
+        ]
 
     def summary(self, data: xr.DataTree, record: Record) -> Sequence[str]:
         return [f"The answer is {float(data['value']):.6f}." + HOSTILE]

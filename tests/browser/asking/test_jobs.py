@@ -38,6 +38,7 @@ def test_plan_then_start_shows_progress_partial_results_and_the_run(visit: Visit
     other.get_by_role("row", name=re.compile("slow .*running")).wait_for()
     id = done(page)
     assert shown < 3, f"progress was shown after {shown:.1f} s"
+    page.get_by_role("figure", name="One bar.").locator(".bars .point").wait_for()
     assert "The answer is" in text_of(page) and store.read(server.runs / id).spec.given["n"] == 25
     page.get_by_role("link", name="The whole run").click()
     page.locator("h1", has_text="slow on organism").wait_for(timeout=60_000)
@@ -121,8 +122,11 @@ def test_a_second_run_is_compared_with_the_first(visit: Visit, server: Any) -> N
     press(again, "Start")
     second = done(again)
     assert store.read(server.runs / second).spec.given["n"] == 5
-    link = again.get_by_role("link", name="Compare", exact=True)
+    again.get_by_role("heading", name="Beside the run it was to be compared with").wait_for()
+    link = again.get_by_role("link", name="compare all of them")
     assert link.get_attribute("href") == f"/compare?runs={first},{second}"
+    expect(again.get_by_role("figure", name="One bar.")).to_have_count(2)
+    expect(again.get_by_role("row", name=re.compile("^n 3 5"))).to_be_visible()
     press(page, "Start")
     until(lambda: done(page) not in (first, second))
 
