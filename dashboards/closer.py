@@ -78,7 +78,7 @@ class Closer:
         return card
 
     def _card(self, figure: Figure) -> FigureCard:
-        named = [name for name in links(figure, self.coordinates) if name not in ("query",)]
+        named = links(figure, self.coordinates)
         hint = f"Click to choose: {' and '.join(named)}." if named else ""
         return FigureCard(
             figure,

@@ -22,6 +22,7 @@ from .progress import Listener, Reporter
 from .record import ErrorInfo, Plan, Record, Spec
 from .registry import PROBES
 from .resuming import key, matching, resumed
+from .words import sentence
 
 if TYPE_CHECKING:
     from .session import Session
@@ -200,7 +201,7 @@ def _fill(prepared: Prepared, context: Context, record: Record) -> None:
         store.put(folder, "tensors.safetensors", lambda path: results.write_tensors(outcome.tensors, path))
     record.headline = list(outcome.headlines)
     record.checks = [*parity.remembered(prepared.session), *outcome.checks]
-    record.limits = [*_limits(record), *outcome.limits]
+    record.limits = [sentence(limit) for limit in (*_limits(record), *outcome.limits)]
     record.data = list(outcome.sources)
     record.summary = list(probe.summary(data, record))
     progress.send(1, 3, "drawing figures")

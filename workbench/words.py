@@ -30,6 +30,13 @@ def control(headline: Headline) -> str:
     return f"{against.name} {value}" + (f" {against.unit}" if against.unit else "")
 
 
+def sentence(text: str) -> str:
+    """A remark with a capital, unless it begins with a name such as `best_block`, and a full stop."""
+    first, _, _ = text.partition(" ")
+    begun = text if "_" in first else text[:1].upper() + text[1:]
+    return begun if begun.endswith((".", "!", "?")) else f"{begun}."
+
+
 def size(count: float) -> str:
     """A number of bytes as a person reads it."""
     for unit in ("B", "KiB", "MiB"):

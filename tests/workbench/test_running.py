@@ -43,7 +43,7 @@ def test_a_run_keeps_everything_and_opens_again(session, at):
     assert record["headline"][0]["control"]["name"] == "zero"
     assert record["checks"][0]["name"] == "attention agrees with eager attention"
     assert len(record["checks"]) > 1 and all(check["passed"] for check in record["checks"])
-    assert record["limits"] == ["random prompts are no text"] and record["data"][0]["n_used"] == 2
+    assert record["limits"] == ["Random prompts are no text."] and record["data"][0]["n_used"] == 2
     assert record["plan"]["passes"] == 2 and record["plan"]["bytes"] > 0 and record["plan"]["seconds"] > 0
     assert record["stats"]["seconds"] > 0 and record["stats"]["peak_bytes"] > 2**20
     assert record["environment"]["packages"]["torch"] and record["error"] is None and record["finished"]

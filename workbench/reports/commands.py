@@ -15,7 +15,8 @@ def again(record: Mapping[str, Any]) -> str:
     if model.get("adapter"):
         words += ["--adapter", model["adapter"]["id"]]
     place = "device_map" if model.get("device_map") else "device"
-    for option, usual in (("revision", None), ("engine", "hf"), (place, "cpu"), ("dtype", "float32")):
+    # Device and dtype always: what a model loads with by itself depends on the machine and on the checkpoint.
+    for option, usual in (("revision", None), ("engine", "hf"), (place, None), ("dtype", None)):
         value = model.get(option)
         # A model spread over devices or of several types has no single word for it; its loading decides again.
         if value and value != usual and "," not in str(value):

@@ -44,8 +44,8 @@ def test_the_page_says_all_that_a_reviewer_needs(whole: tuple[FakeRun, str, Tags
         run.record["model"]["fingerprint"],
         "0f24fee8a1",
         "largest error 3e-7",
-        "workbench run head-roles --model smollm2-135m-instruct-q4_1 --preset quick --seed 3 --set n=64 "
-        "--set 'haystack=my essays.txt'",
+        "workbench run head-roles --model smollm2-135m-instruct-q4_1 --device cpu --dtype float32 --preset quick "
+        "--seed 3 --set n=64 --set 'haystack=my essays.txt'",
         "412 passes",
         "copy score of each head",
     ):

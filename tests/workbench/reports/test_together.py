@@ -107,9 +107,13 @@ def test_the_command_says_how_the_model_was_loaded() -> None:
     spread = {"device": "cuda:0, cuda:1", "device_map": "auto", "dtype": "float32"}
     model = {"id": "some/model", "revision": "abc123", "trust_remote_code": True, **spread}
     words = again(record(model=model).model_dump(mode="json", by_alias=True)).split()
-    assert words[3:11] == [
-        "--model", "some/model", "--revision", "abc123", "--device-map", "auto", "--trust-remote-code", "--preset"
+    assert words[3:13] == [
+        "--model", "some/model", "--revision", "abc123", "--device-map", "auto", "--dtype", "float32",
+        "--trust-remote-code", "--preset"
     ]  # fmt: skip
+    plain = {"id": "some/model", "device": "cpu", "dtype": "float32"}
+    words = again(record(model=plain).model_dump(mode="json", by_alias=True)).split()
+    assert words[4:9] == ["some/model", "--device", "cpu", "--dtype", "float32"]
 
 
 def test_settings_in_the_command_are_read_back_as_they_were() -> None:
