@@ -10,6 +10,7 @@ HERE = Path(__file__).parent
 RUNS = (
     ("kills.py", "--kills", "100"),
     *(("repeats.py", "--engine", engine) for engine in ("hf", "transformerlens", "nnsight")),
+    ("pages.py", "--cycles", "200"),
 )
 
 
