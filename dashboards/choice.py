@@ -97,8 +97,10 @@ def _widget(coordinate: Coordinate, value: int) -> Any:
         limits = {"start": values[0], "end": values[-1], "step": 1}
         width = 72 + 9 * len(str(values[-1])) if coordinate.labels is None else 200
         return pmu.IntInput(label=label, value=value, width=width, size="small", sx=NO_BUTTONS, **limits)
-    names = coordinate.labels or [""] * len(values)
-    options = {f"{each} {name}".strip(): each for each, name in zip(values, names, strict=True)}
+    names = list(coordinate.labels or map(str, values))
+    if len(set(names)) < len(names) or not all(names):
+        names = [f"{each} {name}".strip() for each, name in zip(values, names, strict=True)]
+    options = dict(zip(names, values, strict=True))
     if several:
         return pmu.DiscreteSlider(label=label, options=options, value=value, width=320)
     return pmu.RadioBoxGroup(label=label, options=options, value=value, inline=True)

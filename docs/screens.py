@@ -18,17 +18,20 @@ sys.path.insert(0, str(ROOT))
 
 from tests.chromium import CHROMIUM, FLAGS, choose, free_port  # noqa: E402
 
+HIGHEST = 16_000
+"""Pixels; a longer page is cut."""
 SIZES, SCHEMES = ((1280, 900), (800, 900)), ("light", "dark")
 PATIENCE = 120_000
 """Milliseconds that a page may take."""
-DRAWN = """async () => {
-  for (let y = 0; y < document.documentElement.scrollHeight; y += 600) {
-    scrollTo(0, y);
-    await new Promise((done) => setTimeout(done, 500));
-  }
-  scrollTo(0, 0);
+HEIGHT = """() => {
+  const inside = (one) => [one, ...(one.shadowRoot ? all(one.shadowRoot) : [])];
+  const all = (root) => [...root.querySelectorAll("*")].flatMap(inside);
+  const scrolls = (one) => ["auto", "scroll"].includes(getComputedStyle(one).overflowY);
+  const hidden = all(document).filter(scrolls).map((one) => one.scrollHeight - one.clientHeight);
+  const page = document.documentElement;
+  return innerHeight + Math.max(page.scrollHeight - page.clientHeight, ...hidden);
 }"""
-"""Figures are drawn when they come into view."""
+"""Pixels of a whole page, which scrolls inside its frame."""
 
 
 def addresses(runs: Path) -> Iterator[tuple[str, str]]:
@@ -81,9 +84,11 @@ def pictures(runs: Path, folder: Path, only: str, ask: bool) -> None:
                 if ask and name.startswith("probe-"):
                     asked(page, name.removeprefix("probe-"))
                 page.wait_for_timeout(3_000)
-                page.evaluate(DRAWN)
+                for _ in range(2):  # a figure is drawn, and takes its height, when it comes into view
+                    page.set_viewport_size({"width": width, "height": min(page.evaluate(HEIGHT), HIGHEST)})
+                    page.wait_for_timeout(4_000)
                 picture = folder / f"{name}-{width}-{scheme}.png"
-                page.screenshot(path=picture, full_page=True)
+                page.screenshot(path=picture)
                 print(picture, flush=True)
                 page.close()
             context.close()

@@ -222,10 +222,13 @@ def level(label: str, panel: Panel, columns: int) -> list[str]:
 
 
 def panel_share(panel: Panel, columns: int) -> float:
-    """Share of a column's width that a panel uses; grids of few columns are not stretched."""
+    """Share of a column's width that a panel uses; grids of few columns are not stretched beyond their names."""
     grids = [mark for mark in panel.marks if isinstance(mark, Heatmap)]
     if not grids:
         return 1.0
-    names = max((len(shorten(label, LONGEST_TICK)) for label in panel.y.tick_labels or ()), default=0)
-    wanted = max(len(mark.x) for mark in grids) * 44 + 6 * names
+    beside, below = (
+        max((len(shorten(label, LONGEST_TICK)) for label in axis.tick_labels or ()), default=0)
+        for axis in (panel.y, panel.x)
+    )
+    wanted = max(len(mark.x) for mark in grids) * max(44, 7 * (below + 2)) + 6 * beside
     return float(np.clip(wanted * columns / WIDTH, 0.34, 1.0))
