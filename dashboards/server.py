@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import logging
 import os
 import re
 import socket
@@ -15,7 +14,6 @@ from typing import Any
 
 import panel as pn
 from tornado.ioloop import IOLoop, PeriodicCallback
-from tornado.websocket import WebSocketClosedError
 
 from ..errors import UsageError
 from .home import home
@@ -24,6 +22,7 @@ from .limits import Limits
 from .live_page import live_page
 from .pages import SAVED
 from .probe_page import probe_page
+from .quiet import keep_quiet_about_closed_tabs
 from .run_page import run_page
 from .safety import SECRET, check_users, guard
 from .unknown import answer_unknown, known_to
@@ -55,16 +54,6 @@ def _free(address: str, port: int) -> None:
             probe.bind((address, port))
         except OSError as error:
             raise UsageError(f"cannot serve on {address}:{port}: {error.strerror}; give another with --port") from error
-
-
-class _WithoutClosed(logging.Filter):
-    """Leaves out that a browser went away while a page was being told something, which is no error."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return record.exc_info is None or not isinstance(record.exc_info[1], WebSocketClosedError)
-
-
-_without_closed = _WithoutClosed()
 
 
 class Served:
@@ -150,7 +139,7 @@ def serve(
     jobs = None if read_only else Jobs(folder, asked, models)
     visitors = Visitors(asked.visitors)
     pn.extension("plotly")
-    logging.getLogger("asyncio").addFilter(_without_closed)
+    keep_quiet_about_closed_tabs()
     # Panel calls functions anew for each visitor, but would show a partial as a value.
     pages: dict[str, Any] = {"/": lambda: visitors.admit(lambda: home(folder, jobs))}
     for path, page in SAVED.items():

@@ -26,9 +26,11 @@ def test_pages_have_no_serious_violation(viewed: dict[str, Any], open_page: Call
     try:
         here = f"http://127.0.0.1:{port}"
         both = f"{viewed['roles'].id},{viewed['profile'].id}"
-        for path in ("/", "/probe/attention-profile", f"/run/{viewed['roles'].id}", f"/compare?runs={both}"):
+        for path in ("/", "/probe/attention-profile", f"/run/{viewed['profile'].id}", f"/compare?runs={both}"):
             page = open_page(here + path).page
             page.locator("h1").first.wait_for(timeout=90_000)
+            if path.startswith("/run"):
+                page.locator(".tokens i").first.wait_for(timeout=90_000)
             if "run" in path:
                 page.locator(".plot").first.scroll_into_view_if_needed(timeout=90_000)
                 page.locator(".plot .main-svg").first.wait_for(timeout=90_000)
