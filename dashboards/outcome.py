@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import store
 from ..errors import WorkbenchError
+from ..reports import headlines
 from ..runs import Run
 from . import beside
 from .export import snippet
@@ -19,9 +20,8 @@ def outcome(folder: Path, against: str = "") -> list[Any]:
     try:
         run = Run(folder)
         earlier, wrong = _earlier(folder, against)
-        shown: list[Any] = [
-            fragment("outcome.html", record=run.typed_record, summary=run.summary, against=earlier and earlier.id)
-        ]
+        about = {"summary": run.summary, "headlines": headlines.quoted(run.record), "against": earlier and earlier.id}
+        shown: list[Any] = [fragment("outcome.html", run=run.id, **about)]
         names = list(run.figures)[:1]
         if earlier is not None:
             return [*shown, beside.facts([earlier, run]), *beside.figures([earlier, run], names)]

@@ -16,7 +16,6 @@ from ..errors import WorkbenchError
 from ..probe import Probe
 from ..registry import PROBES
 from ..reports import headlines
-from ..reports.blocks import Headlines
 from ..reports.commands import again
 from ..runs import Run
 from . import run_notes
@@ -27,7 +26,6 @@ from .figure_card import FigureCard, broken
 from .fragments import fragment
 from .shell import page
 
-CAPTION = "Each value with its interval, on one scale with the control it is read against."
 SIDE = {"flex": "1 1 460px", "min-width": "0"}
 
 
@@ -52,7 +50,7 @@ def _parts(run: Run, others: list[Any], writable: bool) -> list[pn.viewable.View
     parts: list[pn.viewable.Viewable] = []
     if complaints:
         parts.append(fragment("complaints.html", complaints=complaints))
-    quoted = Headlines([headlines.row(one) for one in run.record["headline"]], CAPTION)
+    quoted = headlines.quoted(run.record)
     probe = _probe(record.probe)
     question = probe.question if probe is not None else ""
     parts.append(fragment("run.html", record=record, summary=run.summary, question=question, headlines=quoted))

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from workbench.dashboards.outcome import outcome
+from workbench.reports.headlines import label
 
 
 def words(parts: list[Any]) -> str:
@@ -21,7 +22,7 @@ def test_every_probe_shows_its_first_figure(viewed: dict[str, Any], probe: str) 
     run = viewed[probe]
     figure = run.figures[next(iter(run.figures))]
     said = words(outcome(run.folder))
-    assert figure.title in said and run.headline and all(name in said for name in run.headline)
+    assert figure.title in said and run.headline and all(label(name) in said for name in run.headline)
 
 
 def test_two_runs_are_beside_each_other(viewed: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .blocks import HeadlineRow, Span, Strip
+from .blocks import HeadlineRow, Headlines, Span, Strip
 
 
 def number(value: float | None) -> str:
@@ -29,6 +29,12 @@ def label(name: str) -> str:
     """A name as words."""
     words = name.replace("_", " ").replace("-", " ").strip()
     return words[:1].upper() + words[1:]
+
+
+def quoted(record: Mapping[str, Any]) -> Headlines:
+    """All headlines of a record, ready to be written."""
+    caption = "Each value with its interval, on one scale with the control it is read against."
+    return Headlines([row(headline) for headline in record["headline"]], caption)
 
 
 def row(headline: Mapping[str, Any], of: str = "") -> HeadlineRow:

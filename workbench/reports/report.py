@@ -11,7 +11,7 @@ from ..details import TextTable
 from ..errors import UsageError, WorkbenchError
 from ..figures import Figure, codec
 from . import headlines
-from .blocks import Block, Card, Cards, Headlines, Items, Picture, Report, Section, Table, Words
+from .blocks import Block, Card, Cards, Items, Picture, Report, Section, Table, Words
 from .overview import comparisons, trust
 from .parts import checks, cost, data_table, limits, provenance, rerun, tables
 
@@ -141,13 +141,12 @@ def _sections(
         found.append(Words([asked[:1].upper() + asked[1:]], "lead"))
     if run.summary:
         found.append(Words(list(run.summary)))
-    quoted = [headlines.row(headline) for headline in record["headline"]]
-    caption = "Each value with its interval, on one scale with the control it is read against."
+    quoted = headlines.quoted(record)
     figures: list[Block] = [*pictures, *([Words(missing, "notice")] if missing else [])]
     sections = [
         Section("Summary", f"{key}-summary", found),
         Section("Notes", f"{key}-notes", [Words(_paragraphs(noted))] if (noted := notes(run)) else []),
-        Section("Headlines", f"{key}-headlines", [Headlines(quoted, caption)] if quoted else []),
+        Section("Headlines", f"{key}-headlines", [quoted] if quoted.rows else []),
         Section("Figures", f"{key}-figures", figures),
         Section("Tables", f"{key}-tables", [*_told(run), *tables(run.folder, getattr(run, "keeps", None))]),
         Section("Checks", f"{key}-checks", checks(record)),
