@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+JOBS   ?= 2
 MODEL  ?= smollm2-135m-instruct
 READY  := $(VENV)/.ready
 
@@ -37,7 +38,7 @@ report: model
 	@echo "The dashboards:  make serve"
 
 test: model
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder
 
 check: $(READY)
 	$(BIN)/ruff check .

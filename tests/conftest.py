@@ -44,6 +44,20 @@ _GPT2 = {
     "eos_token_id": 2,
 }
 
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Where processes share the tests, one opens all pages, and no file is split: what it shares is made once."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "pages" if file.startswith(("tests/browser/", "tests/notebooks/")) else file
+
+    return ByFile(config, log)
+
+
 TINY: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("Llama", _GQA),
     "mistral": ("Mistral", {**_GQA, "sliding_window": 4}),

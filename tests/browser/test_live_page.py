@@ -10,12 +10,11 @@ from typing import Any
 
 import panel as pn
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 import workbench as wb
 from tests.browser.asking.hands import until
-from tests.browser.test_accessibility import BASELINE, RULES
+from tests.browser.test_accessibility import violations
 from tests.browser.test_pages import free_port, text_of
 from tests.browser.test_run_page import click_at, drawn
 from tests.sample_figures import HOSTILE
@@ -258,13 +257,11 @@ def test_it_fits_and_axe_finds_nothing_serious(width: int, live: Callable[..., A
     page = live("Oslo", viewport={"width": width, "height": 900}).page
     drawn(page, "Probability of the first token of both answers")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    found = {}
+    found: dict[str, list[str]] = {}
     for scheme in ("light", "dark"):
         if scheme == "dark":
             page.get_by_label("Toggle theme").click()
             page.locator(".plot[data-theme=dark]").first.wait_for()
             page.wait_for_timeout(1_000)  # colours fade from one theme to the other
-        for one in Axe().run(page, options=RULES).response["violations"]:
-            if one["impact"] in ("serious", "critical") and one["id"] not in BASELINE:
-                found[f"{one['id']} {scheme}"] = [node["html"][:200] for node in one["nodes"][:3]]
+        found |= {f"{rule} {scheme}": nodes for rule, nodes in violations(page).items()}
     assert found == {}

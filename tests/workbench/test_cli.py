@@ -188,7 +188,7 @@ def test_plan_run_show_and_report(cli, model, at):
     shown = cli("show", record["id"][:22], "--json")
     assert json.loads(shown.out) == record
     text = cli("show", record["id"]).out
-    assert "mean_logit" in text and "random prompts are no text" in text
+    assert "mean_logit" in text and "Random prompts are no text." in text
     assert record["id"] in cli("runs").out
     assert json.loads(cli("runs", "--json").out) == [record]
 
