@@ -11,7 +11,7 @@ READY  := $(VENV)/.ready
 
 help:
 	@echo "make report   set up, fetch the default model, run every probe on it, write reports/index.html"
-	@echo "make test     set up and run the whole test suite"
+	@echo "make test     set up and run the whole test suite in JOBS=2 processes"
 	@echo "make check    ruff, and mypy on the installed package"
 	@echo "make serve    the dashboards on http://127.0.0.1:5006"
 	@echo "make lab      JupyterLab with the notebooks"

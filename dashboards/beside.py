@@ -43,7 +43,7 @@ def figures(shown: Sequence[Run], names: Iterable[str]) -> list[Any]:
     """The figures of these names, each a row with that of every run."""
     rows = []
     for name in names:
-        row = [_figure(run, name, letter) for run, letter in zip(shown, _letters(shown), strict=True)]
+        row = [figure(run, name, letter) for run, letter in zip(shown, _letters(shown), strict=True)]
         rows.append(pmu.FlexBox(*row, gap="24px", align_items="start", sizing_mode="stretch_width"))
     return rows
 
@@ -52,12 +52,12 @@ def _letters(shown: Sequence[Run]) -> list[str]:
     return [f"run {i}" for i in range(1, len(shown) + 1)]
 
 
-def _figure(run: Run, name: str, letter: str) -> Any:
+def figure(run: Run, name: str, letter: str = "") -> Any:
+    """One figure of a run, or why it is not there."""
     if name not in list(run.figures):
         return pn.Column(fragment("no_figure.html", letter=letter, name=name), styles=SIDE)
     try:
-        figure = run.figures[name]
+        card = FigureCard(run.figures[name], lambda: snippet(run, name), before=letter)
     except WorkbenchError as error:
         return pn.Column(broken(name, error), styles=SIDE)
-    card = FigureCard(figure, lambda: snippet(run, name), before=letter)
     return pn.Column(card.panel, styles=SIDE)

@@ -10,8 +10,6 @@ from ..errors import WorkbenchError
 from ..reports import headlines
 from ..runs import Run
 from . import beside
-from .export import snippet
-from .figure_card import FigureCard
 from .fragments import fragment
 
 
@@ -27,9 +25,7 @@ def outcome(folder: Path, against: str = "") -> list[Any]:
             return [*shown, beside.facts([earlier, run]), *beside.figures([earlier, run], names)]
         if wrong:
             shown.append(fragment("wrong.html", wrong=wrong))
-        if names:
-            shown.append(FigureCard(run.figures[names[0]], lambda: snippet(run, names[0])).panel)
-        return shown
+        return [*shown, *(beside.figure(run, name) for name in names)]
     except WorkbenchError as error:
         return [fragment("wrong.html", wrong=str(error))]
 
