@@ -12,6 +12,7 @@ import panel_material_ui as pmu
 
 from ..details import Coordinate, LongText, Measure
 from ..figures import Axis, Figure, Heatmap, Panel, style, visible
+from ..words import share
 from .choice import Choice
 from .figure_card import FigureCard
 from .fragments import fragment, render
@@ -221,7 +222,7 @@ class Explorer:
         query = [] if self.text.origin is None else [self.text.origin]
         found = [(f"Query {place:,} · {self._name(place)}", place) for place in query]
         return found + [
-            (f"Key {key:,} · {self._name(key)} · {weight:.0%}", key) for key, weight in self.text.links[:BUTTONS]
+            (f"Key {key:,} · {self._name(key)} · {share(weight)}", key) for key, weight in self.text.links[:BUTTONS]
         ]
 
     def _jump(self, number: int) -> Any:

@@ -30,6 +30,11 @@ def control(headline: Headline) -> str:
     return f"{against.name} {value}" + (f" {against.unit}" if against.unit else "")
 
 
+def share(part: float) -> str:
+    """A share in percent with two significant digits, so that a small one is not 0."""
+    return f"{float(f'{100 * part:.2g}'):g}%"
+
+
 def sentence(text: str) -> str:
     """A remark with a capital, unless it begins with a name such as `best_block`, and a full stop."""
     first, _, _ = text.partition(" ")

@@ -11,6 +11,7 @@ from workbench import two_scores
 from workbench.details import Coordinate, Details, LongText, Measure
 from workbench.figures.figure import Axis, Bars, Figure, Line, Panel, Tokens
 from workbench.figures.text import shorten, visible
+from workbench.words import share
 
 from .figures import SHARES
 from .statistics import UNITS
@@ -151,7 +152,7 @@ def _keys(words: Sequence[str], links: Sequence[tuple[int, float]], layer: int, 
             )
         ],
         caption=(
-            f"Query {query} is {visible(words[query])}. These {len(links)} keys hold {kept:.0%} of its attention. "
+            f"Query {query} is {visible(words[query])}. These {len(links)} keys hold {share(kept)} of its attention. "
             "Beside each token its position."
         ),
         alt=f"Bars of the attention that query {query} pays to its heaviest keys in head {layer}.{head}.",
@@ -176,7 +177,7 @@ def _quotes(words: Sequence[str], links: Sequence[tuple[int, float]], layer: int
                 ],
                 Axis(""),
                 Axis(""),
-                f"key {key}: {weight:.1%}",
+                f"key {key}: {share(weight)}",
             )
         )
     return Figure(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from workbench.words import sentence
+from workbench.words import sentence, share
 
 
 @pytest.mark.parametrize(
@@ -18,3 +18,10 @@ from workbench.words import sentence
 )
 def test_a_remark_is_a_sentence(remark: str, said: str) -> None:
     assert sentence(remark) == said
+
+
+@pytest.mark.parametrize(
+    ("part", "said"), [(0.0031, "0.31%"), (0.809, "81%"), (1.0, "100%"), (0.0, "0%"), (4e-6, "0.0004%")]
+)
+def test_a_small_share_is_not_nothing(part: float, said: str) -> None:
+    assert share(part) == said
