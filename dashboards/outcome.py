@@ -18,8 +18,10 @@ def outcome(folder: Path, against: str = "") -> list[Any]:
     try:
         run = Run(folder)
         earlier, wrong = _earlier(folder, against)
-        about = {"summary": run.summary, "headlines": headlines.quoted(run.record), "against": earlier and earlier.id}
-        shown: list[Any] = [fragment("outcome.html", run=run.id, **about)]
+        compared, quoted = earlier and earlier.id, headlines.quoted(run.record)
+        shown: list[Any] = [
+            fragment("outcome.html", run=run.id, summary=run.summary, headlines=quoted, against=compared)
+        ]
         names = list(run.figures)[:1]
         if earlier is not None:
             return [*shown, beside.facts([earlier, run]), *beside.figures([earlier, run], names)]
