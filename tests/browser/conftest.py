@@ -13,13 +13,6 @@ expect.set_options(timeout=60_000)
 """Milliseconds; a machine with other work is slow, and a test that passes waits no longer than it must."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A busy machine may lose a click in a real browser: a test of the pages has a second try, which is told."""
-    for item in items:
-        if item.get_closest_marker("browser") is not None:
-            item.add_marker(pytest.mark.flaky(reruns=1))
-
-
 @pytest.fixture(autouse=True)
 def the_server_has_no_complaint(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """Fails a test during which the server logged an error: the page it spoils may look whole to the test."""
