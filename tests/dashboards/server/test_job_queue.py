@@ -78,7 +78,7 @@ def test_a_plan_starts_nothing_and_goes_before_runs(make: Make) -> None:
     first = jobs.submit(ask(n=50, pause=0.05), "tab")
     until(lambda: first.state == "running")
     run, plan = jobs.submit(ask(), "tab"), jobs.submit(ask(), "tab", only_plan=True)
-    assert [jobs.position(job) for job in (first, plan, run)] == [0, 1, 2]
+    assert [jobs.look(job).ahead for job in (first, plan, run)] == [0, 1, 2]
     jobs.cancel(first)
     assert ended(plan) == "done" and plan.run is None and ended(run) == "done"
 

@@ -71,6 +71,14 @@ def test_what_breaks_is_said(form):
     assert form.run is None and form._said.value not in ("", "finished", "stopped")
 
 
+def test_an_input_that_changes_as_a_run_ends_leaves_no_form_that_cannot_start(form):
+    form.set(preset="smoke", length=8)
+    form.start()
+    form._start.observe(lambda change: form.set(length=9) if not change["new"] else None, "disabled")
+    form.wait(120)
+    assert form.run is not None and not form._start.disabled
+
+
 def test_without_a_kernel_the_settings_remain_as_a_table(form):
     shown = form._repr_mimebundle_()
     assert VIEW in shown and "synthetic" in shown["text/plain"] and "How long does it take?" in shown["text/html"]
