@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from ... import tracebacks
 from ...errors import Cancelled, UnknownName, WorkbenchError
 from ...formatting import one_line
 from ...models.adapters import adapters
@@ -253,10 +254,10 @@ class JobQueue:
                 ended = "cancelled"
             except (planning.OverBudget, TooLong) as error:
                 ended, message = "refused", one_line(str(error))
-            except WorkbenchError as error:
-                ended, message = "failed", one_line(str(error))
             except Exception as error:
-                ended, message = "failed", one_line(f"{type(error).__name__}: {error}")
+                known = isinstance(error, WorkbenchError)
+                ended, message = "failed", one_line(str(error) if known else f"{type(error).__name__}: {error}")
+                tracebacks.log(error, f"a job of {job.asked.probe} on {job.asked.model} failed")
             self._tell(job, ended, message)
 
     def _do(self, job: Job) -> State:

@@ -7,8 +7,9 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import tracebacks
 from ..errors import Cancelled, WorkbenchError
-from ..formatting import duration
+from ..formatting import duration, strip_control
 from ..html_table import VIEW, Bundle, bundle, html
 from ..probe.form_fields import Field, check, display_value, fields_of
 from ..progress import Progress, Reporter
@@ -122,13 +123,22 @@ class ProbeForm:
             self._said.value = "stopped"
         except WorkbenchError as error:
             self._said.value = html(error)
+            self._keep(error)
         except Exception as error:  # a thread has nobody else to tell
             self._said.value = html(f"{type(error).__name__}: {error}")
+            self._keep(error)
         finally:
             self._bar.layout.display = "none"
             with self._buttons:
                 self._running = False
                 self._start.disabled, self._stop.disabled = False, True
+
+    def _keep(self, error: Exception) -> None:
+        """Show where an unexpected error came from, as a notebook shows one of a cell."""
+        if tracebacks.unexpected(error):
+            lines = [strip_control(line) for line in tracebacks.told(error).splitlines()]
+            named = {"ename": type(error).__name__, "evalue": strip_control(str(error)), "traceback": lines}
+            self._result.outputs = ({"output_type": "error", **named},)
 
     def _tell(self, event: Progress) -> None:
         left = f", {duration(event.eta)} left" if event.eta else ""

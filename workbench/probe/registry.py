@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from importlib import metadata
 from typing import Generic, TypeVar
 
+from .. import tracebacks
 from ..errors import UnknownName, UsageError, WorkbenchError
 from .contract import Config, Probe, Recipe
 
@@ -25,6 +26,7 @@ class Registry(Generic[T]):
         self._name = name
         self._known: dict[str, T | str] = {}
         self._discovered = False
+        self._logged: set[str] = set()
 
     def register_lazy(self, name: str, target: str) -> None:
         """Say where the thing of this name is, as `"module:attribute"`, without loading it."""
@@ -61,9 +63,19 @@ class Registry(Generic[T]):
             module, _, attribute = found.partition(":")
             try:
                 target = getattr(importlib.import_module(module), attribute)
-            except (ImportError, AttributeError) as error:
-                raise WorkbenchError(f"the {self.kind} {name!r} cannot be loaded from {found}: {error}") from error
-            found = self._known[name] = self._check(target)
+                checked = self._check(target)
+            except WorkbenchError:
+                raise
+            except Exception as error:
+                plain = isinstance(error, (ImportError, AttributeError))
+                said = str(error) if plain else f"{type(error).__name__}: {error}"
+                why = f"the {self.kind} {name!r} cannot be loaded from {found}: {said}"
+                # Pages ask again and again; a package that is not installed needs no traceback.
+                if name not in self._logged and not isinstance(error, ModuleNotFoundError):
+                    self._logged.add(name)
+                    tracebacks.log(error, why)
+                raise WorkbenchError(why) from error
+            found = self._known[name] = checked
         return found
 
     def names(self) -> list[str]:

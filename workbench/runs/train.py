@@ -6,11 +6,11 @@ import contextlib
 import json
 import os
 import time
-import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import tracebacks
 from ..errors import Cancelled, UsageError, WorkbenchError
 from ..probe import settings
 from ..probe.contract import Recipe
@@ -88,7 +88,7 @@ def train(
         record["error"] = {
             "kind": type(error).__name__,
             "message": str(error),
-            "traceback": "".join(traceback.format_exception(error)),
+            "traceback": tracebacks.told(error),
         }
         with contextlib.suppress(OSError):
             write("cancelled" if isinstance(error, Cancelled) or not isinstance(error, Exception) else "error")

@@ -69,6 +69,9 @@ def test_what_breaks_is_said(form):
     form.start()
     form.wait(120)
     assert form.run is None and form._said.value not in ("", "finished", "stopped")
+    (shown,) = form._result.outputs
+    assert shown["output_type"] == "error" and shown["ename"] == "RuntimeError"
+    assert any("in run" in line for line in shown["traceback"])
 
 
 def test_an_input_that_changes_as_a_run_ends_leaves_no_form_that_cannot_start(form):

@@ -1,0 +1,39 @@
+"""Names and what they stand for: what cannot be loaded says why, to the reader in a line and to the log in full."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from workbench.errors import WorkbenchError
+from workbench.probe.registry import Registry
+
+
+def registry() -> Registry[object]:
+    made: Registry[object] = Registry("probe", lambda thing: thing, lambda thing: "one")
+    made._discovered = True
+    return made
+
+
+def test_a_bug_in_a_module_is_one_line_and_its_traceback_is_in_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "broken_probe_module.py").write_text("first = {}\nvalue = first['missing']\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    known = registry()
+    known.promise("one", "broken_probe_module:Probe")
+    for _ in range(2):
+        with pytest.raises(WorkbenchError, match="'one' cannot be loaded from broken_probe_module:Probe: KeyError"):
+            known.get("one")
+    assert caplog.text.count("value = first['missing']") == 1
+    assert "broken_probe_module" not in sys.modules
+
+
+def test_a_package_that_is_not_there_needs_no_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    known = registry()
+    known.promise("one", "no_such_module_anywhere:Probe")
+    with pytest.raises(WorkbenchError, match="No module named 'no_such_module_anywhere'"):
+        known.get("one")
+    assert caplog.text == ""
