@@ -105,7 +105,8 @@ def _begin(
             heart.stop()
             raise
         return folder, record, heart
-    given = type(prepared.config).model_construct(**prepared.given).model_dump(mode="json", include=set(prepared.given))
+    typed = type(prepared.config).model_construct(**prepared.given)
+    given = typed.model_dump(mode="json", include=set(prepared.given), warnings=False)
     spec = Spec(given=given, resolved=prepared.config.model_dump(mode="json"), seed=prepared.seed)
     record = _started(prepared.probe, session, prepared.preset, spec)
     record.plan = prepared.plan

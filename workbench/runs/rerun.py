@@ -60,9 +60,10 @@ def rerun(
     progress: Listener | Reporter | None = None,
     started: Callable[[Path], None] = lambda folder: None,
 ) -> Run:
-    """Run with the resolved settings and the seed of a run, into a folder of its own."""
+    """Run with the resolved settings and the seed of a run, into a folder of its own; what was given stays told."""
     record = run.typed_record
-    prepared = prepare(record.probe, session, record.preset, record.spec.seed, record.spec.resolved)
+    spec = record.spec
+    prepared = prepare(record.probe, session, record.preset, spec.seed, spec.given, resolved=spec.resolved)
     return Run(execute(prepared, runs, progress, started=started))
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import pytest
 import torch
 
 import workbench as wb
 from tests.workbench.records.test_store import record
+from workbench.probe.registry import PROBES
 from workbench.records import comparison
 from workbench.records.file_hashes import verify
 from workbench.records.record import Headline
-from workbench.runs.rerun import agreement, load_again
+from workbench.runs.rerun import agreement, load_again, rerun
 
 
 def headline(name="a", value=1.0, low=None, high=None):
@@ -46,8 +48,19 @@ def test_a_rerun_comes_out_the_same(session, at, cli):
     found = json.loads(again.out)
     assert found["same"] and found["runs"][0] == run.id and found["data"] == [] and found["model"] == {}
     second = wb.open(found["runs"][1]).record
-    assert second["spec"]["resolved"] == run.record["spec"]["resolved"] and second["spec"]["seed"] == 4
+    assert second["spec"] == run.record["spec"] and second["spec"]["given"] == {"length": 6}
     assert "yes" in cli("rerun", run.id).out
+
+
+def test_a_rerun_holds_to_the_settings_of_then_though_a_preset_has_changed(session, at, monkeypatch):
+    run = wb.run("mean-logits", session, preset="smoke", layers=[0, 2], progress=False)
+    probe = PROBES.get("mean-logits")
+    monkeypatch.setattr(type(probe), "presets", {**probe.presets, "smoke": {"n": 3}})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again = rerun(run, session, at)
+    assert again.record["spec"] == run.record["spec"]
+    assert run.record["spec"]["resolved"]["n"] == 2 and run.record["spec"]["given"] == {"layers": [0, 2]}
 
 
 def test_a_rerun_on_other_weights_comes_out_different(tiny_folder, at, cli):
