@@ -42,7 +42,8 @@ def prepare(
     """Resolve the settings of a run and plan it.
 
     `resolved` are settings as an earlier run had resolved them: they hold though presets or defaults have changed
-    since, and the record still tells them apart from what was given. Raises `UnknownName` or `UsageError` for wrong settings or a model that the probe does not suit.
+    since, and the record still tells them apart from what was given. Raises `UnknownName` or `UsageError` for wrong
+    settings or a model that the probe does not suit.
     """
     found = PROBES.get(probe) if isinstance(probe, str) else probe
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
+import torch
 
 from workbench.errors import UsageError, WorkbenchError
+from workbench.internals.steering import SteeringSpec
+from workbench.probes.context_knob import stages
+from workbench.probes.context_knob.config import ContextKnobConfig
+from workbench.probes.context_knob.evaluation import answers
 from workbench.probes.context_knob.statistics import over_subjects
 from workbench.probes.context_knob.task import matching
-from workbench.texts.facts import BUILT_IN, SHARES, differ, make_item, read_facts, split_of
+from workbench.progress import Reporter
+from workbench.texts.facts import BUILT_IN, SHARES, Item, Task, differ, make_item, read_facts, split_of
 
 
 def test_the_table_is_large_and_every_fact_can_be_contradicted() -> None:
@@ -158,3 +167,28 @@ def test_intervals_count_subjects_and_not_items() -> None:
     assert few.high - few.low > 2.5 * (many.high - many.low)
     sure = over_subjects(np.ones(30), [str(place) for place in range(30)], rng)
     assert sure.value == sure.high == 1 and 0.85 < sure.low < 0.95
+
+
+@pytest.mark.parametrize("task", ["base", "arithmetic"])
+@pytest.mark.parametrize("matching", ["strict", "prefix"])
+def test_what_a_value_is_chosen_by_and_what_is_scored_are_judged_by_one_rule(
+    task: Task, matching: matching.Matching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = [Item("s", "r", "c", "q", "5", "7", task) for _ in range(4)]
+    said = [["5", "it is five", "12 = 5", "7"], ["7.", "seven", "7 or so", "3"]]
+    config = ContextKnobConfig(matching=matching, stretches=(1.0,))
+    found = SimpleNamespace(layer=0, direction=None, natural=(0.0, 1.0))
+    for name, value in {"Prompter": MagicMock(), "prefill": MagicMock(), "steered": lambda *given: said}.items():
+        monkeypatch.setattr(stages, name, value)
+    chosen = stages._steering(MagicMock(), found, items, config, MagicMock())[0]  # type: ignore[arg-type]
+
+    answers: Any = MagicMock()
+    monkeypatch.setattr(answers, "Prompter", MagicMock())
+    monkeypatch.setattr(answers, "prefill", lambda *given: answers)
+    monkeypatch.setattr(answers, "residuals", lambda *given: torch.zeros(1, 2 * len(items), 1))
+    monkeypatch.setattr(answers, "answers", lambda session, waiting: [*said[0], *said[1]])
+    monkeypatch.setattr(answers, "steered", lambda *given: [])
+    knob = (SteeringSpec(0, torch.zeros(1), 0.0),) * 2
+    scored = answers.score(MagicMock(), items, {}, knob, config, Reporter(), "scoring")
+    assert scored[matching].sel(condition="asked").values.tolist() == chosen.tolist()
+    assert chosen.tolist()[0][2] is (task == "arithmetic" and matching == "prefix")
