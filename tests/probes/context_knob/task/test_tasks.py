@@ -170,25 +170,25 @@ def test_intervals_count_subjects_and_not_items() -> None:
 
 
 @pytest.mark.parametrize("task", ["base", "arithmetic"])
-@pytest.mark.parametrize("matching", ["strict", "prefix"])
+@pytest.mark.parametrize("by", ["strict", "prefix"])
 def test_what_a_value_is_chosen_by_and_what_is_scored_are_judged_by_one_rule(
-    task: Task, matching: matching.Matching, monkeypatch: pytest.MonkeyPatch
+    task: Task, by: matching.Matching, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     items = [Item("s", "r", "c", "q", "5", "7", task) for _ in range(4)]
     said = [["5", "it is five", "12 = 5", "7"], ["7.", "seven", "7 or so", "3"]]
-    config = ContextKnobConfig(matching=matching, stretches=(1.0,))
+    config = ContextKnobConfig(matching=by, stretches=(1.0,))
     found = SimpleNamespace(layer=0, direction=None, natural=(0.0, 1.0))
     for name, value in {"Prompter": MagicMock(), "prefill": MagicMock(), "steered": lambda *given: said}.items():
         monkeypatch.setattr(stages, name, value)
     chosen = stages._steering(MagicMock(), found, items, config, MagicMock())[0]  # type: ignore[arg-type]
 
-    answers: Any = MagicMock()
+    prefilled: Any = MagicMock()
     monkeypatch.setattr(answers, "Prompter", MagicMock())
-    monkeypatch.setattr(answers, "prefill", lambda *given: answers)
+    monkeypatch.setattr(answers, "prefill", lambda *given: prefilled)
     monkeypatch.setattr(answers, "residuals", lambda *given: torch.zeros(1, 2 * len(items), 1))
-    monkeypatch.setattr(answers, "answers", lambda session, waiting: [*said[0], *said[1]])
+    monkeypatch.setattr(answers, "answers", MagicMock(side_effect=[[*said[0], *said[1]], said[0]]))
     monkeypatch.setattr(answers, "steered", lambda *given: [])
     knob = (SteeringSpec(0, torch.zeros(1), 0.0),) * 2
     scored = answers.score(MagicMock(), items, {}, knob, config, Reporter(), "scoring")
-    assert scored[matching].sel(condition="asked").values.tolist() == chosen.tolist()
-    assert chosen.tolist()[0][2] is (task == "arithmetic" and matching == "prefix")
+    assert scored[by].sel(condition="asked").values.tolist() == chosen.tolist()
+    assert chosen.tolist()[0][2] is (task == "arithmetic" and by == "prefix")
