@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import threading
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from typing import Generic, TypeVar
@@ -25,7 +26,10 @@ class Registry(Generic[T]):
         self._check = check
         self._name = name
         self._known: dict[str, T | str] = {}
-        self._discovered = False
+        self._discovered = self._discovering = False
+        # Held while probes are discovered and by nothing that one of their modules calls at import: whoever imports
+        # such a module has Python's lock of it, and would wait for this one while its holder waits for that.
+        self._discovery = threading.RLock()
         self._logged: set[str] = set()
 
     def register_lazy(self, name: str, target: str) -> None:
@@ -89,10 +93,17 @@ class Registry(Generic[T]):
         """Hear the promises of this distribution's probes, and of every other distribution that brings some."""
         if self._discovered:
             return
-        self._discovered = True
-        importlib.import_module("workbench.probes")
-        for entry in metadata.entry_points(group=f"workbench.{self.kind}s"):
-            self.register_lazy(entry.name, entry.value)
+        with self._discovery:
+            if self._discovered or self._discovering:
+                return
+            self._discovering = True
+            try:
+                importlib.import_module("workbench.probes")
+                for entry in metadata.entry_points(group=f"workbench.{self.kind}s"):
+                    self.register_lazy(entry.name, entry.value)
+                self._discovered = True
+            finally:
+                self._discovering = False
 
     def _valid(self, name: str) -> None:
         # Names become parts of paths and of run ids.
