@@ -12,10 +12,10 @@ import xarray as xr
 import workbench as wb
 from tests.fixtures.plugin.mean_logits import MeanLogits
 from workbench.errors import Cancelled, UnknownName, UsageError, WorkbenchError
+from workbench.files import sha256
 from workbench.probe.contract import Outcome
 from workbench.probe.run_context import StagedRunContext
 from workbench.progress import Reporter
-from workbench.records import store
 from workbench.records.file_hashes import verify
 from workbench.runs import execute, prepare
 
@@ -141,7 +141,7 @@ def test_a_run_refused_by_a_bug_keeps_where_the_bug_is(session, at):
             return [][0]
 
     try:
-        execute.prepare(Buggy(), session, "smoke")
+        prepare.prepare(Buggy(), session, "smoke")
     except IndexError as error:
         folder = execute.record_refusal(Buggy(), session, "smoke", 0, {}, error, at)
     assert "return [][0]" in wb.open(folder).record["error"]["traceback"]
@@ -316,5 +316,5 @@ def test_a_path_in_a_record_does_not_lead_out_of_the_run(session, at):
     secret = at / "secret.txt"
     secret.write_text("x")
     record = run.typed_record
-    record.files["../secret.txt"] = store.sha256(secret)
+    record.files["../secret.txt"] = sha256(secret)
     assert [finding.path for finding in verify(run.folder, record)] == ["../secret.txt"]
