@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import WorkbenchError
 from ..progress import Listener, Reporter
 from ..records import results
-from ..records.comparison import differing
+from ..records.comparison import compare
 from ..records.record import Record
 from .execute import execute
 from .prepare import prepare
@@ -91,7 +91,7 @@ def agreement(first: Run, second: Run, rtol: float = RTOL, atol: float = ATOL) -
         "atol": atol,
         "headlines": rows,
         "data": data,
-        "model": differing([record.model.model_dump(mode="json") for record in (one, two)]),
+        "model": compare([one, two])["model"],
     }
 
 
