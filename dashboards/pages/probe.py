@@ -20,6 +20,7 @@ from ...probe.form_fields import check
 from ...probe.registry import PROBES
 from ...records import store
 from ...records.record import Record
+from ...runs.plan import SmallerSetting
 from ..components.form import GAP, WIDTH, Form, InvalidText
 from ..components.layout import page
 from ..components.run_result import run_result
@@ -245,26 +246,24 @@ class ProbePage:
             self._show(seen)
 
     def _offer_cheaper(self, job: JobSnapshot | None) -> None:
-        offered = job is not None and job.state == "refused" and self._resumed is None
+        refusal = job.refusal if job is not None and self._resumed is None else None
         buttons = []
-        for option, needed in job.cheaper if job is not None and offered else []:
-            word, _, value = option.partition(" ")
-            said = f"preset = {value}" if word == "--preset" else value.replace("=", " = ")
-            button = pmu.Button(label=f"Use {said} ({byte_size(needed)})", variant="outlined", size="small")
-            button.on_click(self._taking(word, value))
+        for one in refusal.smaller if refusal is not None else ():
+            label = f"Use {one.setting} = {one.value} ({byte_size(one.bytes)})"
+            button = pmu.Button(label=label, variant="outlined", size="small")
+            button.on_click(self._taking(one))
             buttons.append(button)
         self._cheaper.objects = buttons
         self._cheaper.visible = bool(buttons)
 
-    def _taking(self, word: str, value: str) -> Callable[[Any], None]:
-        return lambda event: self._take(word, value)
+    def _taking(self, change: SmallerSetting) -> Callable[[Any], None]:
+        return lambda event: self._take(change)
 
-    def _take(self, word: str, value: str) -> None:
-        if word == "--preset":
-            self._preset.value = value
+    def _take(self, change: SmallerSetting) -> None:
+        if change.setting == "preset":
+            self._preset.value = change.value
         else:
-            name, _, text = value.partition("=")
-            self._form.put(name, text)
+            self._form.put(change.setting, str(change.value))
         self._changed()
 
     def _show(self, job: JobSnapshot) -> None:

@@ -97,9 +97,9 @@ def create(runs: Path, record: Record, heart: Callable[[Path], heartbeat.Heart])
         write_durably(made / RECORD, record.model_dump_json(indent=2) + "\n")
         made.rename(folder)
     except (NotADirectoryError, FileExistsError) as error:
-        raise UsageError(f"{runs} is not a folder; give another with --runs") from error
+        raise UsageError(f"{runs} is not a folder; give another one for the runs") from error
     except PermissionError as error:
-        raise UsageError(f"no permission to write in {runs}; give another folder with --runs") from error
+        raise UsageError(f"no permission to write in {runs}; give another folder for the runs") from error
     except BaseException:
         shutil.rmtree(made, ignore_errors=True)
         raise
