@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 from .. import tracebacks
 from ..errors import UnknownName, UsageError, WorkbenchError
 from .contract import Config, Probe, Recipe
+from .form_fields import fields_of
 
 T = TypeVar("T")
 RESERVED = ("preset", "seed", "engine", "runs", "progress")
@@ -131,6 +132,7 @@ def _check_probe(thing: object) -> Probe:
         raise UsageError(f"the probe {probe.name!r} lacks the preset {sorted(lacking)[0]!r}")
     for preset in probe.presets.values():
         probe.Config(**preset)
+    fields_of(probe)
     return probe
 
 
