@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 INCH = 110.0
 """Pixels of the interactive figure on one inch of paper."""
+PAPER, ABOVE = "paper", "title-above-"
+"""Names in the SVG of the paper, and of the title; after the second stands where it ends, in points from the top."""
 LOCK = threading.RLock()
 """matplotlib's settings belong to the whole process; one drawing at a time changes them."""
 
@@ -116,6 +118,10 @@ def draw(figure: FigureSpec, theme: str = "light", title: bool = True) -> Drawin
         if handles:
             drawing.legend(list(handles.values()), list(handles), loc="outside lower left", ncols=across)
         _settle(drawing)
+        drawing.patch.set_gid(PAPER)
+        if drawing._suptitle is not None:
+            below = drawing._suptitle.get_window_extent().y0 / drawing.dpi
+            drawing._suptitle.set_gid(f"{ABOVE}{72 * (drawing.get_figheight() - below):.1f}")
     return drawing
 
 

@@ -87,6 +87,17 @@ class Registry(Generic[T]):
         self._discover()
         return sorted(self._known)
 
+    def loaded(self) -> tuple[list[T], dict[str, str]]:
+        """All that can be loaded, and for the others, by name, why not: one that is broken does not hide the rest."""
+        found: list[T] = []
+        broken: dict[str, str] = {}
+        for name in self.names():
+            try:
+                found.append(self.get(name))
+            except WorkbenchError as error:
+                broken[name] = str(error)
+        return found, broken
+
     def __iter__(self) -> Iterator[T]:
         return (self.get(name) for name in self.names())
 

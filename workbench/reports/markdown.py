@@ -8,7 +8,6 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ..errors import WorkbenchError
-from ..figures import matplotlib
 from ..figures.table import csv
 from ..files import write
 from .blocks import (
@@ -26,6 +25,7 @@ from .blocks import (
     Section,
     Table,
 )
+from .pictures import svg_file
 
 _SIGNS = re.compile(r"([\\`*_{}\[\]()#+!|$~^:@-])")
 Show = Callable[[FigureBlock], str]
@@ -54,7 +54,7 @@ def write_beside(report: Report, path: Path) -> str:
 
     def show(picture: FigureBlock) -> str:
         folder.mkdir(parents=True, exist_ok=True)
-        write(folder / f"{picture.key}.svg", matplotlib.svg(picture.figure, title=False))
+        write(folder / f"{picture.key}.svg", svg_file(picture.figure, picture.saved))
         write(folder / f"{picture.key}.csv", csv(picture.figure.data))
         place = f"{quote(folder.name)}/{picture.key}"
         figure = picture.figure
