@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import Cancelled, UnknownName, UsageError, WorkbenchError
 from .internals.sites import Site
+from .version import __version__ as __version__
 
 if TYPE_CHECKING:
     from . import models
@@ -44,8 +45,6 @@ __all__ = [
     "UnknownName",
     "Cancelled",
 ]
-
-__version__ = "0.1.0"
 
 _LATER = {
     "edits": "internals.edits:",

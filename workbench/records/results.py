@@ -10,12 +10,12 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import WorkbenchError
 from ..formatting import csv_safe
+from ..version import __version__
 from .record import ModelInfo
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def stamp(tree: xr.DataTree, probe: str, model: ModelInfo, seed: int, created: s
     stamped.attrs.update(
         created=created,
         library="workbench",
-        library_version=metadata.version("workbench"),
+        library_version=__version__,
         probe=probe,
         seed=seed,
         model=model.id,
