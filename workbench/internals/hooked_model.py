@@ -32,6 +32,7 @@ class HookedModel:
 
     @property
     def architecture(self) -> Architecture:
+        """Which kinds of site the model has and where each is."""
         return self.engine.architecture
 
     @property

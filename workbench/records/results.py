@@ -56,7 +56,15 @@ class SchemaError(WorkbenchError):
 
 
 def check(tree: xr.DataTree) -> None:
-    """Raise `SchemaError` with everything in the tree that breaks the schema."""
+    """Raise `SchemaError` with everything in the tree that breaks the schema.
+
+    >>> import xarray as xr
+    >>> share = xr.DataArray([0.2, 0.7], {"layer": [0, 1]}, attrs={"units": "1", "description": "share of tokens"})
+    >>> check(xr.DataTree(xr.Dataset({"share": share})))
+    >>> check(xr.DataTree(xr.Dataset({"share": share.drop_vars("layer")})))
+    Traceback (most recent call last):
+    workbench.records.results.SchemaError: the result breaks the schema: /: the dim 'layer' has no coordinate
+    """
     import xarray as xr
 
     if not isinstance(tree, xr.DataTree):
@@ -194,6 +202,11 @@ def differences(first: xr.DataTree, second: xr.DataTree, rtol: float, atol: floa
     """The variables in which two results differ by more than a tolerance; NaN equals NaN.
 
     A difference is a dict with `variable`, `why` and, for numbers of equal shape, `largest`: the largest absolute one.
+
+    >>> import xarray as xr
+    >>> one, two = (xr.DataTree(xr.Dataset({"loss": ("step", [3.0, last])})) for last in (1.0, 1.5))
+    >>> differences(one, two, rtol=1e-4, atol=1e-6)
+    [{'variable': '/loss', 'why': 'beyond the tolerance', 'largest': 0.5}]
     """
     import numpy as np
 

@@ -39,6 +39,16 @@ def run(
     `progress` is a listener of progress events; by default bars are drawn on a terminal or in a notebook, and `False`
     draws nothing. `engine` is for a model given by name. `memory` is the budget in bytes.
     Raises `UnknownName` and `UsageError` for wrong names and values, and whatever the probe raised, after recording it.
+
+    >>> run = wb.run("head-roles", session, preset="smoke", progress=False)
+    >>> run.status, run.headline["needle_recall"].value
+    ('success', 1.0)
+    >>> wb.open(run.folder).id == run.id                  # the same run, later
+    True
+    >>> run.details(layer=2, head=1).note.partition(" has ")[0]
+    'Head 2.1'
+    >>> run.report("report.md").name
+    'report.md'
     """
     from .execute import execute
     from .prepare import prepare

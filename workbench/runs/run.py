@@ -53,10 +53,12 @@ class Run:
 
     @property
     def id(self) -> str:
+        """The name of the run and of its folder."""
         return self._record.id
 
     @property
     def status(self) -> str:
+        """`started`, `success`, `cancelled`, `error`, or `interrupted` where its process is gone."""
         return self.typed_record.status
 
     @property
