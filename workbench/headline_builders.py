@@ -1,0 +1,63 @@
+"""Headlines and their controls from intervals, and how they are written in sentences."""
+
+from __future__ import annotations
+
+from .record import Control, Headline
+from .statistics import LEVEL, Interval
+from .words import share
+
+FEW = 30
+"""Held-out items below which a run says that its intervals are wide."""
+
+
+def headline(
+    name: str,
+    found: Interval | float | None,
+    n: int,
+    *,
+    unit: str,
+    split: str,
+    method: str,
+    control: Control | None = None,
+) -> Headline:
+    """A headline from a value with its interval; a bare number has none, and None is a value that is not defined."""
+    value, low, high = (found, None, None) if not isinstance(found, tuple) else found
+    return Headline(
+        name=name,
+        value=value,
+        low=low,
+        high=high,
+        level=None if value is not None and low is None else LEVEL,
+        n=n,
+        unit=unit,
+        split=split,
+        method=method,
+        control=control,
+    )
+
+
+def control(name: str, found: Interval | float | None, n: int | None = None) -> Control:
+    """What a headline is read against, in the headline's unit."""
+    value, low, high = (found, None, None) if not isinstance(found, tuple) else found
+    return Control(name=name, value=value, low=low, high=high, n=n)
+
+
+def percent(line: Headline | Control) -> str:
+    """A share with its interval: `75% (57% to 88%)`."""
+    if line.value is None:
+        return "an unknown share"
+    if line.low is None or line.high is None:
+        return share(line.value)
+    return f"{share(line.value)} ({share(line.low)} to {share(line.high)})"
+
+
+def against(line: Headline) -> str:
+    """The control of a share, as the second half of a sentence: `the knob: 75%`."""
+    if line.control is None or line.control.value is None:
+        return "there is nothing to compare it with"
+    return f"{line.control.name}: {share(line.control.value)}"
+
+
+def wide_intervals(n: int, items: str) -> list[str]:
+    """The limit that a run with few held-out items states; empty for a run with enough."""
+    return [f"{n} {items}: the intervals are wide; the preset full takes more"] if n < FEW else []
