@@ -14,7 +14,7 @@ import os
 import numpy as np
 
 import workbench as wb
-from workbench.probes.context_knob.knob import load
+from workbench.probes.context_knob.knob.knob import load
 
 PRESET = os.environ.get("WORKBENCH_PRESET", "quick")
 session = wb.load("smollm2-135m-instruct")
@@ -27,15 +27,16 @@ knob
 # In JupyterLab this is a slider with the answer beside it; the buttons set the values for prior and context.
 
 # %%
-from workbench.probes.context_knob.facts import make_item, read_facts, split_of
-from workbench.probes.context_knob.prompts import Prompter
+from workbench.probes.context_knob.knob.slider import show
+from workbench.probes.context_knob.task.prompting import Prompter
+from workbench.texts.facts import make_item, read_facts, split_of
 
 prompter = Prompter(session)
 rng = np.random.default_rng(0)
 facts = [fact for fact in read_facts("facts").facts if split_of(fact.subject) == "test"]
 france = next(fact for fact in read_facts("facts").facts if fact.query == "The capital of France is")
 item = make_item(france, "sentence", rng)
-knob.show(session, prompter.ask(item, True, intent="none"), max_new_tokens=4)
+show(knob, session, prompter.ask(item, True, intent="none"), max_new_tokens=4)
 
 # %% [markdown]
 # ## Many prompts

@@ -6,17 +6,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from .errors import Cancelled, UnknownName, UsageError, WorkbenchError
-from .sites import Site
+from .internals.sites import Site
 
 if TYPE_CHECKING:
-    from . import edits, models
-    from .api import open_run as open
-    from .api import run
-    from .probe import Config, Headline, Outcome, Paper, Probe, Work
-    from .registry import PROBES, RECIPES
-    from .runs import Run
-    from .session import Session, load
-    from .widgets import explore
+    from . import models
+    from .internals import edits
+    from .internals.session import Session, load
+    from .notebook.probe_form import explore
+    from .probe.contract import Config, Headline, Outcome, Paper, Probe, Work
+    from .probe.registry import PROBES, RECIPES
+    from .runs.api import open_run as open
+    from .runs.api import run
+    from .runs.run import Run
 
 __all__ = [
     "load",
@@ -47,17 +48,17 @@ __all__ = [
 __version__ = "0.1.0"
 
 _LATER = {
-    "edits": "edits:",
+    "edits": "internals.edits:",
     "models": "models:",
-    "load": "session:load",
-    "Session": "session:Session",
-    "run": "api:run",
-    "open": "api:open_run",
-    "explore": "widgets:explore",
-    "Run": "runs:Run",
-    **{name: f"probe:{name}" for name in ("Config", "Headline", "Outcome", "Paper", "Probe", "Work")},
-    "PROBES": "registry:PROBES",
-    "RECIPES": "registry:RECIPES",
+    "load": "internals.session:load",
+    "Session": "internals.session:Session",
+    "run": "runs.api:run",
+    "open": "runs.api:open_run",
+    "explore": "notebook.probe_form:explore",
+    "Run": "runs.run:Run",
+    **{name: f"probe.contract:{name}" for name in ("Config", "Headline", "Outcome", "Paper", "Probe", "Work")},
+    "PROBES": "probe.registry:PROBES",
+    "RECIPES": "probe.registry:RECIPES",
 }
 
 

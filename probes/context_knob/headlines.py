@@ -6,21 +6,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.record import Control, Headline
+from workbench.records.record import Control, Headline
 
-from . import separation
-from .scores import pair_accuracy
+from .evaluation import separation
+from .learning.layer_sweep import choose
 from .statistics import LEVEL, Interval, over_subjects
-from .sweep import choose
+from .task.matching import pair_accuracy
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-    from workbench.probe import RunContext
+    from workbench.probe.contract import RunContext
 
     from .config import ContextKnobConfig
-    from .stages import Parts
+    from .parts import Parts
 
 BY = "both answers of a pair right, {rule} matching of generated answers; bootstrap over subjects, at least Wilson's"
 

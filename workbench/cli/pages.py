@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import runpy
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -26,8 +28,8 @@ def report(
     json: Json = False,
 ) -> None:
     """One file that opens offline, says what was run, and can be run again."""
-    from ..api import open_run
     from ..reports import format_of, write
+    from ..runs.api import open_run
 
     kind = format_of(output, to)
     path = write([open_run(name, runs) for name in run], output, kind, prompts=prompts)
@@ -61,17 +63,15 @@ def serve(
     """Dashboards in a browser, on this machine only unless told otherwise."""
     if runs.exists() and not runs.is_dir():
         raise UsageError(f"{runs} is not a folder; give another with --runs")
-    from ..dashboards import serve as serve_pages
-    from ..dashboards.limits import Limits
-
-    serve_pages(
-        runs,
-        port,
-        address,
-        started=lambda url: as_json({"url": url}) if json else line(f"open {url}"),
-        read_only=read_only,
-        auth=auth,
-        hosts=host or (),
-        models=model or (),
-        limits=Limits(memory=memory),
-    )
+    # Nothing imports a page: they are started as a program, here in the same process.
+    sys.argv = [
+        "workbench.dashboards",
+        *(str(runs), "--port", str(port), "--address", address),
+        *(["--read-only"] if read_only else []),
+        *(["--auth", str(auth)] if auth else []),
+        *(word for name in host or () for word in ("--host", name)),
+        *(word for name in model or () for word in ("--model", name)),
+        *(["--memory", str(memory)] if memory else []),
+        *(["--json"] if json else []),
+    ]
+    runpy.run_module("workbench.dashboards", run_name="__main__")

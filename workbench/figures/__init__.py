@@ -1,28 +1,30 @@
 """Figures: described once, drawn with Plotly and with matplotlib."""
 
-from .budget import MOST_POINTS, Pooled, pool
-from .figure import Axis, Bars, Figure, Heatmap, Line, Mark, Panel, Points, Rule, Tokens, Violins
+from .budget import MOST_POINTS, Pooled, max_pool
+from .figure import Figure
 from .save import load, save
-from .text import visible
+from .spec import Axis, Bars, FigureSpec, Heatmap, Line, Mark, Panel, ReferenceLine, Scatter, Tokens, Violin
+from .text import escape_whitespace
 
 __all__ = [
     # the description
     "Figure",
+    "FigureSpec",
     "Panel",
     "Axis",
     "Mark",
     "Heatmap",
     "Line",
-    "Points",
+    "Scatter",
     "Bars",
-    "Violins",
-    "Rule",
+    "Violin",
+    "ReferenceLine",
     "Tokens",
     # what fits, and how tokens are shown
     "MOST_POINTS",
     "Pooled",
-    "pool",
-    "visible",
+    "max_pool",
+    "escape_whitespace",
     # files
     "save",
     "load",

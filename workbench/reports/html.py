@@ -9,16 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, get_args
 
 from markupsafe import Markup
 
 from ..errors import WorkbenchError
 from ..figures import Figure, style
-from ..figures.plotly import described, written
+from ..figures.plotly import plotly_dict, plotly_json
 from ..figures.table import csv
 from . import pictures
-from .blocks import Picture, Report
+from .blocks import Block, FigureBlock, Report
 
 MOST_BYTES = 10_000_000
 """A report that would be larger is refused."""
@@ -97,12 +97,12 @@ def interactive(figure: Figure) -> str:
     """What Plotly draws, without its template and title, as JSON that is safe inside a script element."""
     from jinja2.utils import htmlsafe_json_dumps
 
-    spec = json.loads(written(described(figure, title=False)))
+    spec = json.loads(plotly_json(plotly_dict(figure, title=False)))
     spec["layout"].pop("template")
     return str(htmlsafe_json_dumps(spec, sort_keys=True))
 
 
-def _drawn(picture: Picture, spec: str | None, static: bool) -> Drawn:
+def _drawn(picture: FigureBlock, spec: str | None, static: bool) -> Drawn:
     figure = picture.figure
     svg = None if static else pictures.inline_svg(figure, picture.key)
     table = figure.data
@@ -164,4 +164,6 @@ def _environment() -> Any:
 
 
 def _is_kind(block: object, name: str) -> bool:
+    if name not in {kind.__name__ for kind in get_args(Block)}:
+        raise KeyError(f"a template asks for the block {name!r}, which there is not")
     return type(block).__name__ == name

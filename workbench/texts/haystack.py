@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UsageError
-from . import words
+from . import word_lists as lists
 
 SYNTHETIC = "synthetic"
 """The name of the haystack that the project generates."""
@@ -29,8 +29,8 @@ class Haystack:
 
 def synthetic_haystack() -> Haystack:
     """Sentences from a small grammar: plain English, endless, and free of every word that a needle is made of."""
-    lists = [value for name, value in vars(words).items() if name.isupper()]
-    digest = hashlib.sha256(repr(sorted(chain.from_iterable(lists))).encode()).hexdigest()
+    every = [value for name, value in vars(lists).items() if name.isupper()]
+    digest = hashlib.sha256(repr(sorted(chain.from_iterable(every))).encode()).hexdigest()
     return Haystack(SYNTHETIC, digest, lambda rng: (_sentence(rng) for _ in count()))
 
 
@@ -87,19 +87,19 @@ def _sentence(rng: np.random.Generator) -> str:
     def one(choices: Sequence[str]) -> str:
         return choices[int(rng.integers(len(choices)))]
 
-    person = f"{one(words.QUALITIES)} {one(words.PEOPLE)}"
+    person = f"{one(lists.QUALITIES)} {one(lists.PEOPLE)}"
     form = int(rng.integers(5))
     if form == 0:
-        return f"The {person} {one(words.ACTS)} {one(words.MANNERS)} to the {one(words.PLACES)} {one(words.TIMES)}."
+        return f"The {person} {one(lists.ACTS)} {one(lists.MANNERS)} to the {one(lists.PLACES)} {one(lists.TIMES)}."
     if form == 1:
         return (
-            f"The {person} {one(words.HANDLED)} a {one(words.LOOKS)} {one(words.THINGS)} near the {one(words.PLACES)}."
+            f"The {person} {one(lists.HANDLED)} a {one(lists.LOOKS)} {one(lists.THINGS)} near the {one(lists.PLACES)}."
         )
     if form == 2:
-        thing = f"{one(words.LOOKS)} {one(words.THINGS)}"
-        return f"A {thing} was in the {one(words.PLACES)}, and the {person} {one(words.HANDLED)} it {one(words.TIMES)}."
+        thing = f"{one(lists.LOOKS)} {one(lists.THINGS)}"
+        return f"A {thing} was in the {one(lists.PLACES)}, and the {person} {one(lists.HANDLED)} it {one(lists.TIMES)}."
     if form == 3:
-        return f"There was {one(words.STATES)} {one(words.WEATHER)} over the {one(words.PLACES)} {one(words.TIMES)}."
+        return f"There was {one(lists.STATES)} {one(lists.WEATHER)} over the {one(lists.PLACES)} {one(lists.TIMES)}."
     return (
-        f"Nobody {one(words.HANDLED)} the {one(words.THINGS)}, but the {person} {one(words.ACTS)} {one(words.MANNERS)}."
+        f"Nobody {one(lists.HANDLED)} the {one(lists.THINGS)}, but the {person} {one(lists.ACTS)} {one(lists.MANNERS)}."
     )
