@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import Cancelled, UsageError, WorkbenchError
+from ..errors import Cancelled, UsageError, WorkbenchError
 
 if TYPE_CHECKING:
-    from .progress import Reporter
+    from ..progress import Reporter
 
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 """What AdamW keeps of each weight."""

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from workbench.errors import UsageError
-from workbench.position_probe import PositionProbe, Training, _begin, _forward
+from workbench.probe.position_probe import PositionProbe, Training, _begin, _forward
+from workbench.probe.selectivity import probe_with_control, split_examples
 from workbench.progress import Progress, Reporter
-from workbench.selectivity import probe_with_control, split_examples
 
 SHORT = Training(hidden=8, steps=200, batch=64, learning_rate=6e-2)
 

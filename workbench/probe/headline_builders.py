@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .record import Control, Headline
+from ..formatting import percent
+from ..records.record import Control, Headline
 from .statistics import LEVEL, Interval
-from .words import share
 
 FEW = 30
 """Held-out items below which a run says that its intervals are wide."""
@@ -42,20 +42,20 @@ def control(name: str, found: Interval | float | None, n: int | None = None) -> 
     return Control(name=name, value=value, low=low, high=high, n=n)
 
 
-def percent(line: Headline | Control) -> str:
+def in_percent(line: Headline | Control) -> str:
     """A share with its interval: `75% (57% to 88%)`."""
     if line.value is None:
         return "an unknown share"
     if line.low is None or line.high is None:
-        return share(line.value)
-    return f"{share(line.value)} ({share(line.low)} to {share(line.high)})"
+        return percent(line.value)
+    return f"{percent(line.value)} ({percent(line.low)} to {percent(line.high)})"
 
 
 def against(line: Headline) -> str:
     """The control of a share, as the second half of a sentence: `the knob: 75%`."""
     if line.control is None or line.control.value is None:
         return "there is nothing to compare it with"
-    return f"{line.control.name}: {share(line.control.value)}"
+    return f"{line.control.name}: {percent(line.control.value)}"
 
 
 def wide_intervals(n: int, items: str) -> list[str]:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from workbench.errors import Cancelled, UsageError, WorkbenchError
+from workbench.probe.training_loop import Checkpoint, Optimiser, Schedule, fit
 from workbench.progress import Progress, Reporter
-from workbench.training_loop import Checkpoint, Optimiser, Schedule, fit
 
 
 def _model() -> nn.Module:

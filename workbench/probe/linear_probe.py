@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import UsageError
-from .progress import Reporter
+from ..errors import UsageError
+from ..progress import Reporter
 
 Task = Literal["classification", "regression"]
 PENALTIES = tuple(10.0**power for power in range(-4, 4))

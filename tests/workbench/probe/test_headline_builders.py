@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from workbench.headline_builders import against, control, headline, percent, wide_intervals
-from workbench.statistics import LEVEL, Interval
+from workbench.probe.headline_builders import against, control, headline, in_percent, wide_intervals
+from workbench.probe.statistics import LEVEL, Interval
 
 WORDS = {"unit": "share of needles", "split": "held-out", "method": "Wilson interval"}
 
@@ -24,15 +24,15 @@ def test_a_number_alone_has_no_interval_and_no_level() -> None:
 
 def test_what_is_not_defined_says_so() -> None:
     made = headline("share", None, 0, control=control("chance", None), **WORDS)
-    assert made.value is None and percent(made) == "an unknown share"
+    assert made.value is None and in_percent(made) == "an unknown share"
     assert against(made) == "there is nothing to compare it with"
 
 
 def test_shares_have_two_digits_so_that_a_small_one_is_not_nothing() -> None:
     made = headline("recall", Interval(0.754, 0.0, 0.0421), 24, control=control("the knob", 0.0042), **WORDS)
-    assert percent(made) == "75% (0% to 4.2%)"
+    assert in_percent(made) == "75% (0% to 4.2%)"
     assert against(made) == "the knob: 0.42%"
-    assert percent(control("all", 1.0)) == "100%"
+    assert in_percent(control("all", 1.0)) == "100%"
 
 
 def test_few_items_are_a_limit() -> None:

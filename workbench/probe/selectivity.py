@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import UsageError
+from ..errors import UsageError
+from ..records.results import variable
 from .linear_probe import Task, as_targets
-from .results import variable
 from .statistics import LEVEL, Clusters, newcombe, owners, resample, wilson
 
 if TYPE_CHECKING:

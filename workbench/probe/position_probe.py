@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import UsageError
+from ..errors import UsageError
+from ..progress import Reporter
 from .linear_probe import Task, as_targets, loss, standardised
-from .progress import Reporter
 from .training_loop import Optimiser, Schedule, fit
 
 Head = Literal["linear", "mlp"]
