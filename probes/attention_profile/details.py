@@ -14,7 +14,7 @@ from workbench.probe import head_scatter
 from workbench.probe.explore import Details, LongText, Measure, SelectableDim
 
 from .figures import SHARES
-from .statistics import UNITS
+from .profile import UNITS
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -101,7 +101,7 @@ def _measure(
     """The statistics of one text; `brief` leaves out all but the row statistics."""
     from workbench.internals.layer_statistics import ROWS, StatisticsSpec
 
-    from .statistics import Profile, wanted
+    from .profile import Profile, wanted
 
     profile = Profile(text, config, session.shape.context)
     asked = StatisticsSpec(stats=ROWS, sink=config.sink, recent=config.recent) if brief else wanted(text, config)

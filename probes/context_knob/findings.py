@@ -8,6 +8,7 @@ import numpy as np
 
 from workbench.probe.contract import Outcome
 from workbench.records.record import Check, DataUse
+from workbench.records.results import variable
 from workbench.texts.facts import BUILT_IN
 
 from .evaluation import separation
@@ -98,12 +99,10 @@ def _arms(parts: Parts, config: ContextKnobConfig) -> xr.Dataset:
             ratio[row, column] = [memorisation_ratio(yes[0], no[0]), memorisation_ratio(no[1], yes[1])]
     return xr.Dataset(
         {
-            "pair_accuracy": (("arm", "condition"), pair, _about("share of pairs", "both answers right")),
-            "accuracy": (("arm", "condition", "intent"), right, _about("share", "answers right, by intent")),
-            "memorisation_ratio": (
-                ("arm", "condition", "intent"),
-                ratio,
-                _about("share", "prior answers among those that are one of the two"),
+            "pair_accuracy": variable(("arm", "condition"), pair, "share of pairs", "both answers right"),
+            "accuracy": variable(("arm", "condition", "intent"), right, "share", "answers right, by intent"),
+            "memorisation_ratio": variable(
+                ("arm", "condition", "intent"), ratio, "share", "prior answers among those that are one of the two"
             ),
         },
         coords={
@@ -126,7 +125,7 @@ def _cosines(parts: Parts) -> xr.Dataset:
     }
     stacked = np.stack([each.numpy() for each in vectors.values()])
     return xr.Dataset(
-        {"cosine": (("one", "another"), stacked @ stacked.T, _about("", "cosine between two directions"))},
+        {"cosine": variable(("one", "another"), stacked @ stacked.T, "", "cosine between two directions")},
         coords={
             "one": ("one", list(vectors), {"description": "a direction"}),
             "another": ("another", list(vectors), {"description": "a direction"}),
@@ -153,11 +152,7 @@ def _compared(rows: pd.DataFrame) -> xr.Dataset:
     texts = ("arm", "configuration", "task", "contexts", "told")
     return xr.Dataset(
         {
-            name: (
-                ("row",),
-                rows[name].to_numpy(float),
-                _about("residual units" if "separation" in name else "1", each),
-            )
+            name: variable("row", rows[name].to_numpy(float), "residual units" if "separation" in name else "1", each)
             for name, each in about.items()
         },
         coords={
@@ -254,7 +249,3 @@ def _limits(parts: Parts, config: ContextKnobConfig) -> list[str]:
     if len(test.items) < config.n:
         said.append(f"{config.n} held-out items were asked for and the model knows {len(test.items)}")
     return said
-
-
-def _about(units: str, description: str) -> dict[str, str]:
-    return {"units": units, "description": description}

@@ -36,10 +36,10 @@ def headline(
     )
 
 
-def control(name: str, found: Interval | float | None, n: int | None = None) -> Control:
-    """What a headline is read against, in the headline's unit."""
+def control(name: str, found: Interval | float | None, n: int | None = None, unit: str | None = None) -> Control:
+    """What a headline is read against; without a `unit` it has the headline's, and with another it is not compared."""
     value, low, high = (found, None, None) if not isinstance(found, tuple) else found
-    return Control(name=name, value=value, low=low, high=high, n=n)
+    return Control(name=name, value=value, low=low, high=high, n=n, unit=unit)
 
 
 def in_percent(line: Headline | Control) -> str:

@@ -80,6 +80,15 @@ def bootstrap_mean(values: np.ndarray, rng: np.random.Generator, *clusters: Clus
     return _interval(float(values.mean()), (sums / totals).clip(values.min(), values.max()))
 
 
+def bootstrap_share(values: np.ndarray, rng: np.random.Generator, clusters: Clusters = None) -> Interval:
+    """Mean of values from 0 to 1, `[entry]` or `[entry, sample]`, with clusters of entries and samples drawn again.
+
+    At least as wide as Wilson's interval with one trial a cluster: a bootstrap has no width where all agree.
+    """
+    found = bootstrap_mean(values, rng, clusters)
+    return wider(found, wilson(found.value, int(owners(len(values), clusters).max()) + 1))
+
+
 def mean_bounds(
     values: np.ndarray, rng: np.random.Generator, clusters: Clusters = None, draws: int = DRAWS
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -141,6 +141,25 @@ def test_wider_holds_both() -> None:
     assert statistics.wider(Interval(0.5, 0.4, 0.5), Interval(0.5, 0.45, 0.7)) == (0.5, 0.4, 0.7)
 
 
+def test_a_share_of_clusters_that_agree_keeps_the_width_of_wilson() -> None:
+    rng = np.random.default_rng(15)
+    names = ["a", "a", "b", "c"]
+    assert statistics.bootstrap_share(np.ones(4), rng, names) == statistics.wilson(1.0, 3)
+    found = statistics.bootstrap_share(np.repeat([0, 1], 200), rng, np.repeat(range(4), 100).tolist())
+    assert (found.low, found.high) == (0, 1)
+
+
+def test_intervals_count_clusters_and_not_items() -> None:
+    rng = np.random.default_rng(0)
+    values = np.repeat(np.arange(20) % 2, 10)
+    few = statistics.bootstrap_share(values, rng, np.repeat(np.arange(20), 10).tolist())
+    many = statistics.bootstrap_share(values, rng)
+    assert few.value == many.value == 0.5
+    assert few.high - few.low > 2.5 * (many.high - many.low)
+    sure = statistics.bootstrap_share(np.ones(30), rng)
+    assert sure.value == sure.high == 1 and 0.85 < sure.low < 0.95
+
+
 def test_the_sign_test_is_the_binomial_distribution() -> None:
     # 8 of 8: 2 / 2⁸; 9 of 10: 2 · 11 / 2¹⁰; ties do not count; nothing but ties tells nothing
     eight = np.r_[np.ones(8), 0, 0]
