@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workbench.probe.contract import Outcome
+from workbench.probe.headline_builders import wide_intervals
 from workbench.records.record import Check, DataUse
 from workbench.records.results import variable
 from workbench.texts.facts import BUILT_IN
@@ -244,8 +245,7 @@ def _limits(parts: Parts, config: ContextKnobConfig) -> list[str]:
         said.append("the paragraphs are one sentence in one frame of others, and more alike than found texts")
     if config.split_by == "relation" and parts.adapter:
         said.append("the adapter saw other subjects of these relations: it was trained on a split by subject")
-    if len(test.items) < 30:
-        said.append(f"{len(test.items)} held-out items: the intervals are wide; the preset full takes more")
+    said += wide_intervals(len(test.items), "held-out items")
     if len(test.items) < config.n:
         said.append(f"{config.n} held-out items were asked for and the model knows {len(test.items)}")
     return said

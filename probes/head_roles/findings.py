@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from workbench.formatting import percent
 from workbench.probe.contract import Outcome
+from workbench.probe.headline_builders import wide_intervals
 from workbench.probe.statistics import Interval, bootstrap_mean, mean_bounds, newcombe, wider, wilson
 from workbench.records.record import Check
 from workbench.records.results import variable
@@ -244,11 +246,10 @@ def _limits(parts: Parts, config: HeadRolesConfig) -> list[str]:
     recall = recall_of(parts.ablation, parts.top, config.ablation).none.mean()
     if recall < 0.5:
         said.append(
-            f"the model recalls only {recall:.0%} of the needles by itself, so ablation has little to take away"
+            f"the model recalls only {percent(recall)} of the needles by itself, so ablation has little to take away"
         )
     n = parts.held_out.sizes["example"]
-    if n < 30:
-        said.append(f"{n} held-out needles: the intervals are wide; the preset full takes more")
+    said += wide_intervals(n, "held-out needles")
     if config.mode == "generated":
         dropped = int((~parts.held_out["counted"].sel(mode="generated").values).sum())
         said.append(f"{dropped} of {n} held-out needles were not answered and do not count, so easy needles weigh more")

@@ -42,13 +42,14 @@ def control(name: str, found: Interval | float | None, n: int | None = None, uni
     return Control(name=name, value=value, low=low, high=high, n=n, unit=unit)
 
 
-def in_percent(line: Headline | Control) -> str:
+def in_percent(line: Headline | Control, digits: int = 2) -> str:
     """A share with its interval: `75% (57% to 88%)`."""
     if line.value is None:
         return "an unknown share"
     if line.low is None or line.high is None:
-        return percent(line.value)
-    return f"{percent(line.value)} ({percent(line.low)} to {percent(line.high)})"
+        return percent(line.value, digits)
+    value, low, high = (percent(each, digits) for each in (line.value, line.low, line.high))
+    return f"{value} ({low} to {high})"
 
 
 def against(line: Headline) -> str:

@@ -33,6 +33,7 @@ def test_shares_have_two_digits_so_that_a_small_one_is_not_nothing() -> None:
     assert in_percent(made) == "75% (0% to 4.2%)"
     assert against(made) == "the knob: 0.42%"
     assert in_percent(control("all", 1.0)) == "100%"
+    assert in_percent(control("far", Interval(0.1234, 0.12, 0.1264)), 3) == "12.3% (12% to 12.6%)"
 
 
 def test_few_items_are_a_limit() -> None:
