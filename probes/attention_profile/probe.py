@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -16,11 +16,8 @@ from .texts import Text, Texts, load
 if TYPE_CHECKING:
     import xarray as xr
 
-    from workbench.figures import Figure
     from workbench.internals.session import Session
-    from workbench.probe.explore import Details, SelectableDim
     from workbench.progress import Reporter
-    from workbench.records.record import Record
 
 
 class AttentionProfile(Probe[AttentionProfileConfig]):
@@ -68,26 +65,6 @@ class AttentionProfile(Probe[AttentionProfileConfig]):
                 other = _shuffled(text, context.rng(f"shuffle {index}"))
                 shuffled.append(measure(other, f"shuffled-{index}", f"{stage}, shuffled", brief=True))
         return outcome(Parts(texts, measured, shuffled, apart), config, session, context)
-
-    def figures(self, data: xr.DataTree, record: Record) -> Sequence[Figure]:
-        from .figures import draw
-
-        return draw(data)
-
-    def summary(self, data: xr.DataTree, record: Record) -> Sequence[str]:
-        from .summary import sentences
-
-        return sentences(data, record)
-
-    def coordinates(self, data: xr.DataTree, record: Record) -> Sequence[SelectableDim]:
-        from .details import coordinates
-
-        return coordinates(data)
-
-    def details(self, data: xr.DataTree, record: Record, chosen: Mapping[str, int]) -> Details:
-        from .details import details
-
-        return details(data, chosen)
 
 
 def _measure(
