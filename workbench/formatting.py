@@ -6,9 +6,9 @@ import re
 from typing import Any
 
 
-def percent(part: float) -> str:
-    """A share in percent with two significant digits, so that a small one is not 0."""
-    return f"{float(f'{100 * part:.2g}'):g}%"
+def percent(part: float, digits: int = 2) -> str:
+    """A share in percent with two significant digits, or more, so that a small one is not 0."""
+    return f"{float(f'{100 * part:.{digits}g}'):g}%"
 
 
 def sentence(text: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from ..records.record import Check, DataUse, Headline, Record
+from .beside import WORDS, beside
 
 if TYPE_CHECKING:
     import numpy as np
@@ -113,27 +114,45 @@ class Probe(ABC, Generic[C]):
     def run(self, session: Session, config: C, context: RunContext) -> Outcome:
         """Answer the question."""
 
-    @abstractmethod
     def figures(self, data: xr.DataTree, record: Record) -> Sequence[Figure]:
-        """The pictures of a result, the most telling first."""
+        """The pictures of a result, the most telling first: `draw(data)` of the module `figures` beside the class."""
+        return self._beside("figures")(data)
 
-    @abstractmethod
     def summary(self, data: xr.DataTree, record: Record) -> Sequence[str]:
-        """What was found, in sentences a person would say."""
+        """What was found, in sentences a person would say: `sentences(data, record)` of the module `summary`."""
+        return self._beside("summary")(data, record)
 
     def coordinates(self, data: xr.DataTree, record: Record) -> Sequence[SelectableDim]:
-        """What a reader can choose in a finished run to see more of it; nothing, unless the probe says so."""
-        return ()
+        """What a reader can choose in a finished run to see more of it: `coordinates(data)` of the module `details`.
+
+        Nothing where there is no such module.
+        """
+        found = beside(type(self), "coordinates")
+        return () if found is None else found(data)
 
     def details(self, data: xr.DataTree, record: Record, chosen: Mapping[str, int]) -> Details:
-        """What is shown of a choice, which has a value for each of `coordinates`; from saved data, without a model."""
+        """What is shown of a choice: `details(data, chosen)` of the module `details`; from saved data, without a model.
+
+        `chosen` has a value for each of `coordinates`.
+        """
         from .explore import Details
 
-        return Details()
+        found = beside(type(self), "details")
+        return Details() if found is None else found(data, chosen)
 
     def live(self) -> Live | None:
-        """What a reader can turn while a model answers; nothing, unless the probe says so."""
-        return None
+        """What a reader can turn while a model answers: `live()` of the module `live_view`; None without one."""
+        found = beside(type(self), "live")
+        return None if found is None else found()
+
+    def _beside(self, method: str) -> Callable[..., Any]:
+        found = beside(type(self), method)
+        if found is None:
+            module, function = WORDS[method]
+            raise NotImplementedError(
+                f"the probe {self.name!r} has no method {method!r}, and no {module}.{function} lies beside it"
+            )
+        return found
 
 
 @dataclass(frozen=True)

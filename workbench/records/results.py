@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +49,16 @@ DIMS: dict[str, str] = {
 
 _COUNTED = ("layer", "head", "kv_head", "query", "key", "position")
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
+
+
+def variable(
+    dims: str | Sequence[str], values: Any, units: str, meaning: str
+) -> tuple[str | Sequence[str], Any, dict[str, str]]:
+    """A variable as `xarray.Dataset` takes it, with the units and the description that the schema asks for.
+
+    >>> xr.Dataset({"loss": variable("step", [2.0, 1.5], "nats", "cross-entropy of the next token")})
+    """
+    return dims, values, {"units": units, "description": meaning}
 
 
 class SchemaError(WorkbenchError):

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from workbench.errors import UsageError, WorkbenchError
-from workbench.probes.context_knob.statistics import over_subjects
 from workbench.probes.context_knob.task import matching
 from workbench.texts.facts import BUILT_IN, SHARES, differ, make_item, read_facts, split_of
 
@@ -147,14 +146,3 @@ def test_memorisation_ratio_of_hand_made_answers() -> None:
     prior, context = np.array([1, 1, 0, 0], bool), np.array([0, 0, 1, 0], bool)
     assert matching.memorisation_ratio(prior, context) == pytest.approx(2 / 3)
     assert np.isnan(matching.memorisation_ratio(np.zeros(3, bool), np.zeros(3, bool)))
-
-
-def test_intervals_count_subjects_and_not_items() -> None:
-    rng = np.random.default_rng(0)
-    values = np.repeat(np.arange(20) % 2, 10)
-    few = over_subjects(values, np.repeat(np.arange(20), 10).astype(str).tolist(), rng)
-    many = over_subjects(values, np.arange(200).astype(str).tolist(), rng)
-    assert few.value == many.value == 0.5
-    assert few.high - few.low > 2.5 * (many.high - many.low)
-    sure = over_subjects(np.ones(30), [str(place) for place in range(30)], rng)
-    assert sure.value == sure.high == 1 and 0.85 < sure.low < 0.95
