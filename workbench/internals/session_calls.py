@@ -10,12 +10,13 @@ from ..progress import Reporter
 from .edits import Edit
 from .generation import Generated
 from .hooked_model import ActivationCache, HookedModel, SiteLike
-from .prompts import Prompt
+from .prompts import Boundary, Prompt, Prompts
 from .tokens import TokenBatch
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .answer_logprobs import AnswerLogprobs
     from .attention_statistics import StatisticsByLayer
     from .layer_statistics import LayerChunk
     from .lens import LensLogits, Reduce, Through
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 class SessionCalls:
     """The calls of a `Session`: a prompt is a text, texts or token ids, and `engine` names another than its own."""
+
+    _prompts: Prompts
 
     def _turn(
         self, prompt: Prompt, chat: bool, engine: str | None, progress: Reporter | None
@@ -146,3 +149,28 @@ class SessionCalls:
         """Generate token by token, greedily unless a temperature is given; see `HookedModel.generate`."""
         with self._turn(prompt, chat, engine, progress) as (hooked, tokens):
             return hooked.generate(tokens, max_new_tokens, edits, stop, temperature, seed, progress)
+
+    def answer_logprobs(
+        self,
+        prompts: Prompt,
+        answers: Any,
+        edits: Sequence[Edit] = (),
+        *,
+        boundary: Boundary = "exact",
+        chat: bool = False,
+        engine: str | None = None,
+        progress: Reporter | None = None,
+    ) -> AnswerLogprobs:
+        """The log-probability of given answers after their prompts; see `answer_logprobs.answer_logprobs`.
+
+        To one prompt an answer or a list of them, to several prompts a list with those of each; texts or token ids. An
+        answer's tokens are those that the tokenizer makes of prompt and answer together, after the prompt's own; where
+        a token reaches across, `boundary` "exact" refuses and "common" lets the answer begin with it.
+        """
+        from . import answer_logprobs
+        from .answer_prompts import questions
+
+        asked = questions(self._prompts, prompts, answers, chat, boundary)
+        with self._turn(asked.prompts, False, engine, progress) as (hooked, _):
+            found = answer_logprobs.answer_logprobs(hooked.engine, asked.prompts, asked.answers, edits, progress)
+        return found.placed(asked.places)
