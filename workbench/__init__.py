@@ -10,7 +10,8 @@ from .internals.sites import Site
 
 if TYPE_CHECKING:
     from . import models
-    from .internals import edits
+    from .internals import edits, streams
+    from .internals.affine_maps import AffineMaps
     from .internals.session import Session, load
     from .notebook.probe_form import explore
     from .probe.contract import Config, Headline, Outcome, Paper, Probe, Work
@@ -27,8 +28,10 @@ __all__ = [
     "Run",
     "Session",
     "Site",
+    "AffineMaps",
     "edits",
     "models",
+    "streams",
     # for those who write a probe
     "Config",
     "Headline",
@@ -48,7 +51,9 @@ __all__ = [
 __version__ = "0.1.0"
 
 _LATER = {
+    "AffineMaps": "internals.affine_maps:AffineMaps",
     "edits": "internals.edits:",
+    "streams": "internals.streams:",
     "models": "models:",
     "load": "internals.session:load",
     "Session": "internals.session:Session",
