@@ -12,7 +12,7 @@ from ..errors import UsageError
 from ..progress import Reporter
 from .edits import Edit, Frame
 from .engines.base import Engine, Hook, Inputs
-from .hooks import edit_hooks, known
+from .hooks import edit_hooks, known, refuse_without_vocabulary
 from .tokens import TokenBatch
 
 
@@ -52,6 +52,7 @@ def generate(
     act on the prompt, on generated tokens or on both, as each says. Tokens are reported one by one, and the work can be
     cancelled between them. Rows of different lengths give what each gives alone.
     """
+    refuse_without_vocabulary(engine, "generation")
     growing = Growing(known(engine, tokens), max_new_tokens, stops(engine) if stop is None else stop, temperature, seed)
     decoding = Decoding(engine, tokens, edits)
     with torch.no_grad():

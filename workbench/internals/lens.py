@@ -16,9 +16,9 @@ from ..progress import Reporter
 from .activation_cache import ActivationCache
 from .affine_maps import AffineMaps
 from .edits import Edit
-from .hooks import known
+from .hooks import known, refuse_without_vocabulary
 from .sites import RESIDUAL_KINDS, Site, SiteLike
-from .tokens import TokenBatch, TokensLike
+from .tokens import TokensLike
 from .unembedding import Unembedding
 
 if TYPE_CHECKING:
@@ -84,7 +84,9 @@ def lens(
         raise UsageError("a lens needs at least one site of the residual stream, such as 'resid_post.5'")
     if not isinstance(through, AffineMaps) and through not in ("norm", "raw"):
         raise UsageError(f"through is 'norm', 'raw' or AffineMaps, not {through!r}")
-    batch = known(hooked.engine, TokenBatch.of(tokens))
+    batch = known(hooked.engine, tokens)
+    if log_probs:
+        refuse_without_vocabulary(hooked.engine, "log-probabilities")
     unembedding = Unembedding.of(hooked.engine)
     chosen = None if ids is None else unembedding.check(ids)
     count = batch.width if positions is None else len(positions)

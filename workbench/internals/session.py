@@ -23,6 +23,7 @@ from .prompts import Ids, Prompt, Prompts
 from .session_calls import SessionCalls
 from .session_table import session_table
 from .tokens import TokenBatch
+from .values import ValuePrompts
 
 if TYPE_CHECKING:
     import torch
@@ -73,7 +74,8 @@ class Session(SessionCalls):
         self.lock = FifoRLock()
         self.engine_name = engine
         self._shape = self.engine(engine).shape
-        self._prompts = Prompts(loaded.tokenizer, self._shape.vocabulary)
+        d_in = self._shape.d_in
+        self._prompts = Prompts(loaded.tokenizer, self._shape.vocabulary) if d_in is None else ValuePrompts(d_in)
 
     @property
     def model(self) -> Any:

@@ -10,7 +10,7 @@ from ..progress import Reporter
 from .edits import Edit
 from .generation import Generated
 from .hooked_model import ActivationCache, HookedModel, SiteLike
-from .prompts import Boundary, Prompt, Prompts
+from .prompts import Boundary, Prompt
 from .tokens import TokenBatch
 
 if TYPE_CHECKING:
@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 class SessionCalls:
     """The calls of a `Session`: a prompt is a text, texts or token ids, and `engine` names another than its own."""
 
-    _prompts: Prompts
+    _prompts: Any
+
+    @property
+    def hooked(self) -> HookedModel:
+        """The model through the session's own engine."""
+        raise NotImplementedError
 
     def _turn(
         self, prompt: Prompt, chat: bool, engine: str | None, progress: Reporter | None
@@ -169,7 +174,9 @@ class SessionCalls:
         """
         from . import answer_logprobs
         from .answer_prompts import questions
+        from .hooks import refuse_without_vocabulary
 
+        refuse_without_vocabulary(self.hooked.engine, "answers")
         asked = questions(self._prompts, prompts, answers, chat, boundary)
         with self._turn(asked.prompts, False, engine, progress) as (hooked, _):
             found = answer_logprobs.answer_logprobs(hooked.engine, asked.prompts, asked.answers, edits, progress)

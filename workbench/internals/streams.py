@@ -22,7 +22,7 @@ from .cache_checks import checked
 from .edits import Edit
 from .engines.base import Hook
 from .generation import Decoding, Generated, Growing, stops
-from .hooks import known
+from .hooks import known, refuse_without_vocabulary
 from .prompts import Prompt
 from .sites import RESIDUAL_KINDS, Site, SiteLike
 from .unembedding import Unembedding
@@ -101,6 +101,8 @@ def generate(
         wb.streams.generate([wb.streams.Stream(s, with_context), wb.streams.Stream(s, question)], contrast, 20)
     """
     progress = progress or Reporter()
+    for stream in streams:
+        refuse_without_vocabulary(stream.session.hooked.engine, "generation")
     tokens = [stream.session.tokens(stream.prompt, stream.chat) for stream in streams]
     size = _vocabulary(streams, tokens)
     with _held([stream.session for stream in streams], progress), torch.no_grad():

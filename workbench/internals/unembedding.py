@@ -21,6 +21,7 @@ from ..errors import UsageError
 from .architectures import bare
 from .engines.base import Hook, Inputs
 from .sites import Site
+from .values import example
 
 if TYPE_CHECKING:
     from .engines.base import Engine
@@ -115,8 +116,11 @@ def _plain(head: nn.Module) -> bool:
 
 def _checked(engine: Engine, norm: nn.Module, head: nn.Module) -> tuple[After, int]:
     """What comes after the unembedding, so that the model's logits are explained to rounding."""
-    size = int(bare(engine.model).config.get_text_config().vocab_size)  # type: ignore[operator, union-attr]
-    ids = torch.tensor([[token % size for token in _PROMPT]])
+    shape = engine.architecture.shape
+    if shape.d_in is not None:
+        ids = example(shape.d_in, [len(_PROMPT)])[0][None]
+    else:
+        ids = torch.tensor([[token % shape.vocabulary for token in _PROMPT]])
     last, seen = Site("resid_post", engine.architecture.shape.layers - 1), {}
 
     def scaled(normed: Tensor) -> Tensor:
