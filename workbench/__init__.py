@@ -11,7 +11,8 @@ from .version import __version__ as __version__
 
 if TYPE_CHECKING:
     from . import models
-    from .internals import edits
+    from .internals import edits, streams
+    from .internals.affine_maps import AffineMaps
     from .internals.session import Session, load
     from .notebook.probe_form import explore
     from .probe.contract import Config, Headline, Outcome, Paper, Probe, Work
@@ -28,8 +29,10 @@ __all__ = [
     "Run",
     "Session",
     "Site",
+    "AffineMaps",
     "edits",
     "models",
+    "streams",
     # for those who write a probe
     "Config",
     "Headline",
@@ -47,7 +50,9 @@ __all__ = [
 ]
 
 _LATER = {
+    "AffineMaps": "internals.affine_maps:AffineMaps",
     "edits": "internals.edits:",
+    "streams": "internals.streams:",
     "models": "models:",
     "load": "internals.session:load",
     "Session": "internals.session:Session",
