@@ -38,6 +38,7 @@ ORDER = [
     ["workbench.html_table"],
     ["workbench.files"],
     ["workbench.progress"],
+    ["workbench.tracebacks"],
     ["workbench.formatting"],
     ["workbench.errors"],
     ["workbench.version"],

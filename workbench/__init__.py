@@ -17,14 +17,15 @@ if TYPE_CHECKING:
     from .notebook.probe_form import explore
     from .probe.contract import Config, Headline, Outcome, Paper, Probe, Work
     from .probe.registry import PROBES, RECIPES
+    from .runs.api import compare, run
     from .runs.api import open_run as open
-    from .runs.api import run
     from .runs.run import Run
 
 __all__ = [
     "load",
     "run",
     "open",
+    "compare",
     "explore",
     "Run",
     "Session",
@@ -58,6 +59,7 @@ _LATER = {
     "Session": "internals.session:Session",
     "run": "runs.api:run",
     "open": "runs.api:open_run",
+    "compare": "runs.api:compare",
     "explore": "notebook.probe_form:explore",
     "Run": "runs.run:Run",
     **{name: f"probe.contract:{name}" for name in ("Config", "Headline", "Outcome", "Paper", "Probe", "Work")},

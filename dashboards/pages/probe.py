@@ -26,7 +26,7 @@ from ..components.snippets import cli_command, python_snippet
 from ..components.stage_preview import ArraySummary, arrays, stages
 from ..components.templates import html_pane, render
 from ..components.text_inputs import TextInput
-from ..server.job_queue import Job, JobQueue, RunRequest
+from ..server.job_queue import Job, JobQueue, JobSnapshot, RunRequest
 
 POLL = 250
 """Milliseconds between two looks at a running job."""
@@ -56,6 +56,7 @@ class ProbePage:
         self._probe, self._jobs = probe, jobs
         self._owner = secrets.token_urlsafe(12)
         self._job: Job | None = None
+        self._shown: JobSnapshot | None = None
         self._told: object = None
         self._parts: dict[str, list[ArraySummary]] = {}
         self._ticking: Any = None
@@ -95,7 +96,7 @@ class ProbePage:
         self._start = pmu.Button(label="Go on" if self._resumed else "Start", variant="contained")
         self._cancel = pmu.Button(label="Cancel", variant="outlined", color="error", visible=False)
         self._wrong = html_pane("wrong.html", wrong="")
-        self._status = html_pane("job.html", job=None, ahead=0, parts=[], started=False)
+        self._status = html_pane("job.html", job=None, parts=[], started=False)
         self._cheaper = pmu.FlexBox(gap="8px", visible=False, sizing_mode="stretch_width")
         self._result = pn.Column(sizing_mode="stretch_width")
         self._same = html_pane("same.html", command="", snippet="")
@@ -147,7 +148,8 @@ class ProbePage:
             self._say_same(RunRequest.again(self._resumed, resume=True))
             return
         self._asked(keep=False)
-        if self._job is not None and self._job.ended and self._job.run is None:
+        # An end that is not on the page yet is shown first: why a job failed is not lost to a key pressed meanwhile.
+        if self._shown is not None and self._shown.ended and self._shown.run is None:
             self._job = None
             self._tell()
 
@@ -208,36 +210,35 @@ class ProbePage:
         self._result.clear()
         if pn.state.location is not None:
             pn.state.location.update_query(job=job.id)  # type: ignore[arg-type]
-        self._tell()
         if self._ticking is None:
             self._ticking = pn.state.add_periodic_callback(lambda: self._tell(), period=POLL, start=False)
         if not self._ticking.running:
             self._ticking.start()
+        self._tell()
 
     def _tell(self) -> None:
         """Show where the job is, if that changed since it was last shown."""
-        job = self._job
-        going = job is not None and not job.ended
-        if job is not None and job.run is not None and going:
-            for stage in stages(self._jobs.runs / job.run):
+        seen = None if self._job is None else self._jobs.look(self._job)
+        going = seen is not None and not seen.ended
+        if seen is not None and seen.run is not None and going:
+            for stage in stages(self._jobs.runs / seen.run):
                 if stage.stem not in self._parts:
                     self._parts[stage.stem] = arrays(stage)
-        ahead = self._jobs.position(job) if job is not None and going else 0
-        state = None if job is None else (job.id, job.state, job.progress, job.plan, ahead, len(self._parts))
+        state = (seen, len(self._parts))
+        if not going and self._ticking is not None and self._ticking.running:
+            self._ticking.stop()
         if state == self._told:
             return
-        self._told = state
+        self._shown, self._told = seen, state
         self._cancel.visible = going
         self._plan.disabled = self._start.disabled = going
         found = [part for rows in self._parts.values() for part in rows]
-        self._status.object = render("job.html", job=job, ahead=ahead, parts=found, started=going)
-        self._offer_cheaper(job)
-        if job is not None and job.ended:
-            if self._ticking is not None and self._ticking.running:
-                self._ticking.stop()
-            self._show(job)
+        self._status.object = render("job.html", job=seen, parts=found, started=going)
+        self._offer_cheaper(seen)
+        if seen is not None and seen.ended:
+            self._show(seen)
 
-    def _offer_cheaper(self, job: Job | None) -> None:
+    def _offer_cheaper(self, job: JobSnapshot | None) -> None:
         offered = job is not None and job.state == "refused" and self._resumed is None
         buttons = []
         for option, needed in job.cheaper if job is not None and offered else []:
@@ -260,7 +261,7 @@ class ProbePage:
             self._form.put(name, text)
         self._changed()
 
-    def _show(self, job: Job) -> None:
+    def _show(self, job: JobSnapshot) -> None:
         if job.run is None:
             return
         against = self._against.value or ""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from ... import tracebacks
 from ...errors import Cancelled, UnknownName, WorkbenchError
 from ...formatting import one_line
 from ...models.adapters import adapters
@@ -85,6 +86,27 @@ class Job:
         return self.only_plan or isinstance(self.asked, LiveRequest)
 
 
+@dataclass(frozen=True)
+class JobSnapshot:
+    """A job at one moment: what a page shows of it, and what it lets a visitor do, follow from one of these."""
+
+    id: str
+    asked: RunRequest | LiveRequest
+    only_plan: bool
+    state: State
+    progress: Progress | None
+    plan: Plan | None
+    cheaper: tuple[tuple[str, int], ...]
+    message: str
+    run: str | None
+    ahead: int
+    """Jobs that are served before it."""
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ENDED
+
+
 class JobQueue:
     """A queue of jobs and the thread that does them one after the other; plans and live views go before runs."""
 
@@ -140,10 +162,16 @@ class JobQueue:
         with self._changed:
             return self._active()
 
-    def position(self, job: Job) -> int:
-        """How many jobs are served before this one."""
-        active = self.active()
-        return active.index(job) if job in active else 0
+    def look(self, job: Job) -> JobSnapshot:
+        """What a job is at this moment."""
+        with self._changed:
+            return self._look(job, self._active())
+
+    def now(self) -> list[JobSnapshot]:
+        """The jobs that wait or run at this moment, in the order in which they are served."""
+        with self._changed:
+            active = self._active()
+            return [self._look(job, active) for job in active]
 
     def cancel(self, job: Job) -> None:
         """Ask a job to stop: at once if it waits, between two of its steps if it runs."""
@@ -181,6 +209,26 @@ class JobQueue:
         jobs = [job for job in self._jobs.values() if not job.ended]
         return sorted(jobs, key=lambda job: (job.state == "waiting", not job.short))
 
+    def _look(self, job: Job, active: Sequence[Job]) -> JobSnapshot:
+        ahead = next((place for place, one in enumerate(active) if one is job), 0)
+        return JobSnapshot(
+            job.id,
+            job.asked,
+            job.only_plan,
+            job.state,
+            job.progress,
+            job.plan,
+            tuple(job.cheaper),
+            job.message,
+            job.run,
+            ahead,
+        )
+
+    def _tell(self, job: Job, state: State, message: str = "") -> None:
+        """Say where a job is; state and message change in one step."""
+        with self._changed:
+            job.state, job.message = state, message
+
     def _forget(self) -> None:
         ended = [id for id, job in self._jobs.items() if job.ended]
         for id in ended[: max(len(ended) - _KEPT, 0)]:
@@ -199,27 +247,28 @@ class JobQueue:
 
     def _work(self) -> None:
         while (job := self._next()) is not None:
+            message = ""
             try:
                 ended = self._do(job)
             except Cancelled:
                 ended = "cancelled"
             except (planning.OverBudget, TooLong) as error:
-                ended, job.message = "refused", one_line(str(error))
-            except WorkbenchError as error:
-                ended, job.message = "failed", one_line(str(error))
+                ended, message = "refused", one_line(str(error))
             except Exception as error:
-                ended, job.message = "failed", one_line(f"{type(error).__name__}: {error}")
-            job.state = ended
+                known = isinstance(error, WorkbenchError)
+                ended, message = "failed", one_line(str(error) if known else f"{type(error).__name__}: {error}")
+                tracebacks.log(error, f"a job of {job.asked.probe} on {job.asked.model} failed")
+            self._tell(job, ended, message)
 
     def _do(self, job: Job) -> State:
         asked, limits = job.asked, self.limits
         job.reporter.send(0, 1, "loading the model")
         session = self.shelf.get(asked.model, asked.adapter, job.reporter)
         if isinstance(asked, LiveRequest):
-            job.state = "running"
+            self._tell(job, "running")
             self.turnings.answer(asked, session, self.runs, limits.live_tokens, job.reporter)
             return "done"
-        job.state = "planning"
+        self._tell(job, "planning")
         job.reporter.send(0, 1, "planning")
         prepared = prepare.prepare(asked.probe, session, asked.preset, asked.seed, asked.given, limits.memory)
         job.plan = prepared.plan
@@ -230,7 +279,7 @@ class JobQueue:
         self._refuse_long_prompts(prepared.plan)
         if job.only_plan:
             return "done"
-        job.state = "running"
+        self._tell(job, "running")
         # A page shows where the run is before its first step is done.
         job.reporter.send(0, 1, "starting")
         execute.execute(

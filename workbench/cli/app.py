@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import Abort, Exit, TyperException
 
+from .. import tracebacks
 from ..errors import WorkbenchError
 from ..formatting import one_line
 from ..version import __version__
@@ -76,6 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TyperException as error:
         return _say(_usage(error), error.exit_code)
     except WorkbenchError as error:
+        if os.environ.get("WORKBENCH_TRACEBACK") and tracebacks.unexpected(error):
+            raise
         return _say(str(error), error.exit_status)
     except (KeyboardInterrupt, Abort):
         return _say("stopped", 1)

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from ..errors import UnknownName, UsageError, WorkbenchError
+from ..files import draft, sha256, write_durably
 from . import heartbeat
 from .record import SCHEMA, Record
 
@@ -45,11 +46,6 @@ def new_id(probe: str, seed_text: str) -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{probe}-{digest[:8]}"
 
 
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _partial(folder: Path) -> Path:
     return folder.parent / _PARTIAL / folder.name
 
@@ -67,17 +63,9 @@ def put(folder: Path, name: str, write: Callable[[Path], object]) -> Path:
     if not folder.is_dir():
         raise WorkbenchError(f"the folder {folder} of the run is gone")
     target = folder / name
-    place = _partial(folder) / secrets.token_hex(4)
-    place.mkdir(parents=True)
-    try:
-        made = place / target.name
+    with draft(target, _partial(folder)) as made:
         write(made)
         target.parent.mkdir(parents=True, exist_ok=True)
-        if target.is_dir():
-            target.rename(place / "old")
-        made.replace(target)
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
     return target
 
 
@@ -88,20 +76,13 @@ def lock(folder: Path, name: str) -> Path:
     return place / f"{name}.lock"
 
 
-def _write_durably(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def write_record(folder: Path, record: Record) -> None:
     """Replace the record of a run in one step.
 
     Numbers that JSON has no word for (NaN, infinities) become null.
     """
     text = record.model_dump_json(indent=2) + "\n"
-    put(folder, RECORD, lambda path: _write_durably(path, text))
+    put(folder, RECORD, lambda path: write_durably(path, text))
 
 
 def create(runs: Path, record: Record, heart: Callable[[Path], heartbeat.Heart]) -> tuple[Path, heartbeat.Heart]:
@@ -112,7 +93,7 @@ def create(runs: Path, record: Record, heart: Callable[[Path], heartbeat.Heart])
     try:
         made.mkdir(parents=True)
         (made / heartbeat.FILE).write_text(beating.words())
-        _write_durably(made / RECORD, record.model_dump_json(indent=2) + "\n")
+        write_durably(made / RECORD, record.model_dump_json(indent=2) + "\n")
         made.rename(folder)
     except (NotADirectoryError, FileExistsError) as error:
         raise UsageError(f"{runs} is not a folder; give another with --runs") from error

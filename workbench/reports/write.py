@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from .. import files
 from ..errors import UnknownName, UsageError, WorkbenchError
-from ..figures.save import atomically
 from . import report
 from .redacted import Redacted
 from .report import RunLike
@@ -58,7 +58,7 @@ def write(runs: RunLike | Sequence[RunLike], path: str | Path, to: str | None = 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         content = _render(built, kind, path)
-        atomically(path, content)
+        files.write(path, content)
     except OSError as error:
         raise WorkbenchError(f"cannot write the report {str(path)!r}: {error.strerror or error}") from error
     return path

@@ -1,4 +1,4 @@
-"""The two functions of a notebook: run a probe, and open what was run."""
+"""The functions of a notebook: run a probe, open what was run, compare."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from .. import progress_bars
 from ..errors import UsageError
 from ..progress import Listener, Reporter
-from ..records import store
+from ..records import comparison, store
+from ..records.comparison import Comparison
 from .run import Run
 
 if TYPE_CHECKING:
@@ -20,6 +21,15 @@ if TYPE_CHECKING:
 def open_run(path: str | os.PathLike[str], runs: str | os.PathLike[str] = "runs") -> Run:
     """Open a run given as a path, an id, or the unique beginning of an id under `runs`."""
     return Run(store.find(path, runs))
+
+
+def compare(*several: Run | str | os.PathLike[str], runs: str | os.PathLike[str] = "runs") -> Comparison:
+    """What differs between two or more runs, given as such, or as `open` takes them; see `comparison.compare`.
+
+    Raises `UsageError` for fewer than two.
+    """
+    opened = [one if isinstance(one, Run) else open_run(one, runs) for one in several]
+    return comparison.compare([one.typed_record for one in opened])
 
 
 def run(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -59,12 +58,17 @@ class Calibration:
 
 
 _calibrations: WeakKeyDictionary[Any, Calibration] = WeakKeyDictionary()
-_lock = threading.Lock()
 
 
 def calibrate(session: Session) -> Calibration:
-    """Time once: a short and a long forward, one layer's attention, a few decoding steps, a copy, a figure."""
-    with _lock:
+    """Time once: a short and a long forward, one layer's attention, a few decoding steps, a copy, a figure.
+
+    It takes the session's turn, and nothing else that another thread may hold meanwhile: who has the turn of one
+    session can plan, and planning of one session waits for no other.
+    """
+    if (known := _calibrations.get(session)) is not None:
+        return known
+    with session.lock:
         if session not in _calibrations:
             _calibrations[session] = _measure(session)
         return _calibrations[session]

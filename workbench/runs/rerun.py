@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import WorkbenchError
 from ..progress import Listener, Reporter
 from ..records import results
-from ..records.comparison import differing
+from ..records.comparison import compare
 from ..records.record import Record
 from .execute import execute
 from .prepare import prepare
@@ -60,9 +60,10 @@ def rerun(
     progress: Listener | Reporter | None = None,
     started: Callable[[Path], None] = lambda folder: None,
 ) -> Run:
-    """Run with the resolved settings and the seed of a run, into a folder of its own."""
+    """Run with the resolved settings and the seed of a run, into a folder of its own; what was given stays told."""
     record = run.typed_record
-    prepared = prepare(record.probe, session, record.preset, record.spec.seed, record.spec.resolved)
+    spec = record.spec
+    prepared = prepare(record.probe, session, record.preset, spec.seed, spec.given, resolved=spec.resolved)
     return Run(execute(prepared, runs, progress, started=started))
 
 
@@ -90,7 +91,7 @@ def agreement(first: Run, second: Run, rtol: float = RTOL, atol: float = ATOL) -
         "atol": atol,
         "headlines": rows,
         "data": data,
-        "model": differing([record.model.model_dump(mode="json") for record in (one, two)]),
+        "model": compare([one, two])["model"],
     }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .. import tracebacks
 from ..errors import UnknownName, WorkbenchError
 from ..html_table import Bundle, Sentences, bundle
 from ..records import notes, results, store
@@ -117,6 +118,7 @@ class Run:
         except WorkbenchError:
             raise
         except Exception as error:
+            tracebacks.log(error, f"the details of run {self.id} cannot be drawn")
             raise WorkbenchError(
                 f"the details of run {self.id} cannot be drawn ({type(error).__name__}: {error}); "
                 "an earlier version may have made it: run it again with `workbench rerun`"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import tracebacks
 from ..errors import Cancelled, UnknownName, WorkbenchError
 from ..probe import settings
 from ..probe.registry import PROBES
@@ -86,7 +87,9 @@ def suite(
         except Exception as error:
             known = isinstance(error, WorkbenchError)
             done.failed[name] = str(error) if known else f"{type(error).__name__}: {error}"
-            if not began and probe is not None:
+            if not began and probe is None:
+                tracebacks.log(error, f"the probe {name} cannot be loaded")
+            elif not began:
                 began.append(record_refusal(probe, session, preset, seed, (given or {}).get(name, {}), error, runs))
         done.runs += [Run(path) for path in began]
     if not done.runs:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
-import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import files, tracebacks
 from ..errors import Cancelled, UsageError, WorkbenchError
 from ..probe import settings
 from ..probe.contract import Recipe
@@ -48,6 +47,7 @@ def train(
     if recipe.needs_model and session is None:
         raise UsageError(f"the recipe {recipe.name!r} needs a model; name one with --model")
     folder.mkdir(parents=True, exist_ok=True)
+    files.remove_drafts(folder)
     record: dict[str, Any] = {
         "schema": SCHEMA,
         "recipe": recipe.name,
@@ -70,12 +70,7 @@ def train(
         if status != "started":
             record["finished"] = store.now()
         text = json.dumps(record, indent=2, ensure_ascii=False, default=str) + "\n"
-        draft = folder / f".{store.RECORD}.{os.getpid()}"
-        try:
-            draft.write_text(text, encoding="utf-8")
-            draft.replace(folder / store.RECORD)
-        finally:
-            draft.unlink(missing_ok=True)
+        files.write(folder / store.RECORD, text)
 
     write("started")
     reporter = progress if isinstance(progress, Reporter) else Reporter(progress)
@@ -88,7 +83,7 @@ def train(
         record["error"] = {
             "kind": type(error).__name__,
             "message": str(error),
-            "traceback": "".join(traceback.format_exception(error)),
+            "traceback": tracebacks.told(error),
         }
         with contextlib.suppress(OSError):
             write("cancelled" if isinstance(error, Cancelled) or not isinstance(error, Exception) else "error")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from workbench.errors import UsageError
+from workbench.files import draft
 from workbench.probe.contract import Config, Recipe
 from workbench.progress import Reporter
 from workbench.texts.facts import BUILT_IN, Fact, make_item, read_facts, split_of
@@ -169,9 +169,8 @@ def _write(path: Path, step: int, learnt: Sequence[int], weights: Mapping[str, A
         held = optimiser.state[weight]
         tensors |= {f"weight.{name}": weight.detach()}
         tensors |= {f"{part}.{name}": held[part] for part in ("exp_avg", "exp_avg_sq", "step")}
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, draft)
-    draft.replace(path)
+    with draft(path) as made:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, made)
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ import time
 import pytest
 
 import workbench as wb
+from workbench.errors import WorkbenchError
 from workbench.probe.registry import PROBES
 
 ONE = "20260101T000000Z-mean-logits-00000001"
@@ -222,6 +224,19 @@ def test_a_damaged_run_does_not_hide_the_others(cli, prepared):
     found = cli("runs")
     assert found.status == 0 and ONE in found.out
     assert "1 unreadable beside 1 readable" in found.err
+
+
+def test_a_model_that_cannot_be_loaded_can_be_traced(cli, at, tiny_folder, monkeypatch):
+    shutil.copytree(tiny_folder, at / "broken")
+    config = json.loads((at / "broken" / "config.json").read_text())
+    (at / "broken" / "config.json").write_text(json.dumps({**config, "num_key_value_heads": "three"}))
+    words = ("plan", "mean-logits", "--model", at / "broken")
+    failed = cli(*words)
+    assert failed.status == 1 and "could not be loaded" in failed.err and "Traceback" not in failed.err
+    monkeypatch.setenv("WORKBENCH_TRACEBACK", "1")
+    with pytest.raises(WorkbenchError, match="could not be loaded") as raised:
+        cli(*words)
+    assert raised.value.__cause__ is not None
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 
@@ -72,6 +73,25 @@ def test_logits_are_most_of_the_memory_of_a_long_pass(session):
 
 def test_the_machine_is_timed_once_for_a_session(session):
     assert plan.calibrate(session) is plan.calibrate(session)
+
+
+def test_who_has_the_turn_of_a_session_can_plan_it_and_others_while_another_thread_waits_to():
+    held, other = load(tiny("llama")), load(tiny("gpt2"))
+    planned: list[plan.Calibration] = []
+
+    def notebook() -> None:
+        with held.lock:
+            page = threading.Thread(target=plan.calibrate, args=(held,), daemon=True)
+            page.start()
+            while not held.waiting:
+                time.sleep(0.001)
+            planned.extend(plan.calibrate(session) for session in (held, other))
+
+    thread = threading.Thread(target=notebook, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert len(planned) == 2, "the two threads wait for each other"
+    assert plan.calibrate(held) is planned[0]
 
 
 def test_a_model_in_a_type_that_the_kernels_do_not_serve_is_timed_too():
