@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .internals import edits, streams
     from .internals.affine_maps import AffineMaps
     from .internals.session import Session, load
+    from .models.continuous import ContinuousModel
     from .notebook.probe_form import explore
     from .probe.contract import Config, Headline, Outcome, Paper, Probe, Work
     from .probe.registry import PROBES, RECIPES
@@ -31,6 +32,7 @@ __all__ = [
     "Session",
     "Site",
     "AffineMaps",
+    "ContinuousModel",
     "edits",
     "models",
     "streams",
@@ -52,6 +54,7 @@ __all__ = [
 
 _LATER = {
     "AffineMaps": "internals.affine_maps:AffineMaps",
+    "ContinuousModel": "models.continuous:ContinuousModel",
     "edits": "internals.edits:",
     "streams": "internals.streams:",
     "models": "models:",
