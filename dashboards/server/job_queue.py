@@ -20,6 +20,7 @@ from ...records import store
 from ...records.record import Plan, Record
 from ...runs import execute, prepare
 from ...runs import plan as planning
+from ...runs.resume import Request, request_of
 from .limits import Limits, TooLong
 from .live_requests import LiveCache, LiveRequest
 from .live_requests import check as check_question
@@ -52,7 +53,7 @@ class RunRequest:
             record.model.adapter.id if record.model.adapter else None,
             record.preset,
             record.spec.seed,
-            dict(record.spec.resolved if resume else record.spec.given),
+            dict(record.spec.given),
             record.id if resume else None,
         )
 
@@ -270,7 +271,12 @@ class JobQueue:
             return "done"
         self._tell(job, "planning")
         job.reporter.send(0, 1, "planning")
-        prepared = prepare.prepare(asked.probe, session, asked.preset, asked.seed, asked.given, limits.memory)
+        request = Request(asked.preset, asked.seed, dict(asked.given), None)
+        if asked.resume is not None:
+            request = request_of(store.read(store.find(asked.resume, self.runs)))
+        prepared = prepare.prepare(
+            asked.probe, session, request.preset, request.seed, request.given, limits.memory, request.resolved
+        )
         job.plan = prepared.plan
         job.reporter.check()
         if prepared.plan.bytes > prepared.plan.budget:

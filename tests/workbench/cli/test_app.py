@@ -105,7 +105,7 @@ WRONG = [
     ("train counted-line", 2, "did you mean 'counted-lines'"),
     ("train counted-lines -o runs", 2, "name an empty folder"),
     ("train counted-lines --model x", 2, "leave the model options out"),
-    ("train counted-lines --resume runs", 2, "leave --resume out"),
+    ("train counted-lines --resume runs", 2, "cannot go on from the middle"),
     ("train counted-lines --set lines=-3", 2, "greater than or equal to 1"),
     ("serve --port 99999", 2, "--port"),
     ("serve --address 0.0.0.0", 2, "other machines"),

@@ -138,7 +138,7 @@ def test_a_model_from_memory_is_not_loaded_by_name():
     given = record()
     given.model.id = "in-memory/tiny"
     with pytest.raises(wb.WorkbenchError, match="from memory"):
-        load_again(given)
+        load_again(given.model)
 
 
 def test_verify_finds_what_is_changed_missing_and_added(session, at, cli):
