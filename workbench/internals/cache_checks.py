@@ -11,7 +11,8 @@ from torch import Tensor
 
 from .architectures import bare
 from .cached_prompts import fill
-from .engines.base import Engine, Inputs
+from .engines.base import Engine, Hook, Inputs
+from .sites import Site
 
 _SHARED, _ENDS, _AFTER = (3, 1, 4), ((1, 5, 9, 2, 6, 5), (3, 5)), (8, 9)
 """Two prompts that begin alike, of two lengths, and what follows each."""
@@ -58,14 +59,14 @@ def _check(engine: Engine) -> Checked:
     prompts = [[token % size for token in (*_SHARED, *end)] for end in _ENDS]
     after = torch.tensor([[token % size for token in _AFTER]])
     with torch.no_grad():
-        whole = [_logits(engine, [[*prompt, *after[0].tolist()]]) for prompt in prompts]
+        whole = [_ends(engine, Inputs(torch.tensor([[*prompt, *after[0].tolist()]]))) for prompt in prompts]
         why = _differs(engine, prompts, after, whole, share=False)
         between = why is None and _by_positions(engine) and not _differs(engine, prompts, after, whole, share=True)
     return Checked(why, between)
 
 
 def _differs(engine: Engine, prompts: list[list[int]], after: Tensor, whole: list[Tensor], share: bool) -> str | None:
-    """Why the logits after prompts that were kept and branched are not those of the whole texts; None if they are."""
+    """Why what follows prompts that were kept and branched is not what follows the whole texts; None if it is."""
     order = [1, 0, 1]
     try:
         kept = fill(engine, prompts, share).pick(order)
@@ -73,10 +74,9 @@ def _differs(engine: Engine, prompts: list[list[int]], after: Tensor, whole: lis
         steps = torch.arange(ids.shape[1])
         mask = torch.cat([kept.mask, torch.ones(len(order), len(steps) - 1, dtype=torch.bool)], dim=1)
         inputs = Inputs(ids, mask, (kept.lengths - 1)[:, None] + steps, kept.cache)
-        found = engine.run(inputs)
+        found = _ends(engine, inputs)
     except Exception as error:  # a model's own code may say anything when it is handed a cache that it does not know
         return f"it cannot go on from a cache ({type(error).__name__}: {(str(error).splitlines() or [''])[0][:120]})"
-    assert found is not None
     coarse = torch.finfo(found.dtype).eps > 1e-4
     for row, prompt in enumerate(order):
         expected = whole[prompt][0, -len(steps) :].double()
@@ -86,10 +86,18 @@ def _differs(engine: Engine, prompts: list[list[int]], after: Tensor, whole: lis
     return None
 
 
-def _logits(engine: Engine, rows: list[list[int]]) -> Tensor:
-    found = engine.run(Inputs(torch.tensor(rows)))
-    assert found is not None
-    return found
+def _ends(engine: Engine, inputs: Inputs) -> Tensor:
+    """What every token has come to, `[batch, position, d_model]`: the normed end of the stream, else the logits.
+
+    Logits may be nothing but rounding, in a model that has nothing to say after these tokens; the stream never is.
+    """
+    if "final_norm" not in engine.kinds():
+        found = engine.run(inputs)
+        assert found is not None
+        return found
+    kept: list[Tensor] = []
+    engine.run(inputs, [Hook(Site("final_norm"), lambda whole: kept.append(whole.clone()))], logits=False)
+    return kept[0]
 
 
 def _by_positions(engine: Engine) -> bool:
