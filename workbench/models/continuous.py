@@ -88,9 +88,11 @@ class ContinuousModel(PreTrainedModel):
         return self.causal(inputs_embeds=inputs_embeds, **given)
 
     def get_input_embeddings(self) -> nn.Module:
+        """What stands where a table of tokens would: the read-in."""
         return self.read_in
 
     def get_output_embeddings(self) -> nn.Module:
+        """The read-out."""
         return self.causal.get_output_embeddings()
 
 

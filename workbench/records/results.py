@@ -56,7 +56,10 @@ def variable(
 ) -> tuple[str | Sequence[str], Any, dict[str, str]]:
     """A variable as `xarray.Dataset` takes it, with the units and the description that the schema asks for.
 
-    >>> xr.Dataset({"loss": variable("step", [2.0, 1.5], "nats", "cross-entropy of the next token")})
+    >>> import xarray as xr
+    >>> data = xr.Dataset({"loss": variable("step", [2.0, 1.5], "nats", "cross-entropy of the next token")})
+    >>> data["loss"].attrs["units"]
+    'nats'
     """
     return dims, values, {"units": units, "description": meaning}
 
