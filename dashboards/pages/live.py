@@ -62,7 +62,7 @@ class LivePage:
         self._ticking: Any = None
         self._filling = False
         self._missing = ""
-        self._records = [one for one in store.listing(jobs.runs).records if one.probe == probe.name]
+        self._records = list(store.records(jobs.runs, probe.name))
         self._begun = next((one for one in self._records if one.id == argument("run")), None)
         self._draw(self._begun)
         self._model_chosen()

@@ -57,6 +57,20 @@ class RunRequest:
             record.id if resume else None,
         )
 
+    @property
+    def words(self) -> str:
+        """What was asked, in one line."""
+        model = f"{self.probe} on {self.model}" + (f" with {self.adapter}" if self.adapter else "")
+        if self.resume is not None:
+            return f"{model}, going on with {self.resume},"
+        given = [f"{name} = {_short(value)}" for name, value in self.given.items()]
+        return ", ".join([model, f"preset {self.preset}", *given]) + ","
+
+
+def _short(value: Any) -> str:
+    text = one_line(str(value))
+    return text if len(text) <= 40 else f"{text[:39]}…"
+
 
 @dataclass
 class Job:
@@ -69,8 +83,8 @@ class Job:
     state: State = "waiting"
     progress: Progress | None = None
     plan: Plan | None = None
-    cheaper: list[tuple[str, int]] = field(default_factory=list)
-    """Settings that would fit, with the bytes they need, where the run was refused for its memory."""
+    refusal: planning.OverBudget | None = None
+    """Why it needs more memory than it may take, with settings that would fit."""
     message: str = ""
     """One line on why it was refused or failed."""
     run: str | None = None
@@ -97,7 +111,7 @@ class JobSnapshot:
     state: State
     progress: Progress | None
     plan: Plan | None
-    cheaper: tuple[tuple[str, int], ...]
+    refusal: planning.OverBudget | None
     message: str
     run: str | None
     ahead: int
@@ -134,7 +148,7 @@ class JobQueue:
             raise UnknownName("adapter on these pages", asked.adapter, adapters())
         if isinstance(asked, LiveRequest):
             if self.turnings.get(asked.asking) is None:
-                check_question(asked.asking, store.listing(self.runs).records)
+                check_question(asked.asking, store.records(self.runs, asked.probe))
         else:
             settings.resolve(probe.Config, probe.presets, asked.preset, asked.given)
         job = Job(secrets.token_urlsafe(12), owner, asked, only_plan)
@@ -219,7 +233,7 @@ class JobQueue:
             job.state,
             job.progress,
             job.plan,
-            tuple(job.cheaper),
+            job.refusal,
             job.message,
             job.run,
             ahead,
@@ -253,7 +267,9 @@ class JobQueue:
                 ended = self._do(job)
             except Cancelled:
                 ended = "cancelled"
-            except (planning.OverBudget, TooLong) as error:
+            except planning.OverBudget as error:
+                ended, message, job.refusal = "refused", one_line(str(error)), error
+            except TooLong as error:
                 ended, message = "refused", one_line(str(error))
             except Exception as error:
                 known = isinstance(error, WorkbenchError)
@@ -279,8 +295,6 @@ class JobQueue:
         )
         job.plan = prepared.plan
         job.reporter.check()
-        if prepared.plan.bytes > prepared.plan.budget:
-            job.cheaper = planning.smaller_settings(prepared.probe, session, prepared.config, prepared.plan.budget)
         planning.refuse_over_budget(prepared.probe, session, prepared.config, prepared.plan)
         self._refuse_long_prompts(prepared.plan)
         if job.only_plan:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +17,21 @@ from .output import as_json, columns, line
 
 if TYPE_CHECKING:
     from ..records.record import Record
+
+
+@contextmanager
+def _fitting_options() -> Iterator[None]:
+    """Name what would fit as the options that ask for it, where a run is refused for its memory."""
+    from ..runs.plan import OverBudget, SmallerSetting
+
+    def option(one: SmallerSetting) -> str:
+        return f"--preset {one.value}" if one.setting == "preset" else f"--set {one.setting}={one.value}"
+
+    try:
+        yield
+    except OverBudget as error:
+        raise WorkbenchError(error.told(option, "raise the limit with --memory")) from error
+
 
 ProbeName = Annotated[str, typer.Argument(metavar="PROBE", help="`workbench probes` lists them.")]
 
@@ -59,7 +76,8 @@ def plan(
                 ("writes", ", ".join(made.outputs)),
             ],
         )
-    refuse_over_budget(found, session, prepared.config, made)
+    with _fitting_options():
+        refuse_over_budget(found, session, prepared.config, made)
 
 
 def run(
@@ -107,7 +125,7 @@ def run(
     prepared = prepare(found, session, asked.preset, asked.seed, asked.given, memory, asked.resolved)
     began: list[Path] = []
     try:
-        with cli_progress() as listener:
+        with _fitting_options(), cli_progress() as listener:
             execute(prepared, runs, listener, resume, began.append)
     except (Exception, KeyboardInterrupt) as error:
         if not began:
@@ -217,7 +235,7 @@ def rerun(
     began: list[Path] = []
     session = again.load_again(before.typed_record.model, trust_remote_code, device=device)
     try:
-        with cli_progress() as listener:
+        with _fitting_options(), cli_progress() as listener:
             after = again.rerun(before, session, runs, listener, began.append)
     except (Exception, KeyboardInterrupt) as error:
         raise (_failure(error, began[0]) if began else error) from error

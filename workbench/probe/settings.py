@@ -28,9 +28,9 @@ def parse(pairs: Iterable[str], config: type[BaseModel]) -> dict[str, Any]:
         name, sign, text = pair.partition("=")
         name = name.strip()
         if not sign or not name:
-            raise UsageError(f"--set takes name=value, not {pair!r}; for example --set n=20")
+            raise UsageError(f"a setting is written name=value, not {pair!r}; for example n=20")
         if name in settings:
-            raise UsageError(f"--set {name} is given twice")
+            raise UsageError(f"the setting {name!r} is given twice")
         _known(name, config)
         settings[name] = _value(name, text, config)
     return settings

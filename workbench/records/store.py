@@ -1,7 +1,7 @@
 """Run folders on disk: whole files only, whatever moment a process dies at.
 
 Everything is first written under `<runs>/.partial/<id>/` and then renamed into place, so a run folder never holds a
-half file. What a dead process left under `.partial` is swept away when the folder is next used.
+half file. What a dead process left under `.partial` is swept away when the next run begins. Reading writes nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ STAGES = "stages"
 NOTES = "notes.md"
 """What a person writes about a run, at any time: no part of what `files` hold hashes of."""
 _PARTIAL = ".partial"
-_ID = re.compile(r"\d{8}T\d{6}Z-[a-z0-9-]+-[0-9a-f]{8}\Z")
+_ID = re.compile(r"\d{8}T\d{6}Z-(?P<probe>[a-z0-9-]+)-[0-9a-f]{8}\Z")
 _UNHASHED = {RECORD, heartbeat.FILE, NOTES}
 
 
@@ -90,15 +90,16 @@ def create(runs: Path, record: Record, heart: Callable[[Path], heartbeat.Heart])
     folder = runs / record.id
     made = _partial(folder)
     beating = heart(folder)
+    sweep_dead(runs)
     try:
         made.mkdir(parents=True)
         (made / heartbeat.FILE).write_text(beating.words())
         write_durably(made / RECORD, record.model_dump_json(indent=2) + "\n")
         made.rename(folder)
     except (NotADirectoryError, FileExistsError) as error:
-        raise UsageError(f"{runs} is not a folder; give another with --runs") from error
+        raise UsageError(f"{runs} is not a folder; give another one for the runs") from error
     except PermissionError as error:
-        raise UsageError(f"no permission to write in {runs}; give another folder with --runs") from error
+        raise UsageError(f"no permission to write in {runs}; give another folder for the runs") from error
     except BaseException:
         shutil.rmtree(made, ignore_errors=True)
         raise
@@ -219,34 +220,49 @@ class Listing(NamedTuple):
     unreadable: list[Unreadable]
 
 
-def _candidates(runs: Path) -> list[Path]:
+def _candidates(runs: Path, probe: str | None = None) -> list[Path]:
+    """Folders that look like runs, newest first; with `probe`, none whose name says that it is of another."""
     if not runs.is_dir():
         return []
-    return sorted(
-        (
-            path
-            for path in runs.iterdir()
-            if path.is_dir() and not path.name.startswith(".") and (_ID.match(path.name) or (path / RECORD).exists())
-        ),
-        reverse=True,
-    )
+
+    def may_be(path: Path) -> bool:
+        if path.name.startswith("."):
+            return False
+        named = _ID.match(path.name)
+        if named and probe not in (None, named["probe"]):
+            return False
+        return path.is_dir() and (named is not None or (path / RECORD).exists())
+
+    return sorted((path for path in runs.iterdir() if may_be(path)), reverse=True)
 
 
-def listing(runs: Path) -> Listing:
-    """Every run under a folder; one that cannot be read does not hide the others."""
-    sweep_dead(runs)
-    records, unreadable = [], []
-    for path in _candidates(runs):
+def listing(runs: Path, probe: str | None = None) -> Listing:
+    """Every run under a folder, or every one of a probe; one that cannot be read does not hide the others."""
+    found, unreadable = [], []
+    for path in _candidates(runs, probe):
         try:
-            records.append(read(path))
+            found.append(read(path))
         except WorkbenchError as error:
             unreadable.append(Unreadable(path, str(error)))
-    return Listing(records, unreadable)
+    return Listing([record for record in found if probe in (None, record.probe)], unreadable)
+
+
+def records(runs: Path, probe: str) -> Iterator[Record]:
+    """The readable records of a probe's runs, newest first; each is read when it is asked for, and no other one is."""
+    for path in _candidates(runs, probe):
+        try:
+            record = read(path)
+        except WorkbenchError:
+            continue
+        if record.probe == probe:
+            yield record
 
 
 def has_run(runs: Path, name: str) -> bool:
     """Whether a folder of runs has one of this name, which may be any text that a browser sent."""
-    return name == Path(name).name != ".." and (runs / name).is_dir()
+    # a sign that no file name may hold is no question to the disk
+    plain = name == Path(name).name != "" and not name.startswith(".") and "\0" not in name
+    return plain and (runs / name).is_dir()
 
 
 def find(run: str | os.PathLike[str], runs: str | os.PathLike[str] = "runs") -> Path:

@@ -35,7 +35,7 @@ def format_of(path: Path, to: str | None = None) -> str:
     if path.suffix.lower() not in FORMATS:
         raise UsageError(
             f"the name {path.name!r} tells no report format; end it with one of {', '.join(FORMATS)}, "
-            f"or say --to with one of {', '.join(known)}"
+            f"or name the format: {', '.join(known)}"
         )
     return FORMATS[path.suffix.lower()]
 

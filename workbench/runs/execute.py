@@ -219,7 +219,7 @@ def _told(error: BaseException, folder: Path) -> BaseException:
     if store.is_full(error):
         return WorkbenchError(f"the disk is full: free some space, then {again}")
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return WorkbenchError(f"out of memory; choose smaller settings or --memory with less ({folder.name})")
+        return WorkbenchError(f"out of memory; choose smaller settings, or allow the run less ({folder.name})")
     error.add_note(f"recorded in {folder}")
     return error
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import psutil
@@ -38,8 +38,30 @@ _CHECKS = 4
 """Short passes of a session's self-check."""
 
 
+class SmallerSetting(NamedTuple):
+    """A change that makes a run fit: a setting, or `preset`, its value, and the bytes that the run needs then."""
+
+    setting: str
+    value: Any
+    bytes: int
+
+
 class OverBudget(WorkbenchError):
-    """A run would need more memory than it may take."""
+    """A run would need more memory than it may take; `smaller` are changes with which it would fit."""
+
+    def __init__(self, needed: int, allowed: int, smaller: Sequence[SmallerSetting]) -> None:
+        self.needed, self.allowed, self.smaller = needed, allowed, tuple(smaller)
+        super().__init__(self.told(lambda one: f"{one.setting}={one.value!r}", "allow it more memory"))
+
+    def needs(self, subject: str = "this run") -> str:
+        """What is too much, wherever it is read."""
+        return f"{subject} needs about {byte_size(self.needed)} of memory and may take {byte_size(self.allowed)}"
+
+    def told(self, name: Callable[[SmallerSetting], str], more: str) -> str:
+        """The refusal with what can be done; `name` and `more` write a change as its reader would ask for it."""
+        fits = " or ".join(f"{name(one)} ({byte_size(one.bytes)})" for one in self.smaller)
+        offered = f"it would fit with {fits}" if fits else "no smaller setting of this probe fits"
+        return f"{self.needs()}; {offered}; or {more}"
 
 
 @dataclass(frozen=True)
@@ -256,20 +278,12 @@ def budget(session: Session, memory: int | None = None) -> int:
 
 def refuse_over_budget(probe: Probe, session: Session, config: Config, plan: Plan) -> None:
     """Raise `OverBudget`, naming settings that would fit, if the plan needs more memory than it may take."""
-    allowed = plan.budget
-    if plan.bytes <= allowed:
-        return
-    found = smaller_settings(probe, session, config, allowed)
-    advice = " or ".join(f"{setting} ({byte_size(needed)})" for setting, needed in found)
-    raise OverBudget(
-        f"this run needs about {byte_size(plan.bytes)} and may take {byte_size(allowed)}; "
-        + (f"cheaper: {advice}" if advice else "no smaller setting of this probe fits")
-        + "; or raise the limit with --memory"
-    )
+    if plan.bytes > plan.budget:
+        raise OverBudget(plan.bytes, plan.budget, smaller_settings(probe, session, config, plan.budget))
 
 
-def smaller_settings(probe: Probe, session: Session, config: Config, allowed: int) -> list[tuple[str, int]]:
-    """Up to three changes of settings that fit the budget, each with the bytes it would need."""
+def smaller_settings(probe: Probe, session: Session, config: Config, allowed: int) -> list[SmallerSetting]:
+    """Up to three changes that fit the budget."""
     held, width = weights(session)
 
     def needs(settings: Mapping[str, Any]) -> int | None:
@@ -278,17 +292,17 @@ def smaller_settings(probe: Probe, session: Session, config: Config, allowed: in
         except ValueError:
             return None
 
-    found: list[tuple[str, int]] = []
+    found: list[SmallerSetting] = []
     settings = config.model_dump()
     for name in (name for name in _CHEAPER if isinstance(settings.get(name), int)):
         value = settings[name] // 2
         while value >= 1 and (needed := needs({**settings, name: value})) is not None:
             if needed <= allowed:
-                found.append((f"--set {name}={value}", needed))
+                found.append(SmallerSetting(name, value, needed))
                 break
             value //= 2
     for preset in ("quick", "smoke"):
         needed = needs({**settings, **probe.presets[preset]})
         if len(found) < 3 and needed is not None and needed <= allowed:
-            found.append((f"--preset {preset}", needed))
+            found.append(SmallerSetting("preset", preset, needed))
     return found[:3]

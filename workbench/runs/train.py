@@ -85,9 +85,9 @@ def train(
     if before is not None:
         _refuse_another(before, config, asked.seed, session, folder)
     if not resume and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} holds something already; name an empty folder with -o")
+        raise UsageError(f"{folder} holds something already; name an empty folder")
     if recipe.needs_model and session is None:
-        raise UsageError(f"the recipe {recipe.name!r} needs a model; name one with --model")
+        raise UsageError(f"the recipe {recipe.name!r} needs a model; name one")
     folder.mkdir(parents=True, exist_ok=True)
     files.remove_drafts(folder)
     record: dict[str, Any] = {

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import xarray as xr
 
 from tests.dashboards.moments import Flipping
+from tests.dashboards.server.test_job_queue import until
+from tests.sample_runs import write_run
 from workbench.dashboards.pages.probe import ProbePage
 from workbench.dashboards.server.job_queue import Job, JobQueue, RunRequest
 from workbench.probe.registry import PROBES
+from workbench.records import results, store
 
 
 @pytest.fixture
@@ -65,3 +72,29 @@ def test_why_a_job_failed_is_shown_though_an_input_changes_first(page: ProbePage
     assert "no such file" in page._status.object and not page._ticking.running
     page._seed.put("2")
     assert page._status.object.strip() == ""
+
+
+def test_stages_are_read_by_another_thread_than_the_one_that_serves_all(
+    page: ProbePage, jobs: JobQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = jobs.runs / "a-run"
+    attrs = {"units": "1", "description": "tokens"}
+    data = xr.Dataset({"seen": ("token", np.arange(3), attrs)}, coords={"token": np.arange(3)})
+    results.write_dataset(data, folder / store.STAGES / "first.zarr")
+    readers: list[threading.Thread] = []
+    read = results.read_dataset
+    monkeypatch.setattr(results, "read_dataset", lambda path: readers.append(threading.current_thread()) or read(path))
+    page._watch(Job("one", "tab", asked(), only_plan=False, state="running", run="a-run"))
+    until(lambda: page._tell() or "3 token" in page._status.object)
+    assert len(readers) == 1 and readers[0] is not threading.main_thread()
+
+
+def test_the_page_reads_the_records_of_its_own_probe_alone(jobs: JobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = [write_run(jobs.runs) for _ in range(2)]
+    for name in mine:
+        shutil.copytree(jobs.runs / name, jobs.runs / name.replace("head-roles", "another-probe"))
+    looked: list[str] = []
+    read = store.read
+    monkeypatch.setattr(store, "read", lambda folder: looked.append(folder.name) or read(folder))
+    ProbePage(PROBES.get("head-roles"), jobs)
+    assert sorted(looked) == sorted(mine)

@@ -159,7 +159,9 @@ def test_over_budget_is_refused_with_settings_that_fit(make: Make) -> None:
     jobs = make(memory=4_000_000)
     job = jobs.submit(ask(length=30_000), "tab")
     assert ended(job) == "refused" and job.run is None and job.plan is not None
-    assert any(option.startswith("--set length=") for option, _ in job.cheaper)
+    assert job.refusal is not None and "--" not in job.message
+    assert any(one.setting == "length" and one.value < 30_000 for one in job.refusal.smaller)
+    assert all(one.bytes <= 4_000_000 < job.refusal.needed for one in job.refusal.smaller)
     assert not jobs.runs.exists()
 
 

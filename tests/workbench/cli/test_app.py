@@ -13,6 +13,7 @@ import pytest
 import workbench as wb
 from workbench.errors import WorkbenchError
 from workbench.probe.registry import PROBES
+from workbench.runs.prepare import prepare
 
 ONE = "20260101T000000Z-mean-logits-00000001"
 TWO = "20260102T000000Z-mean-logits-00000002"
@@ -72,7 +73,7 @@ WRONG = [
     ("run mean-logits --seed -1", 2, "--seed"),
     ("run mean-logits --seed x", 2, "--seed"),
     ("run mean-logits --memory lots", 2, "8GiB"),
-    ("run mean-logits --memory 1KiB MODEL", 1, "--memory"),
+    ("run mean-logits --memory 1KiB MODEL", 1, "fits; or raise the limit with --memory"),
     ("run mean-logits --device tpu MODEL", 2, "there is: cpu"),
     ("run mean-logits --dtype int8 MODEL", 2, "float32"),
     ("run mean-logits --runs file MODEL", 2, "give another"),
@@ -199,6 +200,14 @@ def test_plan_run_show_and_report(cli, model, at):
     assert json.loads(written.out)["bytes"] == (at / "report.html").stat().st_size > 10_000
     assert cli("report", record["id"], "-o", "bare.md", "--no-prompts").status == 0
     assert "Texts were left out" in (at / "bare.md").read_text()
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_what_would_fit_is_named_as_options(cli, session, model, command):
+    enough = prepare("mean-logits", session).plan.bytes
+    refused = cli(command, "mean-logits", *model, "--memory", enough, "--set", "length=4000")
+    assert refused.status == 1 and "it would fit with --set length=" in refused.err
+    assert " or --preset " in refused.err and refused.err.endswith("; or raise the limit with --memory\n")
 
 
 def test_compare_shows_what_differs(cli, session, at):

@@ -110,11 +110,12 @@ def test_a_run_over_budget_is_refused_with_settings_that_fit(session, at):
         execute.execute(prepared, at / "runs")
     assert not (at / "runs").exists() and refused.value.exit_status == 1
     found = plan.smaller_settings(Long(), session, prepared.config, enough)
-    assert found and all(needed <= enough for _, needed in found)
-    setting, needed = found[0]
-    assert setting.startswith("--set length=") and f"{setting} ({byte_size(needed)})" in str(refused.value)
-    smaller = prepare.prepare(Long(), session, "quick", 0, {"length": int(setting.rpartition("=")[2])}, memory=enough)
-    assert smaller.plan.bytes == needed
+    assert found and all(one.bytes <= enough for one in found) and refused.value.smaller == tuple(found)
+    first = found[0]
+    assert first.setting == "length" and f"length={first.value} ({byte_size(first.bytes)})" in str(refused.value)
+    assert "--" not in str(refused.value)
+    smaller = prepare.prepare(Long(), session, "quick", 0, {"length": first.value}, memory=enough)
+    assert smaller.plan.bytes == first.bytes
     plan.refuse_over_budget(smaller.probe, session, smaller.config, smaller.plan)
 
 
@@ -122,6 +123,20 @@ def test_a_budget_below_the_weights_names_nothing_that_would_not_fit(session):
     prepared = prepare.prepare("mean-logits", session, memory=1000)
     with pytest.raises(plan.OverBudget, match="no smaller setting of this probe fits"):
         plan.refuse_over_budget(prepared.probe, session, prepared.config, prepared.plan)
+
+
+def test_one_refusal_is_told_in_the_words_of_whoever_asked():
+    changes = [plan.SmallerSetting("length", 64, 2**20), plan.SmallerSetting("preset", "smoke", 2**10)]
+    refused = plan.OverBudget(3 * 2**20, 2 * 2**20, changes)
+    assert str(refused) == (
+        "this run needs about 3 MiB of memory and may take 2 MiB; it would fit with length=64 (1 MiB) or "
+        "preset='smoke' (1 KiB); or allow it more memory"
+    )
+    assert (
+        refused.told(lambda one: f"--{one.setting}", "x")
+        == f"{refused.needs()}; it would fit with --length (1 MiB) or --preset (1 KiB); or x"
+    )
+    assert refused.needs("a probe") == "a probe needs about 3 MiB of memory and may take 2 MiB"
 
 
 def test_the_default_budget_is_a_share_of_what_is_free(session):
