@@ -13,7 +13,7 @@ from ..progress import Reporter
 from .edits import Edit, Frame
 from .engines.base import Engine, Inputs
 from .hooks import edit_hooks, known
-from .tokens import TokenBatch
+from .tokens import TokenBatch, stop_tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ def generate(
     if temperature < 0:
         raise UsageError(f"temperature is 0 for greedy, or more, not {temperature}")
     progress = progress or Reporter()
-    ends = torch.tensor(sorted(_stops(engine) if stop is None else stop), dtype=torch.int64)
+    ends = torch.tensor(sorted(stop_tokens(engine.model) if stop is None else stop), dtype=torch.int64)
     sampler = torch.Generator().manual_seed(seed)
     frame = Frame(known(engine, tokens), left=tokens.padded)
     taps = edit_hooks(engine, edits, frame)
@@ -95,10 +95,3 @@ def _choose(logits: Tensor, temperature: float, sampler: torch.Generator) -> Ten
     if temperature == 0:
         return logits.argmax(-1)
     return torch.multinomial((logits / temperature).softmax(-1), 1, generator=sampler)[:, 0]
-
-
-def _stops(engine: Engine) -> set[int]:
-    """The ids that end a text according to the model."""
-    settings = getattr(engine.model, "generation_config", None) or engine.model.config
-    ends = getattr(settings, "eos_token_id", None)
-    return set() if ends is None else {ends} if isinstance(ends, int) else set(ends)

@@ -60,6 +60,7 @@ def train(
         "preset": preset,
         "environment": environment().model_dump(mode="json"),
         "stats": {"seconds": 0.0},
+        "results": {},
         "files": {},
         "error": None,
     }
@@ -81,7 +82,7 @@ def train(
     reporter = progress if isinstance(progress, Reporter) else Reporter(progress)
     extra = {"session": session} if recipe.needs_model else {}
     try:
-        recipe.train(config, folder, seed, reporter, **extra)
+        record["results"] = recipe.train(config, folder, seed, reporter, **extra) or {}
         record["files"] = store.hash_files(folder)
         write("success")
     except BaseException as error:
