@@ -13,7 +13,7 @@ from ..progress import Reporter
 from .edits import Edit, Frame
 from .engines.base import Engine, Hook, Inputs
 from .hooks import edit_hooks, known, refuse_without_vocabulary
-from .tokens import TokenBatch
+from .tokens import TokenBatch, stop_tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +53,9 @@ def generate(
     cancelled between them. Rows of different lengths give what each gives alone.
     """
     refuse_without_vocabulary(engine, "generation")
-    growing = Growing(known(engine, tokens), max_new_tokens, stops(engine) if stop is None else stop, temperature, seed)
+    growing = Growing(
+        known(engine, tokens), max_new_tokens, stop_tokens(engine.model) if stop is None else stop, temperature, seed
+    )
     decoding = Decoding(engine, tokens, edits)
     with torch.no_grad():
         for _ in (progress or Reporter()).steps(range(max_new_tokens), "tokens"):
@@ -148,10 +150,3 @@ def _choose(logits: Tensor, temperature: float, sampler: torch.Generator) -> Ten
     if temperature == 0:
         return logits.argmax(-1)
     return torch.multinomial((logits / temperature).softmax(-1), 1, generator=sampler)[:, 0]
-
-
-def stops(engine: Engine) -> set[int]:
-    """The ids that end a text according to the model."""
-    settings = getattr(engine.model, "generation_config", None) or engine.model.config
-    ends = getattr(settings, "eos_token_id", None)
-    return set() if ends is None else {ends} if isinstance(ends, int) else set(ends)

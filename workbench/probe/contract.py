@@ -208,7 +208,7 @@ class Recipe:
     Config: type[Config]
     train: Callable[..., Any]
     """Called with `(config, folder, seed, progress)`, and `session=` too if it needs a model; writes the artefact into
-    the folder."""
+    the folder. What it returns, such as the losses of a training, is kept as `results` of the record, as JSON."""
     presets: dict[str, dict[str, Any]] = field(default_factory=dict)
     needs_model: bool = False
     resumable: bool = False

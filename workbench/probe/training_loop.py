@@ -24,6 +24,8 @@ from ..errors import Cancelled, UsageError, WorkbenchError
 if TYPE_CHECKING:
     from ..progress import Reporter
 
+STATE = "training.safetensors"
+"""The file in a recipe's folder that a stopped training goes on from."""
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 """What AdamW keeps of each weight."""
 

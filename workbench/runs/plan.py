@@ -17,6 +17,7 @@ from ..formatting import byte_size
 from ..internals import engine_checks
 from ..internals.values import example
 from ..probe.contract import Config, Probe, Work
+from ..probe.setting_names import CHEAPER
 from ..records.record import Plan
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 SHARE = 0.8
 """Share of the available memory that a run may take unless told otherwise."""
-_CHEAPER = ("length", "n", "batch", "batch_size")
-"""Settings that make a run smaller, the ones that save the most memory first."""
 _BACKWARD = 2.0
 """A backward pass to activations, the weights being frozen, costs about one more forward."""
 _FIGURES = 6
@@ -294,7 +293,7 @@ def smaller_settings(probe: Probe, session: Session, config: Config, allowed: in
 
     found: list[SmallerSetting] = []
     settings = config.model_dump()
-    for name in (name for name in _CHEAPER if isinstance(settings.get(name), int)):
+    for name in (name for name in CHEAPER if isinstance(settings.get(name), int)):
         value = settings[name] // 2
         while value >= 1 and (needed := needs({**settings, name: value})) is not None:
             if needed <= allowed:

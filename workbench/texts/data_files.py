@@ -49,7 +49,7 @@ class DataFile:
 
 
 def read_file(source: str | Path, setting: str, instead: str, path: Path | None = None) -> DataFile:
-    """Read a text in UTF-8.
+    """Read a text in UTF-8; a byte order mark is no part of it.
 
     Args:
         source: what the setting was given; the file itself, unless `path` says where it lies.
@@ -63,7 +63,9 @@ def read_file(source: str | Path, setting: str, instead: str, path: Path | None 
     found = DataFile(str(source), setting, file.name, "", "", instead)
     try:
         raw = file.read_bytes()
-        return DataFile(found.source, setting, file.name, raw.decode("utf-8"), hashlib.sha256(raw).hexdigest(), instead)
+        return DataFile(
+            found.source, setting, file.name, raw.decode("utf-8-sig"), hashlib.sha256(raw).hexdigest(), instead
+        )
     except OSError as error:
         raise found.refuse(f"it cannot be read ({error.strerror or type(error).__name__})") from None
     except UnicodeDecodeError:

@@ -84,6 +84,10 @@ def test_schedules_rise_and_fall_as_they_say() -> None:
             assert Schedule(steps, 20, floor=0.02).factor(step) == pytest.approx(expected)
             expected = min((step + 1) / 6, (steps - step) / max(1, steps - 5))
             assert Schedule(steps, 6, falls_from=5).factor(step) == pytest.approx(expected)
+    # the rate of the shipped organisms was written in another form; float32 weights see the same steps
+    for step in range(300):
+        rates = [min((step + 1) / 20, max(0.02, 1 - step / 300)), Schedule(300, 20, floor=0.02).factor(step)]
+        assert len({np.float32(3e-3 * rate / (1 - 0.9 ** (step + 1))) for rate in rates}) == 1
     assert [Schedule(10, 5, falls_from=4).factor(step) for step in (0, 4, 9)] == pytest.approx([0.2, 1.0, 1 / 6])
 
 

@@ -19,6 +19,8 @@ def test_a_file_is_read_with_its_name_and_hash(tmp_path: Path) -> None:
     found = read_file(path, "data", INSTEAD)
     assert (found.name, found.text) == ("text.txt", "Zürich\r\n")
     assert found.sha256 == hashlib.sha256("Zürich\r\n".encode()).hexdigest()
+    path.write_bytes(b"\xef\xbb\xbf[1]")
+    assert read_file(path, "data", INSTEAD).json() == [1]
     assert read_file("hub:owner/name", "data", INSTEAD, path).source == "hub:owner/name"
 
 

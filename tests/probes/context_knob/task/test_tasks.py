@@ -97,12 +97,12 @@ def test_a_file_of_a_data_set_on_the_hub(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("{", "cannot be read"),
+        ("{", "it is not JSON"),
         ("[]", "no list of facts"),
         ('{"a": 1}', "no list of facts"),
-        ("[1]", "entry 0: needed are"),
-        (json.dumps([ROW, {**ROW, "query": ""}]), "entry 1: its parts must be texts"),
-        (json.dumps([{**ROW, "fact_parent": None}]), "entry 0: needed are"),
+        ("[1]", "entry 0: a fact has subject"),
+        (json.dumps([ROW, {**ROW, "query": ""}]), "entry 1: the parts of a fact are texts"),
+        (json.dumps([{**ROW, "fact_parent": None}]), "entry 0: a fact has subject"),
     ],
 )
 def test_bad_files_are_one_clear_line(tmp_path: Path, content: str, said: str) -> None:
