@@ -79,7 +79,7 @@ class AnswerLogprobs:
         order = sorted((place, i, j) for i, row in enumerate(places) for j, place in enumerate(row))
         found = AnswerLogprobs([], [], [])
         for (prompt, _), i, j in order:
-            for mine, theirs in zip((found.ids, found.tokens, found.first_choice), self._lists, strict=True):
+            for mine, theirs in zip(found._lists, self._lists, strict=True):
                 if prompt == len(mine):
                     mine.append([])
                 mine[prompt].append(theirs[i][j])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from .edits import Edit
@@ -37,4 +37,5 @@ def for_rows(edit: Edit, rows: Sequence[int], batch: TokenBatch, width: int | No
         return value[list(rows)]
 
     value = chosen(edit.value, axes - (edit.op == "project"))
-    return replace(edit, value=value, direction=chosen(edit.direction, axes))
+    direction: Any = chosen(edit.direction, axes)
+    return replace(edit, value=value, direction=direction)

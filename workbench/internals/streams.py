@@ -71,7 +71,8 @@ def contrast(weights: Sequence[float], plausibility: float | None = None) -> Mix
         if len(logits) != len(weights):
             raise UsageError(f"there are {len(weights)} weights for {len(logits)} logits, those of streams and sites")
         logprobs = [each.log_softmax(-1) for each in logits]
-        mixed = sum(weight * each.to(logprobs[0]) for weight, each in zip(weights, logprobs, strict=True))
+        parts = (weight * each.to(logprobs[0]) for weight, each in zip(weights, logprobs, strict=True))
+        mixed = sum(parts, torch.zeros_like(logprobs[0]))
         if plausibility is None:
             return mixed
         best = logprobs[0].max(-1, keepdim=True).values

@@ -78,7 +78,8 @@ class Unembedding:
             return self.after(self.head(normed))
         if not _plain(self.head):  # an adapter or a quantised layer has no rows to take
             return self.after(self.head(normed)[..., ids])
-        weight, bias = self.head.weight, self.head.bias
+        head: Any = self.head
+        weight, bias = head.weight, head.bias
         return self.after(functional.linear(normed, weight[ids], None if bias is None else bias[ids]))
 
     def _normed(self, residual: Tensor) -> Tensor:
@@ -104,7 +105,7 @@ def _modules(engine: Engine) -> tuple[nn.Module, nn.Module]:
     if head is None:
         raise UsageError(f"{engine.architecture.name} has no unembedding of its own, so no lens")
     norm = model.get_submodule(engine.architecture.norm)
-    return tuple(getattr(module, "original_component", None) or module for module in (norm, head))  # type: ignore[return-value]
+    return tuple(getattr(module, "original_component", None) or module for module in (norm, head))
 
 
 def _plain(head: nn.Module) -> bool:
@@ -148,7 +149,7 @@ def _after(raw: Tensor, logits: Tensor, config: Any) -> After | None:
     scales = [1.0, *(s for k, v in told.items() if _SCALES.search(k) for s in (v, 1 / v))]
     caps = [None, *(v for k, v in told.items() if _CAPS.search(k))]
     exact = raw.double()
-    found = []
+    found: list[Any] = []
     for cap in caps:
         inner = logits.double() if cap is None else cap * torch.atanh((logits.double() / cap).clamp(-0.99, 0.99))
         weight = torch.ones_like(exact) if cap is None else (logits.double().abs() < 0.9 * cap).double()

@@ -241,7 +241,8 @@ class HeadlineTable(dict[str, Headline]):
     """Headlines by name, by an earlier one too, which a notebook shows as a table."""
 
     def __missing__(self, name: str) -> Headline:
-        if (present := EARLIER_NAMES.get(name)) in self:
+        present = EARLIER_NAMES.get(name, "")
+        if present in self:
             return self[present]
         raise UnknownName("headline of this run", name, list(self))
 

@@ -94,7 +94,7 @@ def suite(
         except Exception as error:
             known = isinstance(error, WorkbenchError)
             done.failed[name] = str(error) if known else f"{type(error).__name__}: {error}"
-            if not began and probe is None:
+            if probe is None:
                 tracebacks.log(error, f"the probe {name} cannot be loaded")
             elif not began:
                 began.append(record_refusal(probe, session, asked.preset, asked.seed, asked.given, error, runs))
