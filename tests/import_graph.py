@@ -41,6 +41,7 @@ ORDER = [
     ["workbench.tracebacks"],
     ["workbench.formatting"],
     ["workbench.errors"],
+    ["workbench.version"],
     ["workbench.kernels"],
 ]
 """The rooms of the house. A module belongs to the longest name that it begins with."""

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import Cancelled, UnknownName, UsageError, WorkbenchError
 from .internals.sites import Site
+from .version import __version__ as __version__
 
 if TYPE_CHECKING:
     from . import models
-    from .internals import edits
+    from .internals import edits, streams
+    from .internals.affine_maps import AffineMaps
     from .internals.session import Session, load
+    from .models.continuous import ContinuousModel
     from .notebook.probe_form import explore
     from .probe.contract import Config, Headline, Outcome, Paper, Probe, Work
     from .probe.registry import PROBES, RECIPES
@@ -28,8 +31,11 @@ __all__ = [
     "Run",
     "Session",
     "Site",
+    "AffineMaps",
+    "ContinuousModel",
     "edits",
     "models",
+    "streams",
     # for those who write a probe
     "Config",
     "Headline",
@@ -46,10 +52,11 @@ __all__ = [
     "Cancelled",
 ]
 
-__version__ = "0.1.0"
-
 _LATER = {
+    "AffineMaps": "internals.affine_maps:AffineMaps",
+    "ContinuousModel": "models.continuous:ContinuousModel",
     "edits": "internals.edits:",
+    "streams": "internals.streams:",
     "models": "models:",
     "load": "internals.session:load",
     "Session": "internals.session:Session",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workbench.errors import WorkbenchError
+from workbench.internals.adapter_switch import AdapterArms
 from workbench.internals.prefix_cache import prefill
 from workbench.internals.steering import SteeringSpec, steered
 from workbench.probe.contract import Outcome, RunContext
@@ -20,7 +21,7 @@ from .config import ContextKnobConfig
 from .evaluation import answers, configurations
 from .findings import outcome
 from .knob.learned import SteeringDirection, at_block, best, random_directions, read, wanted_knob
-from .learning.adapter_on_off import AdapterArms, arms
+from .learning.adapter_on_off import arms
 from .learning.layer_sweep import choose, judge, stretched, sweep
 from .parts import Parts
 from .search import measure

@@ -17,6 +17,7 @@ from typer.exceptions import Abort, Exit, TyperException
 from .. import tracebacks
 from ..errors import WorkbenchError
 from ..formatting import one_line
+from ..version import __version__
 from . import doctor, listing, models, pages, records, running, training
 
 app = typer.Typer(
@@ -48,9 +49,7 @@ app.command("doctor")(doctor.doctor)
 
 def _version(asked: bool) -> None:
     if asked:
-        from importlib.metadata import version
-
-        print(f"workbench {version('workbench')}")
+        print(f"workbench {__version__}")
         raise Exit(0)
 
 

@@ -11,12 +11,12 @@ from typing import Generic, TypeVar
 
 from .. import tracebacks
 from ..errors import UnknownName, UsageError, WorkbenchError
+from .beside import module_of
 from .contract import Config, Probe, Recipe
 from .form_fields import fields_of
+from .setting_names import RESERVED
 
 T = TypeVar("T")
-RESERVED = ("preset", "seed", "engine", "runs", "progress")
-"""Names that no setting may have, because running uses them."""
 
 
 class Registry(Generic[T]):
@@ -149,7 +149,13 @@ def _check_probe(thing: object) -> Probe:
 
 def _missing(thing: type) -> list[str]:
     words = ("name", "question", "method", "Config", "presets")
-    return [*sorted(getattr(thing, "__abstractmethods__", ())), *(word for word in words if not hasattr(thing, word))]
+    own = [
+        method
+        for method in ("figures", "summary")
+        if getattr(thing, method, None) is getattr(Probe, method) and module_of(thing, method) is None
+    ]
+    abstract = sorted([*getattr(thing, "__abstractmethods__", ()), *own])
+    return [*abstract, *(word for word in words if not hasattr(thing, word))]
 
 
 def _check_recipe(thing: object) -> Recipe:

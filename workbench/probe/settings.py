@@ -18,6 +18,10 @@ def parse(pairs: Iterable[str], config: type[BaseModel]) -> dict[str, Any]:
 
     A value is JSON (`3`, `true`, `null`, `[1, 2]`), a plain text, or a list with commas (`1,2,3`).
     Raises `UnknownName` for a setting that does not exist and `UsageError` for a value of the wrong type.
+
+    >>> config = wb.PROBES.get("head-roles").Config
+    >>> parse(["length=2048", "counts=1,2,4"], config)
+    {'length': 2048, 'counts': (1, 2, 4)}
     """
     settings: dict[str, Any] = {}
     for pair in pairs:

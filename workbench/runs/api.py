@@ -51,6 +51,16 @@ def run(
     seed 0 unless told otherwise. `resume` names a run that stopped, to go on with it: what is not said again, its probe
     and its model too, is as it was.
     Raises `UnknownName` and `UsageError` for wrong names and values, and whatever the probe raised, after recording it.
+
+    >>> run = wb.run("head-roles", session, preset="smoke", progress=False)
+    >>> run.status, run.headline["needle_recall"].value
+    ('success', 1.0)
+    >>> wb.open(run.folder).id == run.id                  # the same run, later
+    True
+    >>> run.details(layer=2, head=1).note.partition(" has ")[0]
+    'Head 2.1'
+    >>> run.report("report.md").name
+    'report.md'
     """
     from .execute import execute
     from .prepare import prepare

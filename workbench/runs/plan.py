@@ -15,18 +15,20 @@ import psutil
 from ..errors import WorkbenchError
 from ..formatting import byte_size
 from ..internals import engine_checks
+from ..internals.values import example
 from ..probe.contract import Config, Probe, Work
+from ..probe.setting_names import CHEAPER
 from ..records.record import Plan
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..internals.architectures import Shape
+    from ..internals.prompts import Prompt
     from ..internals.session import Session
 
 SHARE = 0.8
 """Share of the available memory that a run may take unless told otherwise."""
-_CHEAPER = ("length", "n", "batch", "batch_size")
-"""Settings that make a run smaller, the ones that save the most memory first."""
 _BACKWARD = 2.0
 """A backward pass to activations, the weights being frozen, costs about one more forward."""
 _FIGURES = 6
@@ -117,8 +119,8 @@ def _measure(session: Session) -> Calibration:
     short, long = max(1, min(16, context // 4)), max(2, min(192, context // 2))
 
     def forward(length: int, positions: list[int] | None) -> Callable[[], object]:
-        ids = [[(7 * index + 1) % shape.vocabulary for index in range(length)]]
-        return lambda: session.logits(ids, positions)
+        given = _given(shape, length)
+        return lambda: session.logits(given, positions)
 
     forward(short, [-1])()
     at_short, at_long = _least(forward(short, [-1]), device, 3), _least(forward(long, [-1]), device)
@@ -142,15 +144,23 @@ def _measure(session: Session) -> Calibration:
     per_pass = max(at_short - per_token * short - per_pair * short**2, 0.0)
 
     few, many = 2, 8
-    ids = [[1 % shape.vocabulary] * max(1, min(short, context - many - 1))]
 
     def generate(count: int) -> float:
+        ids = [[1 % shape.vocabulary] * max(1, min(short, context - many - 1))]
         return _least(lambda: session.generate(ids, count, stop=[]), device)
 
-    per_step = max((generate(many) - generate(few)) / (many - few), per_token)
+    grows = (generate(many) - generate(few)) / (many - few) if shape.vocabulary else 0.0
+    per_step = max(grows, per_token)
     return Calibration(
         per_pass, per_token, per_pair, max(with_statistics, per_pair), per_logit, per_step, per_byte, _drawing()
     )
+
+
+def _given(shape: Shape, length: int) -> Prompt:
+    """One row for a model to run: token ids, or values where it has no vocabulary."""
+    if shape.d_in is not None:
+        return example(shape.d_in, [length])
+    return [[(7 * index + 1) % shape.vocabulary for index in range(length)]]
 
 
 def _statistics(q: Tensor, k: Tensor) -> object:
@@ -215,7 +225,7 @@ def _bytes(session: Session, work: Work, width: int) -> int:
     activations = block * shape.layers if work.backward else block
     cache = work.batch * (work.length + work.generated) * _cache_bytes(session, width) if work.generated else 0
     # Logits are made in the model's type and read in float32.
-    logits = _rows(work) * shape.vocabulary * (width + 4)
+    logits = _rows(work) * shape.outputs * (width + 4)
     return int(activations + cache + logits)
 
 
@@ -283,7 +293,7 @@ def smaller_settings(probe: Probe, session: Session, config: Config, allowed: in
 
     found: list[SmallerSetting] = []
     settings = config.model_dump()
-    for name in (name for name in _CHEAPER if isinstance(settings.get(name), int)):
+    for name in (name for name in CHEAPER if isinstance(settings.get(name), int)):
         value = settings[name] // 2
         while value >= 1 and (needed := needs({**settings, name: value})) is not None:
             if needed <= allowed:

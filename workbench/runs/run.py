@@ -54,10 +54,12 @@ class Run:
 
     @property
     def id(self) -> str:
+        """The name of the run and of its folder."""
         return self._record.id
 
     @property
     def status(self) -> str:
+        """`started`, `success`, `cancelled`, `error`, or `interrupted` where its process is gone."""
         return self.typed_record.status
 
     @property
@@ -248,7 +250,8 @@ class HeadlineTable(dict[str, Headline]):
     """Headlines by name, by an earlier one too, which a notebook shows as a table."""
 
     def __missing__(self, name: str) -> Headline:
-        if (present := EARLIER_NAMES.get(name)) in self:
+        present = EARLIER_NAMES.get(name, "")
+        if present in self:
             return self[present]
         raise UnknownName("headline of this run", name, list(self))
 

@@ -102,6 +102,7 @@ def train(
         "preset": asked.preset,
         "environment": environment().model_dump(mode="json"),
         "stats": {"seconds": 0.0},
+        "results": {},
         "files": {},
         "error": None,
         "resumed": [] if before is None else [*before.get("resumed", []), store.now()],
@@ -119,7 +120,7 @@ def train(
     reporter = progress if isinstance(progress, Reporter) else Reporter(progress)
     extra = {"session": session} if recipe.needs_model else {}
     try:
-        recipe.train(config, folder, asked.seed, reporter, **extra)
+        record["results"] = recipe.train(config, folder, asked.seed, reporter, **extra) or {}
         record["files"] = store.hash_files(folder)
         write("success")
     except BaseException as error:

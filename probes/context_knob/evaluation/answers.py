@@ -10,6 +10,7 @@ import torch
 
 from workbench.internals.prefix_cache import answers, prefill, residuals
 from workbench.internals.steering import SteeringSpec, next_tokens, steered
+from workbench.records.results import variable
 from workbench.texts.facts import Item
 
 from ..config import ContextKnobConfig
@@ -72,18 +73,20 @@ def score(
 
     return xr.Dataset(
         {
-            "strict": (dims, judge("strict"), _about("", "whether the answer is right, as whole words")),
-            "prefix": (dims, judge("prefix"), _about("", "right by the published rule")),
-            "opposite": (
+            "strict": variable(dims, judge("strict"), "", "whether the answer is right, as whole words"),
+            "prefix": variable(dims, judge("prefix"), "", "right by the published rule"),
+            "opposite": variable(
                 dims,
                 judge("strict", opposite=True),
-                _about("", "whether the answer is the other intent's, as whole words"),
+                "",
+                "whether the answer is the other intent's, as whole words",
             ),
-            "said": (dims, np.array(said, dtype=object).astype(str), _about("", "the answer")),
-            "value": (
+            "said": variable(dims, np.array(said, dtype=object).astype(str), "", "the answer"),
+            "value": variable(
                 ("intent", "example"),
                 np.array(values),
-                _about("residual units", "value along the knob's direction at the last token of the asked prompt"),
+                "residual units",
+                "value along the knob's direction at the last token of the asked prompt",
             ),
         },
         coords={
@@ -136,10 +139,11 @@ def curve(
         found.append(chances.gather(-1, firsts).T.numpy())
     return xr.Dataset(
         {
-            "probability": (
+            "probability": variable(
                 ("bin", "intent", "example"),
                 np.array(found),
-                _about("probability", "of the first token of the answer from the prior, and of that from the context"),
+                "probability",
+                "of the first token of the answer from the prior, and of that from the context",
             )
         },
         coords={
@@ -149,7 +153,3 @@ def curve(
             "example": range(len(items)),
         },
     )
-
-
-def _about(units: str, description: str) -> dict[str, str]:
-    return {"units": units, "description": description}

@@ -11,6 +11,7 @@ import torch
 
 from workbench.internals.prefix_cache import prefill
 from workbench.internals.steering import SteeringSpec, steered
+from workbench.records.results import variable
 from workbench.texts.facts import Item
 
 from ..config import ContextKnobConfig
@@ -67,28 +68,32 @@ def sweep(
     shuffled = _learn(session, taught, chosen[choose(judged)[0]], config, context, shuffled=True)
     return xr.Dataset(
         {
-            "right": (("layer", "stretch", "intent", "example"), judged, _about("", "right")),
-            "direction": (
+            "right": variable(("layer", "stretch", "intent", "example"), judged, "", "right"),
+            "direction": variable(
                 ("layer", "feature"),
                 torch.stack([block.direction for block in made]).numpy(),
-                _about("", "direction learnt by interchange, of length one"),
+                "",
+                "direction learnt by interchange, of length one",
             ),
-            "shuffled": (
-                ("feature",),
+            "shuffled": variable(
+                "feature",
                 shuffled.direction.numpy(),
-                _about("", "direction learnt on shuffled labels at the best block, of length one"),
+                "",
+                "direction learnt on shuffled labels at the best block, of length one",
             ),
-            "means": (
+            "means": variable(
                 ("layer", "intent", "feature"),
                 np.stack([block.means for block in made]),
-                _about("", "mean state of the last token, over the training items"),
+                "",
+                "mean state of the last token, over the training items",
             ),
-            "losses": (
+            "losses": variable(
                 ("layer", "step"),
                 np.array([block.losses for block in made]),
-                _about("nats", "cross-entropy of the other intent's first answer token"),
+                "nats",
+                "cross-entropy of the other intent's first answer token",
             ),
-            "confident": ((), int(taught.confident.sum()), _about("rows", "rows that a direction could be learnt on")),
+            "confident": variable((), int(taught.confident.sum()), "rows", "rows that a direction could be learnt on"),
         },
         coords={
             "layer": chosen,
@@ -169,7 +174,3 @@ def _learn(
     rng = context.rng(f"{'shuffled' if shuffled else 'direction'} {layer}")
     how = (config.steps, config.batch, config.learning_rate)
     return learn(session, taught, layer, *how, rng, context.progress, shuffled)
-
-
-def _about(units: str, description: str) -> dict[str, str]:
-    return {"units": units, "description": description}

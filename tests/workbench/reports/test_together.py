@@ -10,7 +10,7 @@ import pytest
 
 from tests.sample_reports import failed_run, record, sample_run
 from tests.workbench.reports.pages import page_of
-from workbench.records.comparison import differences
+from workbench.records.comparison import MISSING, differences
 from workbench.records.describe import digits
 from workbench.reports import build
 from workbench.reports.commands import rerun_command
@@ -73,7 +73,7 @@ def test_differences_name_the_fields() -> None:
         "preset": ["quick", "full"],
         "data.needles (built-in).n_used": [64, 5],
         "environment.packages.torch": ["2.13.0", "2.14.0"],
-        "environment.packages.numpy": [None, "2.4"],
+        "environment.packages.numpy": [MISSING, "2.4"],
     }
 
 

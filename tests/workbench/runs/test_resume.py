@@ -28,7 +28,7 @@ def stopped(tiny_folder, at, monkeypatch) -> wb.Run:
     def broken(self, session, config, context):
         raise ValueError("stopped")
 
-    PROBES.names()  # all that there are, before all but one are put aside
+    PROBES.names()  # found before, so that what is found is not forgotten with the stand-in
     monkeypatch.setattr(PROBES, "_known", {"mean-logits": MeanLogits()})
     monkeypatch.setattr(MeanLogits, "run", broken)
     with pytest.raises(ValueError, match="stopped"):

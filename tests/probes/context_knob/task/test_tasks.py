@@ -17,7 +17,6 @@ from workbench.internals.steering import SteeringSpec
 from workbench.probes.context_knob import stages
 from workbench.probes.context_knob.config import ContextKnobConfig
 from workbench.probes.context_knob.evaluation import answers
-from workbench.probes.context_knob.statistics import over_subjects
 from workbench.probes.context_knob.task import matching
 from workbench.progress import Reporter
 from workbench.texts.facts import BUILT_IN, SHARES, Item, Task, differ, make_item, read_facts, split_of
@@ -98,12 +97,12 @@ def test_a_file_of_a_data_set_on_the_hub(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("{", "cannot be read"),
+        ("{", "it is not JSON"),
         ("[]", "no list of facts"),
         ('{"a": 1}', "no list of facts"),
-        ("[1]", "entry 0: needed are"),
-        (json.dumps([ROW, {**ROW, "query": ""}]), "entry 1: its parts must be texts"),
-        (json.dumps([{**ROW, "fact_parent": None}]), "entry 0: needed are"),
+        ("[1]", "entry 0: a fact has subject"),
+        (json.dumps([ROW, {**ROW, "query": ""}]), "entry 1: the parts of a fact are texts"),
+        (json.dumps([{**ROW, "fact_parent": None}]), "entry 0: a fact has subject"),
     ],
 )
 def test_bad_files_are_one_clear_line(tmp_path: Path, content: str, said: str) -> None:
@@ -156,17 +155,6 @@ def test_memorisation_ratio_of_hand_made_answers() -> None:
     prior, context = np.array([1, 1, 0, 0], bool), np.array([0, 0, 1, 0], bool)
     assert matching.memorisation_ratio(prior, context) == pytest.approx(2 / 3)
     assert np.isnan(matching.memorisation_ratio(np.zeros(3, bool), np.zeros(3, bool)))
-
-
-def test_intervals_count_subjects_and_not_items() -> None:
-    rng = np.random.default_rng(0)
-    values = np.repeat(np.arange(20) % 2, 10)
-    few = over_subjects(values, np.repeat(np.arange(20), 10).astype(str).tolist(), rng)
-    many = over_subjects(values, np.arange(200).astype(str).tolist(), rng)
-    assert few.value == many.value == 0.5
-    assert few.high - few.low > 2.5 * (many.high - many.low)
-    sure = over_subjects(np.ones(30), [str(place) for place in range(30)], rng)
-    assert sure.value == sure.high == 1 and 0.85 < sure.low < 0.95
 
 
 @pytest.mark.parametrize("task", ["base", "arithmetic"])
