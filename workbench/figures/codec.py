@@ -105,6 +105,10 @@ def _plain(value: Any) -> Any:
 
 
 _NUMBERS = {"ticks", "limits", "values", "x", "y", "low", "high", "samples", "at", "outlined"}
+_OTHERS = {"label", "tick_labels", "log", "reversed", "scale", "pooled", "muted", "names", "across", "tokens"}
+assert {field.name for kind in (Axis, *MARK_NAMES) for field in fields(kind)} <= _NUMBERS | _OTHERS, (
+    "JSON has no word for a number that is none: say of every field whether it holds numbers"
+)
 
 
 def _number(value: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, assert_never
 
 from ..errors import SiteError, WorkbenchError
 from ..models.kinds import CONTINUOUS
@@ -196,7 +196,10 @@ class Architecture:
                 return passing[..., start : start + self.heads(kind) * d_head].unflatten(-1, (self.heads(kind), d_head))
             case "gate":
                 return passing[..., : passing.shape[-1] // 2]
-        return passing
+            case "whole":
+                return passing
+            case _:
+                assert_never(place.layout)
 
     def without(self, refused: dict[str, str]) -> Architecture:
         """The same, with some kinds refused and why."""

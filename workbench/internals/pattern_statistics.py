@@ -57,4 +57,7 @@ def statistics(pattern: Tensor, request: Request) -> AttentionStats:
         hidden = chosen.values <= 0
         found["topk_weight"] = chosen.values
         found["topk_index"] = chosen.indices.masked_fill(hidden, -1)
+    wished = {*wanted.stats} - {"lse"} - ({"segment_mass"} if "segments" not in arguments else set())
+    if absent := wished - found.keys():  # not to have it must not read like not having been asked for it
+        raise UsageError(f"{', '.join(sorted(absent))} cannot be told from an attention pattern")
     return request.cleaned(AttentionStats(**found), 0)

@@ -95,10 +95,10 @@ def _specs(report: Report) -> dict[str, str]:
 def _page(report: Report, drawn: Mapping[str, Drawn], specs: Mapping[str, str], detail: _Detail, static: bool) -> str:
     shown = {}
     for key, one in drawn.items():
-        spec = Markup(specs[key]) if key in specs else None
-        less = {} if detail.numbers else {"rows": [], "csv": None}
-        none = {} if detail.pictures else {"svg": None, "image": ""}
-        shown[key] = replace(one, spec=spec, **less, **none)
+        one = replace(one, spec=Markup(specs[key]) if key in specs else None)
+        if not detail.numbers:
+            one = replace(one, rows=[], csv=None)
+        shown[key] = one if detail.pictures else replace(one, svg=None, image="")
     scripts = [_plotly()] if specs else []
     scripts += [] if static else [_asset("report.js")]
     return str(
@@ -201,7 +201,12 @@ def _environment() -> Any:
     )
     environment.filters["csv_link"] = csv_link
     environment.tests["kind"] = _is_kind
+    environment.globals["unknown"] = _unknown
     return environment
+
+
+def _unknown(block: object) -> str:
+    raise TypeError(f"no template draws the block {type(block).__name__}")
 
 
 def _is_kind(block: object, name: str) -> bool:

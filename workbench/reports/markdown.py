@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import assert_never
 from urllib.parse import quote
 
 from ..errors import WorkbenchError
@@ -105,7 +106,9 @@ def block(one: Block, level: int, show: Show) -> str:
     if isinstance(one, Checks):
         rows = [(name, "passed" if passed else "FAILED", detail) for name, passed, detail in one.rows]
         return grid(("check", "result", "detail"), rows)
-    return _cards(one)
+    if isinstance(one, Cards):
+        return _cards(one)
+    assert_never(one)
 
 
 def grid(columns: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[bool] = ()) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, assert_never
 
 from torch import Tensor, nn
 
@@ -61,9 +61,11 @@ class HfEngine(Engine):
                     seam[module].append((index, tap))
                 elif place.side == "output":
                     stack.enter_context(module.register_forward_hook(self._after(index, tap, place, called)))
-                else:
+                elif place.side == "input" or place.side == "stream":
                     before = self._before(index, tap, place, called)
                     stack.enter_context(module.register_forward_pre_hook(before, with_kwargs=True))
+                else:
+                    assert_never(place.side)
             stack.enter_context(attention.watching({m: self._watcher(group, called) for m, group in seam.items()}))
             try:
                 output = self.model(**self.arguments(inputs, logits)).logits

@@ -46,7 +46,9 @@ def at_attention(call: attention.Call, tap: Hook) -> None:
                 call.k = torch.cat([call.k[:, :, : call.k.shape[2] - length], new.transpose(1, 2)], dim=2)
             else:
                 fresh.copy_(new.transpose(1, 2))  # the cache holds the same tensor: later tokens see it too
-        case kind:
+        case "scores" | "pattern" as kind:
             every = torch.arange(length, device=call.q.device).expand(call.q.shape[0], -1)
             rows = attention.scores if kind == "scores" else attention.pattern
             tap.see(rows(call, every if tap.queries is None else tap.queries))
+        case kind:
+            raise AssertionError(f"{kind!r} is not found at a call of attention")

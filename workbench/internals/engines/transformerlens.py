@@ -10,7 +10,7 @@ from ...errors import UsageError, WorkbenchError
 from ..architectures import TABLE, Architecture, read_in_of
 from ..attention import LONG, Call
 from ..shared_weights import clone_sharing_weights
-from ..sites import MAP_KINDS
+from ..sites import KINDS, MAP_KINDS
 from ..values import example
 from . import hook_values
 from .base import Engine, Hook, Inputs
@@ -35,6 +35,8 @@ POINTS = {
     "final_norm": "ln_final.hook_out",
 }
 """The hook point at which each kind is found; the embeddings where they enter block 0, learned positions included."""
+# a kind that is not in the table would count as served
+assert set(POINTS) == set(KINDS) - {"logits"}, "every kind of site needs its hook point"
 
 
 class _Enough(Exception):
