@@ -28,7 +28,11 @@ def byte_size(count: float) -> str:
 
 
 def parse_size(text: str) -> int:
-    """Bytes from a text such as `8GiB`, `500M` or `2000000`; raises `ValueError` otherwise."""
+    """Bytes from a text such as `8GiB`, `500M` or `2000000`; raises `ValueError` otherwise.
+
+    >>> parse_size("500MiB")
+    524288000
+    """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", text, re.IGNORECASE)
     if not match:
         raise ValueError(f"{text!r} is not a size; write for example 8GiB or 500MiB")

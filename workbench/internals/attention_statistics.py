@@ -53,7 +53,7 @@ def attention_statistics(
     Raises `UsageError` for layers or rows that do not exist, for statistics that do not go together, and above 4096
     tokens on an engine whose attention is a query × key matrix.
     """
-    batch = known(engine, TokenBatch.of(tokens))
+    batch = known(engine, tokens)
     request = (wanted or StatisticsSpec()).of(batch)
     chosen = _layers(engine, layers)
     if chunk is not None and (chunk < 1 or edits or logits_at is not None):
@@ -116,7 +116,7 @@ class Recorder:
 
 def uses_custom_attention(engine: Engine) -> bool:
     """Whether this engine's attention passes the seam."""
-    config = getattr(bare(engine.model), "config", None)
+    config = bare(engine.model).config
     return getattr(config, "_attn_implementation", None) == attention.NAME
 
 

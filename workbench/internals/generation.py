@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,8 +11,8 @@ from torch import Tensor
 from ..errors import UsageError
 from ..progress import Reporter
 from .edits import Edit, Frame
-from .engines.base import Engine, Inputs
-from .hooks import edit_hooks, known
+from .engines.base import Engine, Hook, Inputs
+from .hooks import edit_hooks, known, refuse_without_vocabulary
 from .tokens import TokenBatch, stop_tokens
 
 
@@ -52,42 +52,97 @@ def generate(
     act on the prompt, on generated tokens or on both, as each says. Tokens are reported one by one, and the work can be
     cancelled between them. Rows of different lengths give what each gives alone.
     """
-    if max_new_tokens < 1:
-        raise UsageError(f"max_new_tokens is at least 1, not {max_new_tokens}")
-    if temperature < 0:
-        raise UsageError(f"temperature is 0 for greedy, or more, not {temperature}")
-    progress = progress or Reporter()
-    ends = torch.tensor(sorted(stop_tokens(engine.model) if stop is None else stop), dtype=torch.int64)
-    sampler = torch.Generator().manual_seed(seed)
-    frame = Frame(known(engine, tokens), left=tokens.padded)
-    taps = edit_hooks(engine, edits, frame)
-    cache = engine.new_cache()
-    pads = tokens.width - tokens.lengths.cpu()
-    ids = torch.stack([row.roll(int(pad)) for row, pad in zip(tokens.ids.cpu(), pads, strict=True)])
-    mask = torch.arange(tokens.width) >= pads[:, None] if tokens.padded else None
-    positions = (torch.arange(tokens.width) - pads[:, None]).clamp(min=0) if tokens.padded else None
-    new = torch.zeros(tokens.batch, max_new_tokens, dtype=torch.int64)
-    lengths = torch.zeros(tokens.batch, dtype=torch.int64)
-    running = torch.ones(tokens.batch, dtype=torch.bool)
-    last = torch.tensor([tokens.width - 1])
+    refuse_without_vocabulary(engine, "generation")
+    growing = Growing(
+        known(engine, tokens), max_new_tokens, stop_tokens(engine.model) if stop is None else stop, temperature, seed
+    )
+    decoding = Decoding(engine, tokens, edits)
     with torch.no_grad():
-        for step in progress.steps(range(max_new_tokens), "tokens"):
-            logits = engine.run(Inputs(ids, mask, positions, cache), taps, logits=last)
-            assert logits is not None
-            chosen = _choose(logits[:, -1].float().cpu(), temperature, sampler)
-            new[running, step] = chosen[running]
-            lengths += running
-            running &= ~torch.isin(chosen, ends)
-            if not running.any():
+        for _ in (progress or Reporter()).steps(range(max_new_tokens), "tokens"):
+            chosen = growing.take(decoding.logits())
+            if growing.ended:
                 break
-            frame.generating = True
-            last = torch.tensor([0])
-            ids = chosen[:, None]
-            if tokens.padded:
-                assert mask is not None
-                mask = torch.cat([mask, torch.ones(tokens.batch, 1, dtype=torch.bool)], dim=1)
-                positions = (tokens.lengths.cpu() + step)[:, None]
-    return Generated(tokens, new[:, : int(lengths.max())], lengths, ~running)
+            decoding.take(chosen)
+    return growing.generated()
+
+
+class Decoding:
+    """One model in generation: rows padded on the left, against a cache of their keys and values.
+
+    `logits` runs what is new, `take` hands over the token chosen for each row. Edits see prompt and generated tokens as
+    each says; `hooks` see every run.
+    """
+
+    def __init__(
+        self, engine: Engine, tokens: TokenBatch, edits: Sequence[Edit] = (), hooks: Sequence[Hook] = ()
+    ) -> None:
+        self._engine, self._tokens = engine, tokens
+        self._frame = Frame(tokens, left=tokens.padded)
+        self._hooks = [*edit_hooks(engine, edits, self._frame), *hooks]
+        self._cache = engine.new_cache()
+        pads = tokens.width - tokens.lengths.cpu()
+        self._ids = torch.stack([row.roll(int(pad)) for row, pad in zip(tokens.ids.cpu(), pads, strict=True)])
+        self._mask = torch.arange(tokens.width) >= pads[:, None] if tokens.padded else None
+        self._positions = (torch.arange(tokens.width) - pads[:, None]).clamp(min=0) if tokens.padded else None
+        self._steps = 0
+
+    def logits(self) -> Tensor:
+        """The logits after each row's last token, `[batch, vocabulary]`."""
+        last = torch.tensor([self._ids.shape[1] - 1])
+        inputs = Inputs(self._ids, self._mask, self._positions, self._cache)
+        found = self._engine.run(inputs, self._hooks, logits=last)
+        assert found is not None
+        return found[:, -1]
+
+    def take(self, chosen: Tensor) -> None:
+        """Go on with these tokens, `[batch]`."""
+        self._frame.generating = True
+        self._ids = chosen[:, None]
+        if self._mask is not None:
+            self._mask = torch.cat([self._mask, torch.ones(len(chosen), 1, dtype=torch.bool)], dim=1)
+            self._positions = (self._tokens.lengths.cpu() + self._steps)[:, None]
+        self._steps += 1
+
+
+class Growing:
+    """The rows of a generation as they grow, token by token, until each has come to a token that ends it."""
+
+    def __init__(
+        self, prompt: TokenBatch, most: int, stop: Iterable[int], temperature: float = 0.0, seed: int = 0
+    ) -> None:
+        if most < 1:
+            raise UsageError(f"max_new_tokens is at least 1, not {most}")
+        if temperature < 0:
+            raise UsageError(f"temperature is 0 for greedy, or more, not {temperature}")
+        self._prompt, self._temperature = prompt, temperature
+        self._stop = torch.tensor(sorted(stop), dtype=torch.int64)
+        self._sampler = torch.Generator().manual_seed(seed)
+        self._new = torch.zeros(prompt.batch, most, dtype=torch.int64)
+        self._lengths = torch.zeros(prompt.batch, dtype=torch.int64)
+        self._running = torch.ones(prompt.batch, dtype=torch.bool)
+        self._step = 0
+
+    @property
+    def ids(self) -> Tensor:
+        """What was chosen so far, `[batch, step]`; 0 after the end of a row."""
+        return self._new[:, : self._step]
+
+    @property
+    def ended(self) -> bool:
+        """Whether every row has come to its end."""
+        return not bool(self._running.any())
+
+    def take(self, logits: Tensor) -> Tensor:
+        """Choose the next token of each row, `[batch]`, from the logits `[batch, vocabulary]`."""
+        chosen = _choose(logits.float().cpu(), self._temperature, self._sampler)
+        self._new[self._running, self._step] = chosen[self._running]
+        self._lengths += self._running
+        self._running &= ~torch.isin(chosen, self._stop)
+        self._step += 1
+        return chosen
+
+    def generated(self) -> Generated:
+        return Generated(self._prompt, self._new[:, : int(self._lengths.max())], self._lengths, ~self._running)
 
 
 def _choose(logits: Tensor, temperature: float, sampler: torch.Generator) -> Tensor:

@@ -92,7 +92,51 @@ class RunContext(Protocol):
 
 
 class Probe(ABC, Generic[C]):
-    """A question about a model and the method that answers it; one instance serves any number of runs."""
+    """A question about a model and the method that answers it; one instance serves any number of runs.
+
+    A whole one, small enough for a notebook cell; `@wb.PROBES.add` above it would give it a name everywhere:
+
+    >>> import numpy as np, torch, xarray as xr
+    >>> from workbench.figures import Axis, Figure, Panel, Scatter
+    >>> class Noise(wb.Probe):
+    ...     name = "noise"
+    ...     question = "How surprising are random tokens?"
+    ...     method = "mean negative log-probability of each token after the first"
+    ...     presets = {"smoke": {"n": 2}, "quick": {}, "full": {"n": 64}}
+    ...
+    ...     class Config(wb.Config):
+    ...         n: int = 8
+    ...         length: int = 16
+    ...
+    ...     def work(self, session, config):
+    ...         return [wb.Work(config.n, 1, config.length)]
+    ...
+    ...     def run(self, session, config, context):
+    ...         def surprise():
+    ...             ids = context.rng("prompts").integers(2, session.shape.vocabulary, (config.n, config.length))
+    ...             said = session.logits(ids.tolist()).log_softmax(-1)[:, :-1]
+    ...             nats = -said.gather(2, torch.as_tensor(ids)[:, 1:, None]).mean((1, 2)).double()
+    ...             about = {"units": "nats", "description": "mean surprise of a prompt"}
+    ...             return xr.Dataset({"surprise": ("example", nats, about)}, {"example": np.arange(config.n)})
+    ...         found = context.stage("prompts", surprise)
+    ...         mean, spread = float(found.surprise.mean()), float(1.96 * found.surprise.std() / config.n**0.5)
+    ...         line = wb.Headline(
+    ...             name="surprise", value=mean, low=mean - spread, high=mean + spread, n=config.n, unit="nats",
+    ...             split="all prompts", method="mean, normal interval",
+    ...         )
+    ...         return wb.Outcome(xr.DataTree(found), [line])
+    ...
+    ...     def figures(self, data, record):
+    ...         points = Scatter(data.example.values, data.surprise.values)
+    ...         panel = Panel([points], Axis("prompt"), Axis("surprise (nats)"))
+    ...         return [Figure("prompts", "Surprise of each prompt", [panel], "One point a prompt.", "Points.")]
+    ...
+    ...     def summary(self, data, record):
+    ...         return [f"A random token is a surprise of {record.headline[0].value:.0f} nats."]
+    >>> run = wb.run(Noise(), session, preset="smoke", progress=False)
+    >>> run.summary
+    ['A random token is a surprise of 10 nats.']
+    """
 
     name: ClassVar[str]
     question: ClassVar[str]

@@ -55,7 +55,11 @@ def read_haystack(source: str | Path) -> Haystack:
 
 
 def split_sentences(text: str) -> list[str]:
-    """Cut running text after `.`, `!` or `?` that a space follows; white space inside a sentence becomes one blank."""
+    """Cut running text after `.`, `!` or `?` that a space follows; white space inside a sentence becomes one blank.
+
+    >>> split_sentences("It rained. Nobody came!  Why?")
+    ['It rained.', 'Nobody came!', 'Why?']
+    """
     return [" ".join(piece.split()) for piece in re.split(r"(?<=[.!?])[\"'”’)]*\s+", text) if piece.strip()]
 
 

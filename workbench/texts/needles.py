@@ -38,6 +38,11 @@ def make_needles(n: int, rng: np.random.Generator, words_in_answer: int = 4) -> 
     """Two lists of `n` needles each that share no place and no word of an answer: one to select on, one to score on.
 
     Within a list, no two needles have the same key or the same answer. Raises `UsageError` for more than there are.
+
+    >>> import numpy as np
+    >>> selection, held_out = make_needles(2, np.random.default_rng(0))
+    >>> selection[0].answer in selection[0].sentence, held_out[0].answer in selection[0].sentence
+    (True, False)
     """
     places = rng.permutation(word_lists.KEY_PLACES).tolist()
     values = rng.permutation(word_lists.VALUES).tolist()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +15,7 @@ from workbench.texts.facts import Item
 
 from ..config import ContextKnobConfig
 from ..learning.layer_sweep import INTENT_DIM
-from ..task.matching import published, strict
+from ..task.matching import Matching, rule
 from ..task.prompting import Prompter
 
 if TYPE_CHECKING:
@@ -68,13 +68,16 @@ def score(
                 said[2 + place][way] += each[2 * place + way]
     dims = ("condition", "intent", "example")
 
+    def judge(matching: Matching, opposite: bool = False) -> np.ndarray:
+        return _judged(said, items, matching, opposite)
+
     return xr.Dataset(
         {
-            "strict": variable(dims, _judged(said, items, strict), "", "whether the answer is right, as whole words"),
-            "prefix": variable(dims, _judged(said, items, published(items[0].task)), "", "right by the published rule"),
+            "strict": variable(dims, judge("strict"), "", "whether the answer is right, as whole words"),
+            "prefix": variable(dims, judge("prefix"), "", "right by the published rule"),
             "opposite": variable(
                 dims,
-                _judged(said, items, strict, opposite=True),
+                judge("strict", opposite=True),
                 "",
                 "whether the answer is the other intent's, as whole words",
             ),
@@ -101,12 +104,20 @@ def score(
 def _judged(
     said: Sequence[Sequence[Sequence[str]]],
     items: Sequence[Item],
-    rule: Callable[[str, str], bool],
+    matching: Matching,
     opposite: bool = False,
 ) -> np.ndarray:
     """Whether answers `[condition][intent][example]` are the intent's, or the opposite one's."""
-    gold = [[item.answer((way == 1) != opposite) for item in items] for way in (0, 1)]
-    return np.array([[list(map(rule, row, gold[way])) for way, row in enumerate(each)] for each in said])
+
+    def right(text: str, item: Item, way: int) -> bool:
+        return rule(matching, item.task)(text, item.answer((way == 1) != opposite))
+
+    return np.array(
+        [
+            [[right(text, item, way) for text, item in zip(row, items, strict=True)] for way, row in enumerate(each)]
+            for each in said
+        ]
+    )
 
 
 def curve(

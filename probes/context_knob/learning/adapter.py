@@ -53,7 +53,7 @@ def train(config: AdapterConfig, folder: Path, seed: int, progress: Reporter, se
     from ..task.prior_knowledge import known_items
 
     if session.info.adapter is not None:
-        raise UsageError("the model has an adapter already; leave --adapter out")
+        raise UsageError("the model has an adapter already; load it without one")
     facts = [fact for fact in read_facts(config.data).facts if split_of(fact.subject) == "train"]
     kept = folder / STATE
     before = Checkpoint.read(kept)
@@ -63,7 +63,7 @@ def train(config: AdapterConfig, folder: Path, seed: int, progress: Reporter, se
         learnt = before["known"].tolist()
     facts = [facts[index] for index in learnt]
     if not facts:
-        raise UsageError("the model knows none of the facts for training; give other facts with --set data=FILE")
+        raise UsageError("the model knows none of the facts for training; give other facts as data")
     torch.manual_seed(seed)
     made_with = {**config.model_dump(mode="json", exclude={"every"}), "seed": seed, "model": session.info.id}
     state = Checkpoint(kept, config.every, made_with, {"known": torch.tensor(learnt)})

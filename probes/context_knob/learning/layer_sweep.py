@@ -15,7 +15,7 @@ from workbench.records.results import variable
 from workbench.texts.facts import Item
 
 from ..config import ContextKnobConfig
-from ..task.matching import MATCHING, pair_accuracy
+from ..task.matching import pair_accuracy, rule
 from ..task.prompting import Prompter
 from .interchange import CounterfactualPairs, LearntDirection, counterfactual_pairs, learn
 
@@ -61,14 +61,10 @@ def sweep(
         for stretch in config.stretches
         for value in stretched(block.natural, stretch)
     ]
-    prompter, match = Prompter(session, config.begun), MATCHING[config.matching]
+    prompter = Prompter(session, config.begun)
     waiting = prefill(session, [prompter.ask(item, False, "none") for item in validation])
     said = steered(session, waiting, settings, context.progress, "steering the validation items")
-    right = [
-        [match(text, item.answer(place % 2 == 1)) for text, item in zip(row, validation, strict=True)]
-        for place, row in enumerate(said)
-    ]
-    judged = np.array(right).reshape(len(chosen), len(config.stretches), 2, len(validation))
+    judged = judge(said, validation, config).reshape(len(chosen), len(config.stretches), 2, len(validation))
     shuffled = _learn(session, taught, chosen[choose(judged)[0]], config, context, shuffled=True)
     return xr.Dataset(
         {
@@ -107,6 +103,19 @@ def sweep(
             "step": range(config.steps),
             "feature": range(session.shape.d_model),
         },
+    )
+
+
+def judge(said: Sequence[Sequence[str]], items: Sequence[Item], config: ContextKnobConfig) -> np.ndarray:
+    """Whether steered answers are right, `[setting, example]`; settings turn to the prior and the context by turns."""
+    return np.array(
+        [
+            [
+                rule(config.matching, item.task)(text, item.answer(place % 2 == 1))
+                for text, item in zip(row, items, strict=True)
+            ]
+            for place, row in enumerate(said)
+        ]
     )
 
 

@@ -93,7 +93,7 @@ def test_a_training_goes_on_with_the_same_settings_only(session: Session, tmp_pa
     reporter.listener = listen
     with pytest.raises(Cancelled):
         train(RECIPE, tmp_path, "smoke", 3, GIVEN, session, reporter)
-    with pytest.raises(UsageError, match="pairs was 1 and is now 2"):
+    with pytest.raises(UsageError, match="'pairs' was 1 and is now 2"):
         train(RECIPE, tmp_path, "smoke", 3, {**GIVEN, "pairs": 2}, session, resume=True)
 
 

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
+import torch
 
 from workbench.errors import UsageError, WorkbenchError
+from workbench.internals.steering import SteeringSpec
+from workbench.probes.context_knob import stages
+from workbench.probes.context_knob.config import ContextKnobConfig
+from workbench.probes.context_knob.evaluation import answers
 from workbench.probes.context_knob.task import matching
-from workbench.texts.facts import BUILT_IN, SHARES, differ, make_item, read_facts, split_of
+from workbench.progress import Reporter
+from workbench.texts.facts import BUILT_IN, SHARES, Item, Task, differ, make_item, read_facts, split_of
 
 
 def test_the_table_is_large_and_every_fact_can_be_contradicted() -> None:
@@ -146,3 +155,28 @@ def test_memorisation_ratio_of_hand_made_answers() -> None:
     prior, context = np.array([1, 1, 0, 0], bool), np.array([0, 0, 1, 0], bool)
     assert matching.memorisation_ratio(prior, context) == pytest.approx(2 / 3)
     assert np.isnan(matching.memorisation_ratio(np.zeros(3, bool), np.zeros(3, bool)))
+
+
+@pytest.mark.parametrize("task", ["base", "arithmetic"])
+@pytest.mark.parametrize("by", ["strict", "prefix"])
+def test_what_a_value_is_chosen_by_and_what_is_scored_are_judged_by_one_rule(
+    task: Task, by: matching.Matching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = [Item("s", "r", "c", "q", "5", "7", task) for _ in range(4)]
+    said = [["5", "it is five", "12 = 5", "7"], ["7.", "seven", "7 or so", "3"]]
+    config = ContextKnobConfig(matching=by, stretches=(1.0,))
+    found = SimpleNamespace(layer=0, direction=None, natural=(0.0, 1.0))
+    for name, value in {"Prompter": MagicMock(), "prefill": MagicMock(), "steered": lambda *given: said}.items():
+        monkeypatch.setattr(stages, name, value)
+    chosen = stages._steering(MagicMock(), found, items, config, MagicMock())[0]  # type: ignore[arg-type]
+
+    prefilled: Any = MagicMock()
+    monkeypatch.setattr(answers, "Prompter", MagicMock())
+    monkeypatch.setattr(answers, "prefill", lambda *given: prefilled)
+    monkeypatch.setattr(answers, "residuals", lambda *given: torch.zeros(1, 2 * len(items), 1))
+    monkeypatch.setattr(answers, "answers", MagicMock(side_effect=[[*said[0], *said[1]], said[0]]))
+    monkeypatch.setattr(answers, "steered", lambda *given: [])
+    knob = (SteeringSpec(0, torch.zeros(1), 0.0),) * 2
+    scored = answers.score(MagicMock(), items, {}, knob, config, Reporter(), "scoring")
+    assert scored[by].sel(condition="asked").values.tolist() == chosen.tolist()
+    assert chosen.tolist()[0][2] is (task == "arithmetic" and by == "prefix")
