@@ -116,8 +116,7 @@ class Recorder:
 
 def uses_custom_attention(engine: Engine) -> bool:
     """Whether this engine's attention passes the seam."""
-    config = bare(engine.model).config
-    return getattr(config, "_attn_implementation", None) == attention.NAME
+    return engine.implementation == attention.NAME
 
 
 def attention_modules(engine: Engine, layers: Sequence[int]) -> dict[int, nn.Module]:

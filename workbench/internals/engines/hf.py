@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .. import attention
 from ..architectures import Architecture, ModuleSite, bare, describe, read_in_of
+from ..borrowing import borrowed, implementations
 from ..sites import KINDS
 from . import hook_values
 from .base import Engine, Hook, Inputs
@@ -24,8 +25,8 @@ class _Enough(Exception):
 class HfEngine(Engine):
     """Serves every kind that the architecture has, at the cost of the plain forward and O(tokens) memory.
 
-    Sets the model to evaluation mode and its attention to the seam `workbench`, where that computes what the model's
-    own attention does. Kinds that a short prompt shows to be something else here are refused.
+    For each run the model is in evaluation mode and its attention is the seam `workbench`, where that computes what the
+    model's own attention does. Kinds that a short prompt shows to be something else here are refused.
     """
 
     name = "hf"
@@ -33,19 +34,19 @@ class HfEngine(Engine):
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         self.read_in = read_in_of(model)
-        model.eval()
-        why = install_attention(model)
-        found = describe(model)
-        self.architecture: Architecture = found if why is None else found.without(dict.fromkeys(SEAM_KINDS, why))
-        self.architecture = verified(self)
+        own = implementations(model)
+        with borrowed(model, own):
+            why = install_attention(model)
+            found = describe(model)
+            self.architecture: Architecture = found if why is None else found.without(dict.fromkeys(SEAM_KINDS, why))
+            self.architecture = verified(self)
+            self.implementations = [(each, each._attn_implementation_internal) for each, _ in own]
 
     def kinds(self) -> tuple[str, ...]:
         return self.architecture.kinds
 
-    def run(self, inputs: Inputs, taps: Sequence[Hook] = (), *, logits: bool | Tensor = True) -> Tensor | None:
+    def _run(self, inputs: Inputs, taps: Sequence[Hook], logits: bool | Tensor) -> Tensor | None:
         waiting = set(range(len(taps)))
-        if not waiting and logits is False:
-            return None
 
         def called(index: int) -> None:
             waiting.discard(index)

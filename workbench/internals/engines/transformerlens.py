@@ -18,6 +18,8 @@ from .base import Engine, Hook, Inputs
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from .hf import HfEngine
+
 POINTS = {
     "embed": "blocks.0.hook_in",
     "resid_pre": "blocks.{}.hook_in",
@@ -57,14 +59,15 @@ class TransformerLensEngine(Engine):
         self,
         model: nn.Module,
         tokenizer: Any = None,
-        architecture: Architecture | None = None,
+        plain: HfEngine | None = None,
         native: bool = True,
     ) -> None:
         from .hf import HfEngine
         from .native_attention import build, is_native
 
-        self.architecture = architecture or HfEngine(model).architecture
-        self.model = clone_sharing_weights(model)
+        plain = plain or HfEngine(model)
+        self.architecture: Architecture = plain.architecture
+        self.model = clone_sharing_weights(model, plain.implementations)
         self.read_in = read_in_of(model)
         self.wrapped = build(self.model, self.architecture, tokenizer, native)
         self.native = is_native(self.wrapped)
@@ -81,7 +84,7 @@ class TransformerLensEngine(Engine):
         """Whether the bridge has the model's own attention and known modules; where not, it must be seen to agree."""
         return self.native and self.architecture.name in TABLE
 
-    def run(self, inputs: Inputs, taps: Sequence[Hook] = (), *, logits: bool | Tensor = True) -> Tensor | None:
+    def _run(self, inputs: Inputs, taps: Sequence[Hook], logits: bool | Tensor) -> Tensor | None:
         if self.wrapped.compatibility_mode:
             raise WorkbenchError(
                 "the bridge was put into compatibility mode, which changes its weights and what its hooks see; "
@@ -94,8 +97,6 @@ class TransformerLensEngine(Engine):
                 f"weights a head in every layer: refused above {LONG} tokens; use the engine 'hf' or 'nnsight'"
             )
         waiting = set(range(len(taps)))
-        if not waiting and logits is False:
-            return None
 
         def called(index: int) -> None:
             waiting.discard(index)
