@@ -7,13 +7,15 @@ import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from tests.conftest import hooked, tiny
 from tests.sample_figures import all_figures
-from workbench.errors import UsageError
+from workbench.errors import UnknownName, UsageError
 from workbench.figures import Axis, Figure, Panel, Scatter, spec
 from workbench.internals import sites
 from workbench.internals.attention import Call
@@ -154,3 +156,27 @@ def test_what_is_added_in_one_place_alone_fails_at_import(
     change(monkeypatch)
     with pytest.raises(AssertionError):
         importlib.import_module(module)
+
+
+@pytest.mark.parametrize("wrong", [{"task": "regresion"}, {"head": "deep"}])
+def test_a_probe_of_an_unknown_task_or_head_is_refused(wrong: dict[str, Any]) -> None:
+    from workbench.probe.position_probe import PositionProbe
+
+    x, y = torch.zeros(1, 4, 2, 3), np.array([0, 1, 0, 1])
+    asked: dict[str, Any] = {"task": "classification", "rng": np.random.default_rng(0), **wrong}
+    with pytest.raises(UnknownName, match=next(iter(wrong.values()))):
+        PositionProbe.fit(x, y, (x, y), **asked)
+
+
+def test_a_rule_of_a_probe_that_no_branch_knows_is_an_error() -> None:
+    from workbench.probes.context_knob.task.matching import rule
+    from workbench.probes.head_roles.ablation import replace
+    from workbench.probes.head_roles.scores import retrieval_score
+
+    unknown: Any = "median"
+    with pytest.raises(AssertionError):
+        rule(unknown, "base")
+    with pytest.raises(AssertionError):
+        replace([(0, 0)], np.zeros((1, 2, 1, 4)), unknown, 3, np.random.default_rng(0))
+    with pytest.raises(AssertionError):
+        retrieval_score(np.zeros((1, 1, 1), int), [1, 2], [1], (0, 1), (0, 1), unknown)
