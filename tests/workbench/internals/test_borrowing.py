@@ -147,3 +147,24 @@ def test_the_process_is_left_as_it_was() -> None:
         session.generate(IDS, 2, temperature=1.0)
     assert torch.equal(torch.get_rng_state(), before)
     assert (torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_num_threads()) == told
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_hooks_and_gradients_are_as_they_were_after_a_session(engine: str) -> None:
+    model = tiny("llama")
+    model.lm_head.weight.requires_grad_(False)
+    seen: list[str] = []
+    own = model.model.layers[0].register_forward_hook(lambda *_: seen.append("own"))
+
+    def told() -> list[Any]:
+        hooks = [[list(vars(each)[name]) for name in vars(each) if name.endswith("_hooks")] for each in model.modules()]
+        return [hooks, [(id(each), each.requires_grad, each.grad) for each in model.parameters()]]
+
+    before = told()
+    with wb.load(model, engine) as session:
+        session.capture(IDS, ["z.1", "pattern.0"], edits=[wb.edits.set("z.0.1", 0.0)])
+        session.gradients(IDS, "resid_post.0", lambda logits: logits[0, -1, 3])
+        session.attention_statistics(IDS)
+        assert told() == before
+    assert told() == before
+    own.remove()
