@@ -80,7 +80,9 @@ def _add(writer: Any, key: str, value: Any) -> None:
 
 def _described(config: Any, architecture: str) -> dict[str, Any]:
     heads, width = config.num_attention_heads, config.hidden_size
-    eps = next(getattr(config, name) for name in ("rms_norm_eps", "norm_epsilon", "layer_norm_epsilon") if name in config)
+    eps = next(
+        getattr(config, name) for name in ("rms_norm_eps", "norm_epsilon", "layer_norm_epsilon") if name in config
+    )
     rms = "rms_" if hasattr(config, "rms_norm_eps") else ""
     said: dict[str, Any] = {
         "context_length": config.max_position_embeddings,
@@ -149,7 +151,9 @@ def _weights(made: Any, architecture: str) -> dict[str, np.ndarray]:
             continue
         layer = name.split(".")[2] if ".layers." in name else ""
         if name.endswith("mlp.experts.gate_up_proj"):
-            found[f"blk.{layer}.ffn_gate_exps.weight"], found[f"blk.{layer}.ffn_up_exps.weight"] = np.split(weight, 2, 1)
+            found[f"blk.{layer}.ffn_gate_exps.weight"], found[f"blk.{layer}.ffn_up_exps.weight"] = np.split(
+                weight, 2, 1
+            )
             continue
         if name.endswith("mlp.experts.down_proj"):
             found[f"blk.{layer}.ffn_down_exps.weight"] = weight

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AutoTokenizer
 
 import workbench as wb
 from tests import gguf_files
@@ -97,26 +98,41 @@ MERGED = ["he", "the", "in", "er", "an", "ing", "on", "is", "cap", "it", "al", "
 MERGED += [SPACE + word for word in ("t", "a", "the", "is", "c", "cap", "capital")] + [SPACE * 2, SPACE * 3, SPACE * 4]
 
 
-@pytest.mark.parametrize("prefix", [True, False])
-@pytest.mark.parametrize("kind", ["llama", "gemma2"])
-def test_a_sentencepiece_vocabulary_gives_the_pieces_of_its_rule(kind: str, prefix: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "prefix"), [("llama", True), ("llama", False), ("llama", None), ("gemma2", False), ("phi3", True)]
+)
+def test_a_sentencepiece_vocabulary_gives_the_pieces_of_its_rule(
+    kind: str, prefix: bool | None, tmp_path: Path
+) -> None:
     letters = sorted(set("abcdefghijklmnopqrstuvwxyzTHE0123456789.,'()é" + SPACE))
-    words = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *MERGED, *letters]
-    scores = [0.0] * 259 + [-float(rank) for rank in range(len(MERGED) + len(letters))]
+    marks = ["<unk>", "<s>", "</s>", "<pad>", "<eos>", "<bos>", "<mask>"]
+    words = [*marks, *(f"<0x{byte:02X}>" for byte in range(256)), *MERGED, *letters]
+    scores = [0.0] * 263 + [-float(rank) for rank in range(len(MERGED) + len(letters))]
     told = {
         "tokenizer.ggml.model": "llama",
         "tokenizer.ggml.pre": "default",
         "tokenizer.ggml.tokens": words,
         "tokenizer.ggml.scores": scores,
-        "tokenizer.ggml.token_type": [2, 3, 3] + [6] * 256 + [1] * (len(words) - 259),
+        "tokenizer.ggml.token_type": [2] + [3] * 6 + [6] * 256 + [1] * (len(words) - 263),
         "tokenizer.ggml.unknown_token_id": 0,
         "tokenizer.ggml.add_space_prefix": prefix,
     }
-    settings = {"head_dim": 8} if kind == "gemma2" else {}
+    settings = {"gemma2": {"head_dim": 8}, "phi3": {"pad_token_id": 3}}.get(kind, {})
     made = gguf_files.model(kind, vocab_size=len(words), num_hidden_layers=1, **settings)
     without = ("tokenizer.ggml.merges", "tokenizer.ggml.add_bos_token")
     file = read(gguf_files.write(made, tmp_path / "model.gguf", told, leave_out=without))
-    ours = tokenizer(file)
-    for text in ("the capital is", " the", "  the  capital   is ", "12311 it's", "añb 日本\n\n(the)", "TaHinger", "", " "):
+    tokenizer(file).save_pretrained(tmp_path / "saved")
+    ours = AutoTokenizer.from_pretrained(tmp_path / "saved")
+    for text in (
+        "the capital is",
+        " the",
+        "  the  capital   is ",
+        "12311 it's",
+        "añb 日本\n\n(the)",
+        "TaHinger",
+        "",
+        " ",
+    ):
         found = ours.convert_ids_to_tokens(ours(text).input_ids)
-        assert found == ["<s>", *pieces(text, words, scores, prefix)], text
+        assert found == ["<s>", *pieces(text, words, scores, prefix is not False)], text
+        assert ours.decode(ours(text).input_ids, skip_special_tokens=True) == text

@@ -147,7 +147,9 @@ def test_factors_that_no_rule_gives_are_kept_as_they_are(divisors: list[float], 
 
 def test_divisors_of_llama_3_by_hand() -> None:
     # 64 tokens of context; the second frequency turns 64 · 0.25 / 2π = 2.546 times: kept by (2.546 - 1) / 3.
-    found = llama3_divisors({**LLAMA3, "factor": 8.0, "original_max_position_embeddings": 64}, np.array([1, 0.25, 0.01]))
+    found = llama3_divisors(
+        {**LLAMA3, "factor": 8.0, "original_max_position_embeddings": 64}, np.array([1, 0.25, 0.01])
+    )
     kept = (64 * 0.25 / (2 * math.pi) - 1) / 3
     assert found == pytest.approx([1.0, 1 / (kept + (1 - kept) / 8), 8.0])
 
@@ -207,6 +209,7 @@ def ones(name: str) -> dict[str, np.ndarray]:
         ("llama", {"tokenizer.ggml.model": "rwkv"}, {}, r"tokenizer\.ggml\.model = rwkv"),
         ("llama", {"tokenizer.ggml.add_eos_token": True}, {}, r"tokenizer\.ggml\.add_eos_token"),
         ("llama", {"tokenizer.ggml.add_space_prefix": True}, {}, r"tokenizer\.ggml\.add_space_prefix"),
+        ("gemma2", {"tokenizer.ggml.model": "llama"}, {}, r"tokenizer\.ggml\.add_space_prefix.*lacks"),
         ("llama", {"tokenizer.ggml.remove_extra_whitespaces": True}, {}, r"remove_extra_whitespaces"),
     ],
 )

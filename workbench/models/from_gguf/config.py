@@ -117,4 +117,6 @@ def _closed_lists(file: GgufFile, kind: Family) -> None:
     for tensor in file.tensors:
         block = re.fullmatch(r"blk\.\d+\.(.+)", tensor)
         if (block[1] not in kind.blocks) if block else (tensor not in kind.whole):
-            raise file.refuse(tensor, f"this tensor is not known for {file.architecture} and may change what is computed")
+            raise file.refuse(
+                tensor, f"this tensor is not known for {file.architecture} and may change what is computed"
+            )

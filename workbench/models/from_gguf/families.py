@@ -25,7 +25,9 @@ def same_in_all(name: str, key: str) -> Rule:
     def rule(file: GgufFile, value: Any) -> Entries:
         values = set(value) if isinstance(value, list) else {value}
         if len(values) != 1:
-            raise file.refuse(f"{file.architecture}.{key}", "layers differ in it, which transformers' model cannot have")
+            raise file.refuse(
+                f"{file.architecture}.{key}", "layers differ in it, which transformers' model cannot have"
+            )
         return {name: values.pop()}
 
     return rule

@@ -43,7 +43,9 @@ class GgufFile:
         """
         value = self.get(name)
         if value is None:
-            raise UsageError(f"{self.path.name} lacks {self.architecture}.{name}: without it the model is not described")
+            raise UsageError(
+                f"{self.path.name} lacks {self.architecture}.{name}: without it the model is not described"
+            )
         return value
 
     def shape(self, tensor: str) -> tuple[int, ...]:
