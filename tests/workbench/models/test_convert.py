@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -79,14 +80,14 @@ def test_wrong_use_is_one_line(yarn: tuple[Any, Path], tmp_path: Path, capsys: p
 
 
 def pieces(text: str, words: list[str], scores: list[float], prefix: bool) -> list[str]:
-    """A text in pieces of a sentencepiece vocabulary, by the rule itself: join the best-scored pair, the first of equals.
+    """A text in pieces of a sentencepiece vocabulary, by the rule itself: the best-scored pair is joined until none is.
 
     Letters that are no piece become their bytes.
     """
     known = dict(zip(words, scores, strict=True))
-    parts = list((" " if prefix and text else "").join(["", text]).replace(" ", SPACE))
+    parts = list(((" " if prefix and text else "") + text).replace(" ", SPACE))
     while True:
-        pairs = [(known[a + b], -at) for at, (a, b) in enumerate(zip(parts, parts[1:], strict=False)) if a + b in known]
+        pairs = [(known[a + b], -at) for at, (a, b) in enumerate(pairwise(parts)) if a + b in known]
         if not pairs:
             break
         at = -max(pairs)[1]

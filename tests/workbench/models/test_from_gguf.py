@@ -41,10 +41,7 @@ def agree(path: Path, original: Any = None) -> Any:
     model = converted(path)
     found = computed(model)
     size = np.abs(found).max()
-    if original is None:
-        expected = gguf_reference.logits(path, IDS)
-    else:
-        expected = computed(original)
+    expected = gguf_reference.logits(path, IDS) if original is None else computed(original)
     # transformers keeps its frequencies and Gemma's scale of embeddings in float32.
     assert np.abs(found - expected).max() < 2e-5 * size
     return model
@@ -110,9 +107,9 @@ def test_the_large_gemmas_scale_by_width_and_the_others_by_the_size_of_a_head(tm
     settings["num_key_value_heads"] = 1
     for kind, wide in (("gemma2", 46), ("gemma3_text", 62)):
         for layers, expected in ((wide, 8), (wide - 1, 4)):
-            small = gguf_files.model(kind, **settings, num_hidden_layers=layers)
-            file = read(gguf_files.write(small, tmp_path / f"{kind}-{layers}.gguf"))
-            assert config(file).query_pre_attn_scalar == expected
+            small = gguf_files.model(kind, **settings)
+            path = gguf_files.write(small, tmp_path / f"{kind}-{layers}.gguf", {"block_count": layers})
+            assert config(read(path)).query_pre_attn_scalar == expected
 
 
 LLAMA3 = {"rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 4.0}

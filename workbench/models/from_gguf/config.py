@@ -32,8 +32,8 @@ def family(file: GgufFile) -> Family:
     """
     if file.architecture not in FAMILIES:
         raise UsageError(
-            f"{file.path.name} holds a model of architecture {file.architecture!r}, whose keys and tensors are not known "
-            f"here; converted are: {', '.join(sorted(FAMILIES))}. Use the model's own safetensors instead"
+            f"{file.path.name} holds a model of architecture {file.architecture!r}, whose keys and tensors are not "
+            f"known here; converted are: {', '.join(sorted(FAMILIES))}. Use the model's own safetensors instead"
         )
     return FAMILIES[file.architecture]
 

@@ -9,23 +9,7 @@ from .file import GgufFile, by_itself
 
 DIGITS_FIRST = ("smollm", "starcoder", "refact", "command-r", "codeshell")
 """Ways to split text that take off every digit and then go by GPT-2's rule, which transformers does not read."""
-SPLITS = (
-    "gpt-2",
-    "gpt2",
-    "llama-bpe",
-    "llama3",
-    "llama-v3",
-    "qwen2",
-    "deepseek-r1-qwen",
-    "tekken",
-    "falcon3",
-    "pixtral",
-    "gpt-4o",
-    "llama4",
-    "stablelm2",
-    "exaone",
-    *DIGITS_FIRST,
-)
+SPLITS = ("gpt-2", "llama-bpe", "llama3", "llama-v3", "qwen2", "deepseek-r1-qwen", "tekken", *DIGITS_FIRST)
 """Ways to split text before pairs are merged (`tokenizer.ggml.pre`) that come out as in the programs that read GGUF."""
 BEGINS = ("llama-bpe", "llama3", "llama-v3", "tekken")
 """Of these, those of models whose text begins with a token of its own where the file does not say so."""
@@ -89,7 +73,7 @@ def check(file: GgufFile) -> None:
 
 
 def _spaces(made: Any, prefix: bool) -> None:
-    """Sentencepiece's own treatment of spaces; transformers leaves the prefix out before a space, and never without one."""
+    """Spaces as sentencepiece has them; transformers leaves the prefix out before a space and has it in every file."""
     from tokenizers import decoders, normalizers
 
     spaces = normalizers.Replace(" ", SPACE)
