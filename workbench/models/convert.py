@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import UsageError, WorkbenchError
-from ..words import one_line
+from ..formatting import one_line
 
 STEPS = 4
 DONE = "fingerprint "

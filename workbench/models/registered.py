@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from ..errors import UnknownName
 from .cache import cache_folder
@@ -79,23 +78,6 @@ class Registered:
     def folder(self) -> Path:
         """The folder with its configuration, weights and tokenizer, whether or not it is there yet."""
         return self.shipped or cache_folder() / "models" / self.id
-
-
-@dataclass(frozen=True)
-class Listed:
-    """One line of `workbench models`."""
-
-    id: str
-    aliases: tuple[str, ...]
-    about: str
-    quantisation: str | None
-    licence: dict[str, Any]
-    """`name`, `url`, `notice`, `must_accept`, and `accepted`: None where nothing has to be accepted."""
-    bytes: int
-    download: int
-    """Bytes that a fetch downloads."""
-    cached: bool
-    path: str
 
 
 APACHE = Licence("Apache-2.0", "https://www.apache.org/licenses/LICENSE-2.0")
@@ -223,30 +205,3 @@ def find(name: str) -> Registered:
     if name not in known:
         raise UnknownName("registered model", name, known, "folders and Hub ids are loaded without being fetched first")
     return known[name]
-
-
-def listing() -> list[Listed]:
-    """The registered models with their licence, and whether each can be loaded without a network."""
-    from .accepted import is_accepted
-    from .model_files import is_complete
-
-    return [
-        Listed(
-            id=model.id,
-            aliases=model.aliases,
-            about=model.about,
-            quantisation=model.quantisation,
-            licence={
-                "name": model.licence.name,
-                "url": model.licence.url,
-                "notice": model.licence.notice,
-                "must_accept": model.licence.must_accept,
-                "accepted": is_accepted(model) if model.licence.must_accept else None,
-            },
-            bytes=model.bytes,
-            download=model.source.download if model.source else 0,
-            cached=model.shipped is not None or is_complete(model.folder),
-            path=str(model.folder),
-        )
-        for model in registered()
-    ]
