@@ -125,6 +125,7 @@ def open_page(request: pytest.FixtureRequest) -> Iterator[Callable[..., Watched]
 
     yield opened
     for page in pages:
+        page.context.clear_cookies()
         if not page.is_closed():
             if page.url.startswith("http"):
                 page.evaluate(FORGET)
