@@ -27,6 +27,17 @@ _CHUNK = 1 << 20
 """Entries of query × key that one step of chunked attention holds for each head."""
 
 
+SINKS = ("s_aux", "sinks")
+"""The options in which a model hands over learned sinks."""
+CHOICES = ("indices", "block_indices")
+"""The options that name the keys, or blocks of keys, that each query sees."""
+HARMLESS = frozenset(
+    ("dropout", "position_ids", "position_embeddings", "output_attentions", "output_hidden_states", "use_cache")
+    + ("output_router_logits", "cache_position", "return_dict", "logits_to_keep", "past_key_values", "deterministic")
+)
+"""Options that do not change what attention computes outside of training; any other that is given is refused."""
+
+
 class Unsupported(WorkbenchError):
     """Attention of a kind that is not computed here."""
 
@@ -51,6 +62,12 @@ class LongMask:
         """Itself: rows are made where they are used."""
         return self
 
+    def __getitem__(self, index: Any) -> Tensor:
+        raise Unsupported(
+            f"this model chooses its keys from the whole mask of {self.shape[2]} × {self.shape[3]}, which is not made "
+            f"above {LONG} tokens; give it a shorter text"
+        )
+
 
 @dataclass
 class Call:
@@ -70,6 +87,10 @@ class Call:
     window: int | None
     causal: bool
     options: dict[str, Any]
+    sinks: Tensor | None = None
+    """A learned score without a key that joins the softmax, `[head]`, or `[batch, head, query, 1]`."""
+    bias: Tensor | None = None
+    """What is added to the scores, broadcast to `[batch, head, query, key]` (ALiBi, relative positions)."""
 
     @classmethod
     def of(
@@ -85,20 +106,31 @@ class Call:
         is_causal: bool | None = None,
         **options: Any,
     ) -> Call:
-        """The call that transformers makes with these arguments; raises `Unsupported` for attention sinks."""
-        if options.get("s_aux") is not None:
-            raise Unsupported(f"{type(module).__name__} uses attention sinks, which this attention does not compute")
+        """The call that transformers makes with these arguments; raises `Unsupported` for an option not known here."""
+        chosen = {name: options.pop(name) for name in CHOICES if options.get(name) is not None}
+        sinks = next((options.pop(name) for name in SINKS if options.get(name) is not None), None)
+        bias = options.pop("position_bias", None)
+        unknown = sorted(name for name, value in options.items() if value is not None and name not in HARMLESS)
+        if unknown:
+            raise Unsupported(
+                f"{type(module).__name__} gives its attention {', '.join(unknown)}, which this attention does not know"
+            )
+        mask = attention_mask
+        if chosen:
+            mask = chosen_keys(module, query, key, mask, options.get("position_ids"), **chosen)
         return cls(
             module,
             query,
             key,
             value,
-            attention_mask,
+            mask,
             query.shape[-1] ** -0.5 if scaling is None else scaling,
             softcap,
             sliding_window,
             getattr(module, "is_causal", True) if is_causal is None else is_causal,
-            {name: options[name] for name in ("dropout", "position_bias") if name in options},
+            {"dropout": options["dropout"]} if "dropout" in options else {},
+            sinks,
+            bias,
         )
 
     def visible(self, start: int, stop: int) -> Tensor | None:
@@ -117,12 +149,15 @@ class Call:
 Watcher = Callable[[Call], "Tensor | None"]
 """Sees a call, may set its q and k, and may return the output `[batch, query, head, d_head]` in its place."""
 
-_watchers: dict[nn.Module, list[Watcher]] = {}
+_watchers: dict[nn.Module | None, list[Watcher]] = {}
 
 
 @contextmanager
-def watching(watchers: Mapping[nn.Module, Watcher]) -> Iterator[None]:
-    """Hand every attention call of these modules to their watcher until the block ends, ahead of outer blocks'."""
+def watching(watchers: Mapping[nn.Module, Watcher] | Mapping[None, Watcher]) -> Iterator[None]:
+    """Hand every attention call of these modules to their watcher until the block ends, ahead of outer blocks'.
+
+    None stands for every module.
+    """
     for module, watcher in watchers.items():
         _watchers.setdefault(module, []).insert(0, watcher)
     try:
@@ -135,7 +170,7 @@ def watching(watchers: Mapping[nn.Module, Watcher]) -> Iterator[None]:
 
 
 def scores(call: Call, queries: Tensor | None = None) -> Tensor:
-    """Attention logits of the asked queries `[batch, query]` (None: all) after scale and softcap, before the mask.
+    """Attention logits of the asked queries `[batch, query]` (None: all) after scale, softcap and bias, before the mask.
 
     `[batch, head, query, key]`; keys are not expanded for grouped-query attention.
     """
@@ -145,13 +180,37 @@ def scores(call: Call, queries: Tensor | None = None) -> Tensor:
     groups = q.shape[1] // call.k.shape[1]
     grouped = q.unflatten(1, (-1, groups)).flatten(2, 3)
     logits = (grouped @ call.k.transpose(-1, -2)).unflatten(2, (groups, -1)).flatten(1, 2) * call.scaling
-    return logits if call.softcap is None else call.softcap * torch.tanh(logits / call.softcap)
+    if call.softcap is not None:
+        logits = call.softcap * torch.tanh(logits / call.softcap)
+    if call.bias is not None:
+        logits = logits + _rows_of(call.bias, call, queries)
+    return logits
+
+
+def _rows_of(value: Tensor, call: Call, queries: Tensor | None) -> Tensor:
+    """What is broadcast over queries, for the asked ones only."""
+    if queries is None or value.shape[2] == 1:
+        return value
+    value = value.expand(call.q.shape[0], -1, -1, -1)
+    columns = queries.to(value.device)[:, None, :, None]
+    return value.gather(2, columns.expand(-1, value.shape[1], -1, value.shape[3]))
 
 
 def pattern(call: Call, queries: Tensor) -> Tensor:
-    """Attention weights of the asked queries `[batch, query]`: `[batch, head, query, key]`."""
+    """Attention weights of the asked queries `[batch, query]`: `[batch, head, query, key]`.
+
+    Each row sums to 1, less what a learned sink takes.
+    """
     queries = queries.to(call.q.device)
-    return _weights(scores(call, queries), _visible_to(call, queries))
+    return _weights(scores(call, queries), _visible_to(call, queries), _sink_rows(call, queries))
+
+
+def _sink_rows(call: Call, queries: Tensor | None = None) -> Tensor | None:
+    """The learned sinks' scores for the asked queries, broadcast to `[batch, head, query, 1]`."""
+    if call.sinks is None:
+        return None
+    whole = call.sinks[None, :, None, None] if call.sinks.ndim == 1 else call.sinks
+    return _rows_of(whole, call, queries)
 
 
 def _visible_to(call: Call, queries: Tensor) -> Tensor | None:
@@ -171,50 +230,112 @@ def _visible_to(call: Call, queries: Tensor) -> Tensor | None:
 
 
 def attend(call: Call) -> Tensor:
-    """Attention as the model defines it: `[batch, query, head, d_head]`."""
-    if call.softcap is None and not isinstance(call.mask, LongMask):
+    """Attention as the model defines it: `[batch, query, head, d_value]`."""
+    if call.softcap is None and call.sinks is None and not isinstance(call.mask, LongMask):
         mask = None if call.mask is None else call.mask[..., : call.k.shape[2]]
+        options = call.options if call.bias is None else {**call.options, "position_bias": call.bias}
         return sdpa_attention_forward(
-            call.module, call.q, call.k, call.v, mask, scaling=call.scaling, is_causal=call.causal, **call.options
+            call.module, call.q, call.k, call.v, mask, scaling=call.scaling, is_causal=call.causal, **options
         )[0]
     length = call.q.shape[2]
     step = max(16, _CHUNK // call.k.shape[2])
     return torch.cat([_chunk(call, start, min(start + step, length)) for start in range(0, length, step)], dim=1)
 
 
-def _chunk(call: Call, start: int, stop: int) -> Tensor:
-    """The output for the queries `start..stop`, computed on the keys that any of them sees."""
+def part(call: Call, start: int, stop: int) -> tuple[Call, int]:
+    """The call of the queries `start..stop` alone, on the keys that any of them sees, and the first of those keys."""
     mask = call.visible(start, stop)
     first, last = 0, call.k.shape[2]
     if mask is not None and mask.dtype == torch.bool:
-        seen = mask.any(dim=2).any(dim=0)[0].nonzero()[:, 0]
-        first, last = int(seen[0]), int(seen[-1]) + 1
-    k, v = call.k[:, :, first:last], call.v[:, :, first:last]
-    mask = None if mask is None else mask[..., first:last]
-    part = replace(call, q=call.q[:, :, start:stop], k=k, v=v, mask=mask, causal=False)
-    if call.softcap is None:
-        return attend(part)
-    weights = _weights(scores(part), mask)
+        seen = mask.flatten(0, 2).any(dim=0).nonzero()[:, 0]
+        first, last = (int(seen[0]), int(seen[-1]) + 1) if len(seen) else (0, 1)
+    found = replace(
+        call,
+        q=call.q[:, :, start:stop],
+        k=call.k[:, :, first:last],
+        v=call.v[:, :, first:last],
+        mask=None if mask is None else mask[..., first:last],
+        causal=False,
+        bias=_cut(call.bias, start, stop, first, last),
+        sinks=call.sinks if call.sinks is None or call.sinks.ndim == 1 else _cut(call.sinks, start, stop, 0, 1),
+    )
+    return found, first
+
+
+def _cut(value: Tensor | None, start: int, stop: int, first: int, last: int) -> Tensor | None:
+    """Rows and columns of what is broadcast to `[batch, head, query, key]`."""
+    if value is None:
+        return None
+    value = value if value.shape[2] == 1 else value[:, :, start:stop]
+    return value if value.shape[3] == 1 else value[..., first:last]
+
+
+def mixed(weights: Tensor, v: Tensor) -> Tensor:
+    """Weights `[batch, head, query, key]` times values `[batch, kv_head, key, d]`: `[batch, query, head, d]`."""
     groups = weights.shape[1] // v.shape[1]
-    mixed = weights.unflatten(1, (-1, groups)).flatten(2, 3) @ v
-    return mixed.unflatten(2, (groups, -1)).flatten(1, 2).transpose(1, 2)
+    summed = weights.unflatten(1, (-1, groups)).flatten(2, 3) @ v
+    return summed.unflatten(2, (groups, -1)).flatten(1, 2).transpose(1, 2)
 
 
-def _weights(logits: Tensor, mask: Tensor | None) -> Tensor:
-    """Softmax over the keys that the mask lets through, in float32 as eager attention does; zero where none is seen."""
+def _chunk(call: Call, start: int, stop: int) -> Tensor:
+    """The output for the queries `start..stop`, computed on the keys that any of them sees."""
+    rows, _ = part(call, start, stop)
+    if call.softcap is None and call.sinks is None:
+        return attend(rows)
+    return mixed(_weights(scores(rows), rows.mask, _sink_rows(rows)), rows.v)  # type: ignore[arg-type]
+
+
+def _weights(logits: Tensor, mask: Tensor | None, sinks: Tensor | None = None) -> Tensor:
+    """Softmax over the keys that the mask lets through, in float32 as eager attention does; zero where none is seen.
+
+    Learned sinks take their share of each row and are not in the result.
+    """
     if mask is not None and mask.dtype == torch.bool:
         logits = logits.masked_fill(~mask, torch.finfo(logits.dtype).min)
     elif mask is not None:
         logits = logits + mask
     at_least = torch.promote_types(logits.dtype, torch.float32)
-    return logits.softmax(-1, dtype=at_least).to(logits.dtype)
+    if sinks is None:
+        return logits.softmax(-1, dtype=at_least).to(logits.dtype)
+    whole = torch.cat([logits, sinks.to(logits).expand(*logits.shape[:3], 1)], dim=-1)
+    return whole.softmax(-1, dtype=at_least)[..., :-1].to(logits.dtype)
+
+
+def chosen_keys(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    mask: Tensor | LongMask | None,
+    position_ids: Tensor | None,
+    indices: Tensor | None = None,
+    block_indices: Tensor | None = None,
+) -> Tensor:
+    """The mask less the keys that an indexer did not choose, as transformers makes it for `sdpa`.
+
+    `indices` are keys `[batch, query, choice]`; blocks of keys are spread by the model's own indexer.
+    """
+    if isinstance(mask, LongMask):
+        mask = mask[:]
+    if indices is not None:
+        shape = (query.shape[0], query.shape[2], key.shape[2])
+        kept = torch.zeros(shape, dtype=torch.bool, device=query.device).scatter(-1, indices.long(), True)[:, None]
+        if mask is None:
+            return kept & Call(module, query, key, key, None, 1.0, None, None, True, {}).visible(0, query.shape[2])
+        return mask & kept if mask.dtype == torch.bool else mask.masked_fill(~kept, torch.finfo(query.dtype).min)
+    build = getattr(getattr(module, "indexer", None), "build_block_mask", None)
+    if build is None:
+        raise Unsupported(f"{type(module).__name__} names blocks of keys and has no indexer that spreads them")
+    if position_ids is None:
+        position_ids = torch.arange(key.shape[2] - query.shape[2], key.shape[2], device=query.device)
+    position_ids = (position_ids if position_ids.ndim > 1 else position_ids[None]).expand(len(query), -1)
+    return build(block_indices, mask, key.shape[2], query.dtype, query.device, position_ids)
 
 
 def _forward(module: nn.Module, *arguments: Any, **options: Any) -> tuple[Tensor, None]:
     """What transformers calls for the attention implementation `workbench`."""
     call = Call.of(module, *arguments, **options)
     output = None
-    for watcher in _watchers.get(module, ()):
+    for watcher in (*_watchers.get(module, ()), *_watchers.get(None, ())):
         result = watcher(call)
         output = result if output is None else output
     return (attend(call) if output is None else output), None

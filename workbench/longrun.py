@@ -68,7 +68,7 @@ def attention_statistics(
     taps = hooked.edit_taps(edits, Frame(batch))
     whole: bool | Tensor = False if columns is None else columns.unique()
     with torch.no_grad():
-        if native(hooked.engine):
+        if native(hooked.engine, chosen):
             out = _native(hooked.engine, batch, recorder, chosen, steps, taps, whole, cached=chunk is not None)
         else:
             out = _by_pattern(hooked.engine, batch, recorder, chosen, taps, whole)
@@ -117,10 +117,13 @@ class Recorder:
             self.progress.send(self.done, self.total, self.stage, elapsed / self.done * (self.total - self.done))
 
 
-def native(engine: Engine) -> bool:
-    """Whether this engine's attention passes the seam."""
+def native(engine: Engine, layers: Sequence[int] | None = None) -> bool:
+    """Whether this engine's attention passes the seam, in all layers that have attention or in those named."""
     config = getattr(bare(engine.model), "config", None)
-    return getattr(config, "_attn_implementation", None) == attention.NAME
+    architecture = engine.architecture
+    chosen = architecture.layers_with("pattern") if layers is None else layers
+    at_seam = all(architecture.place(Site("pattern", layer)).side == "attention" for layer in chosen)
+    return getattr(config, "_attn_implementation", None) == attention.NAME and bool(chosen) and at_seam
 
 
 def attention_modules(engine: Engine, layers: Sequence[int]) -> dict[int, nn.Module]:
@@ -150,13 +153,17 @@ def _native(
     cached: bool,
 ) -> Tensor | None:
     cache = engine.new_cache() if cached else None
-    last = Tap(Site("attn_out", layers[-1]), lambda _: None)
+    # the run ends after the last block that is asked for; where a block has no one stream, after the last of all
+    whole = "resid_post" not in engine.architecture.layers[layers[-1]].places
+    ends = [] if whole else [Tap(Site("resid_post", layers[-1]), lambda _: None)]
+    if whole and logits is False:
+        logits = torch.tensor([0])
     with recording(engine, recorder, layers):
         for start in steps:
             ids = batch.ids[:, start : start + steps.step]
             positions = torch.arange(start, start + ids.shape[1]).expand(len(ids), -1) if cached else None
             recorder.start = start
-            out = engine.run(Inputs(ids, None, positions, cache), [*taps, last], logits=logits)
+            out = engine.run(Inputs(ids, None, positions, cache), [*taps, *ends], logits=logits)
     return out
 
 
@@ -187,13 +194,18 @@ def _by_pattern(
 
 
 def _layers(hooked: HookedModel, layers: Sequence[int] | None) -> list[int]:
-    if layers is None:
-        return list(range(hooked.shape.layers))
-    chosen = sorted(set(layers))
+    architecture = hooked.architecture
+    chosen = list(range(hooked.shape.layers)) if layers is None else sorted(set(layers))
     if not chosen:
         raise UsageError("layers is empty; give the layers to look at, or None for all")
-    for layer in chosen:
-        hooked.architecture.check(Site("attn_out", layer))
+    if layers is None and "pattern" in hooked.kinds:
+        having = architecture.layers_with("pattern")
+        if missing := [layer for layer in chosen if layer not in having]:
+            raise SiteError(
+                f"layers {', '.join(map(str, missing))} of {architecture.name} have no attention pattern "
+                f"({architecture.reason(Site('pattern', missing[0]))}); give layers={having}"
+            )
+    hooked.engine.check(Site("pattern", layer) for layer in chosen)
     return chosen
 
 

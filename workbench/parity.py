@@ -57,9 +57,13 @@ def short_rows(model: HookedModel) -> list[list[int]]:
 
 
 def some_sites(model: HookedModel) -> list[Site]:
-    """Every kind that is served, in the first, a middle and the last layer."""
-    layers = sorted({0, model.shape.layers // 2, model.shape.layers - 1})
-    return [Site(kind, layer) for kind in model.kinds for layer in ([None] if kind in ENDS else layers)]
+    """Every kind that is served, in the first, a middle and the last layer that has it."""
+    found = []
+    for kind in model.kinds:
+        having = model.architecture.layers_with(kind)
+        chosen = sorted({having[0], having[len(having) // 2], having[-1]}) if kind not in ENDS else [None]
+        found += [Site(kind, layer) for layer in chosen]
+    return found
 
 
 def differences(seen: Mapping[str, Tensor], others: Mapping[str, Tensor], sites: Iterable[Site]) -> dict[str, float]:
@@ -135,6 +139,8 @@ def _told(worst: Mapping[str, float]) -> str:
 
 def _relative(found: Tensor, expected: Tensor) -> float:
     """The largest norm of a difference among tokens, relative to the norm of what was expected."""
+    if found.shape != expected.shape:
+        return math.inf
     expected, found = expected.double().flatten(2), found.double().flatten(2)
     apart, norms = (found - expected).norm(dim=-1), expected.norm(dim=-1)
     if not (norms > 0).any():
@@ -144,5 +150,7 @@ def _relative(found: Tensor, expected: Tensor) -> float:
 
 def _visible(found: Tensor, expected: Tensor) -> float:
     """The largest difference of two maps where a query may see a key."""
+    if found.shape != expected.shape:
+        return math.inf
     causal = expected.new_ones(expected.shape[-2:]).tril().bool()
     return float((found - expected).where(causal, 0).abs().max())

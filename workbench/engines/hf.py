@@ -10,11 +10,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from .. import attention
-from ..architectures import Architecture, Place, bare, describe
+from ..architectures import Architecture, Place, bare
+from ..layer_checks import examine
 from ..sites import KINDS
 from . import passing
 from .base import Engine, Inputs, Tap
-from .verify import SEAM_KINDS, install_seam, verified
 
 
 class _Enough(Exception):
@@ -25,18 +25,15 @@ class HfEngine(Engine):
     """Serves every kind that the architecture has, at the cost of the plain forward and O(tokens) memory.
 
     Sets the model to evaluation mode and its attention to the seam `workbench`, where that computes what the model's
-    own attention does. Kinds that a short prompt shows to be something else here are refused.
+    own attention does. A layer serves the kinds that a short run has verified there; see `layer_checks`.
     """
 
     name = "hf"
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, architecture: Architecture | None = None) -> None:
         self.model = model
         model.eval()
-        why = install_seam(model)
-        found = describe(model)
-        self.architecture: Architecture = found if why is None else found.without(dict.fromkeys(SEAM_KINDS, why))
-        self.architecture = verified(self)
+        self.architecture: Architecture = architecture or examine(model)
 
     def kinds(self) -> tuple[str, ...]:
         return self.architecture.kinds
@@ -55,7 +52,7 @@ class HfEngine(Engine):
             seam: dict[nn.Module, list[tuple[int, Tap]]] = defaultdict(list)
             for index, tap in enumerate(taps):
                 module = self.architecture.module(bare(self.model), tap.site)
-                place = self.architecture.places.get(tap.site.kind, Place("", "output"))
+                place = self.architecture.place(tap.site)
                 if place.side == "attention":
                     seam[module].append((index, tap))
                 elif place.side == "output":
@@ -74,7 +71,7 @@ class HfEngine(Engine):
 
     def _after(self, index: int, tap: Tap, place: Place, called: Callable[[int], None]) -> Callable[..., Any]:
         def hook(module: nn.Module, args: Any, output: Any) -> Any:
-            new = passing.replaced(self.architecture, output[0] if isinstance(output, tuple) else output, tap, place)
+            new = passing.replaced(output[0] if isinstance(output, tuple) else output, tap, place)
             called(index)
             if new is None:
                 return None
@@ -84,7 +81,7 @@ class HfEngine(Engine):
 
     def _before(self, index: int, tap: Tap, place: Place, called: Callable[[int], None]) -> Callable[..., Any]:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            new = passing.replaced(self.architecture, args[0] if args else kwargs["hidden_states"], tap, place)
+            new = passing.replaced(args[0] if args else kwargs["hidden_states"], tap, place)
             called(index)
             if new is None:
                 return None
@@ -95,10 +92,19 @@ class HfEngine(Engine):
     def _watcher(self, taps: list[tuple[int, Tap]], called: Callable[[int], None]) -> attention.Watcher:
         order = tuple(KINDS)
 
-        def watch(call: attention.Call) -> None:
-            # rows are computed from the queries and keys as edited, so those come first
+        def watch(call: attention.Call) -> Tensor | None:
+            # rows and outputs are computed from the queries and keys as edited, so those come first
+            output = None
             for index, tap in sorted(taps, key=lambda item: order.index(item[1].site.kind)):
-                passing.at_seam(call, tap)
-                called(index)
+                if tap.site.kind != "z":
+                    passing.at_seam(call, tap)
+                    called(index)
+            for index, tap in taps:
+                if tap.site.kind == "z":
+                    output = attention.attend(call) if output is None else output
+                    new = tap.see(output)
+                    output = output if new is None else new
+                    called(index)
+            return output
 
         return watch

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from ..architectures import Architecture, Place
+from ..architectures import Architecture
 from ..sites import KINDS, MAP_KINDS, Site
 from . import passing
 from .base import Engine, Inputs, Tap
@@ -72,10 +72,17 @@ class NnsightEngine(Engine):
         return tuple(kind for kind in self.architecture.kinds if kind not in self.refused)
 
     def _unreachable(self) -> dict[str, str]:
-        seam = [kind for kind in self.architecture.kinds if self._place(kind).side == "attention"]
-        if not seam or _calls(self._traced.get(self.architecture.path(Site(seam[0], 0)))):
-            return {}
-        return dict.fromkeys(seam, f"nnsight finds no call of {CALL!r} in the source of its attention")
+        sides = {kind: place.side for kind, place in self.architecture.places.items()}
+        refused = dict.fromkeys((kind for kind, side in sides.items() if side == "weights"), "it is inside attention")
+        if sides.get("z") == "attention":
+            refused["z"] = "its heads' outputs pass no module"
+        seam = [kind for kind, side in sides.items() if side == "attention" and kind != "z"]
+        if not seam:
+            return refused
+        first = self.architecture.layers_with(seam[0])[0]
+        if _calls(self._traced.get(self.architecture.path(Site(seam[0], first)))):
+            return refused
+        return refused | dict.fromkeys(seam, f"nnsight finds no call of {CALL!r} in the source of its attention")
 
     def run(self, inputs: Inputs, taps: Sequence[Tap] = (), *, logits: bool | Tensor = True) -> Tensor | None:
         from nnsight.intervention.interleaver import OutOfOrderError
@@ -110,7 +117,7 @@ class NnsightEngine(Engine):
         """The places where these taps are, in the order in which the model comes to them."""
         at: dict[tuple[str, str], list[tuple[int, Tap]]] = {}
         for index, tap in sorted(enumerate(taps), key=lambda item: self._when(item[1])):
-            place = self._place(tap.site.kind)
+            place = self.architecture.place(tap.site)
             side = "input" if place.side == "stream" else place.side
             at.setdefault((self.architecture.path(tap.site), side), []).append((index, tap))
         return [self._stop(path, side, group, called) for (path, side), group in at.items()]
@@ -118,9 +125,6 @@ class NnsightEngine(Engine):
     def _when(self, tap: Tap) -> tuple[int, int]:
         last = self.architecture.shape.layers
         return (last if tap.site.kind == "final_norm" else tap.site.layer or 0, ORDER.index(tap.site.kind))
-
-    def _place(self, kind: str) -> Place:
-        return self.architecture.places.get(kind, Place("", "output"))
 
     def _stop(self, path: str, side: str, taps: list[tuple[int, Tap]], called: Callable[[int], None]) -> Stop:
         envoy = self._traced.get(path)
@@ -131,7 +135,7 @@ class NnsightEngine(Engine):
             now = passed[0] if isinstance(passed, tuple) else passed
             changed = False
             for index, tap in taps:
-                new = passing.replaced(self.architecture, now, tap, self._place(tap.site.kind))
+                new = passing.replaced(now, tap, self.architecture.place(tap.site))
                 called(index)
                 if new is not None:
                     now, changed = new, True

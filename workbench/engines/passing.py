@@ -7,26 +7,27 @@ from typing import TYPE_CHECKING
 import torch
 
 from .. import attention
+from ..architectures import put, view
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..architectures import Architecture, Place
+    from ..architectures import Place
     from .base import Tap
 
 
-def replaced(architecture: Architecture, passing: Tensor, tap: Tap, place: Place) -> Tensor | None:
+def replaced(passing: Tensor, tap: Tap, place: Place) -> Tensor | None:
     """What passes at the module with the tap's replacement written into it; None if nothing else is to pass."""
-    new = tap.see(architecture.view(passing, place, tap.site.kind))
+    new = tap.see(view(passing, place))
     if new is None:
         return None
     if place.side == "stream":
         passing.copy_(new)  # the skip connection holds the same tensor, and must see the replacement too
         return None
-    if place.layout == "whole":
+    if place.columns is None:
         return new
     written = passing.clone()
-    architecture.view(written, place, tap.site.kind).copy_(new)
+    put(written, place, new)
     return written
 
 

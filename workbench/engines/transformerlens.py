@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..architectures import TABLE, Architecture
+from ..architectures import Architecture
 from ..attention import LONG, Call
 from ..errors import UsageError, WorkbenchError
-from ..sites import MAP_KINDS
+from ..sites import MAP_KINDS, Site
 from . import passing
 from .base import Engine, Inputs, Tap
 from .twin import twin
@@ -44,8 +44,8 @@ class TransformerLensEngine(Engine):
     """Serves what the architecture has, at the hook points of a bridge around a twin that shares the model's weights.
 
     The bridge keeps the model's own attention where its modules are known, at O(tokens) memory. Where it cannot, it is
-    TransformerLens' standard one, which holds a query × key matrix in every layer and is refused above 4096 tokens. On
-    that one, and on architectures that are not in the table, only what is seen to agree with plain hooks is served.
+    TransformerLens' standard one, which holds a query × key matrix in every layer and is refused above 4096 tokens.
+    Only what is seen to agree with plain hooks is served, and nothing where the logits do not.
     """
 
     name: ClassVar[str] = "transformerlens"
@@ -66,9 +66,7 @@ class TransformerLensEngine(Engine):
         self.native = is_native(self.wrapped)
         self.refused = self._unreachable()
         """Why a kind that the model has is not served."""
-        if not self.native or self.architecture.name not in TABLE:
-            self.refused |= self._silent()
-            self.refused |= self._disagreeing(model)
+        self._agreeing(model)
 
     def kinds(self) -> tuple[str, ...]:
         return tuple(kind for kind in self.architecture.kinds if kind not in self.refused)
@@ -144,29 +142,37 @@ class TransformerLensEngine(Engine):
             if kind in POINTS and self.wrapped.get_hook_point(POINTS[kind].format(0)) is None
         }
 
-    def _silent(self) -> dict[str, str]:
-        """The kinds whose hook point does not fire in this bridge's forward."""
-        import torch
-
-        fired: set[str] = set()
-        points = {kind: POINTS[kind].format(0) for kind in self.kinds() if kind in POINTS}
-        hooks = [(point, lambda _, hook, kind=kind: fired.add(kind)) for kind, point in points.items()]
-        with torch.no_grad(), self.wrapped.hooks(fwd_hooks=hooks):
-            self.wrapped(torch.tensor([[1, 2]], device=self.device), return_type="logits")
-        return {kind: f"{point} does not fire in this bridge" for kind, point in points.items() if kind not in fired}
-
-    def _disagreeing(self, model: nn.Module) -> dict[str, str]:
-        """The kinds in which this bridge and plain hooks differ on a few tokens."""
+    def _agreeing(self, model: nn.Module) -> None:
+        """Refuse the kinds in which this bridge and plain hooks differ on a few tokens; raise if its logits do."""
         from ..hooked import HookedModel
         from ..parity import differences, short_rows, some_sites, tolerance
         from .hf import HfEngine
 
-        here = HookedModel(self)
-        sites = some_sites(here)
-        rows, plain = short_rows(here), HookedModel(HfEngine(model))
-        found = differences(plain.capture(rows, sites), here.capture(rows, sites), sites)
-        return {
-            kind: f"what the bridge gives differs from the model by {worst:.1e}"
-            for kind, worst in found.items()
-            if not worst <= tolerance(kind, self.model)
-        }
+        here, plain = HookedModel(self), HookedModel(HfEngine(model, self.architecture))
+        rows = short_rows(here)
+        apart = differences({"logits": plain.logits(rows)}, {"logits": self._tried(lambda: here.logits(rows))}, [Site("logits")])
+        if not apart["logits"] <= tolerance("logits", self.model):
+            raise WorkbenchError(
+                f"TransformerLens computes other logits than {type(self.model).__name__} itself, by {apart['logits']:.1e} of "
+                "their size; use the engine 'hf' or 'nnsight'"
+            )
+        for kind in self.kinds():
+            sites = [site for site in some_sites(here) if site.kind == kind]
+            try:
+                found = differences(plain.capture(rows, sites), here.capture(rows, sites), sites)
+            except Exception as error:
+                self.refused[kind] = f"the bridge does not give it ({type(error).__name__}: {error})"
+                continue
+            if not found[kind] <= tolerance(kind, self.model):
+                self.refused[kind] = f"what the bridge gives differs from the model by {found[kind]:.1e}"
+
+    def _tried(self, call: Callable[[], Tensor]) -> Tensor:
+        try:
+            return call()
+        except UsageError:
+            raise
+        except Exception as error:
+            raise WorkbenchError(
+                f"TransformerLens' bridge does not run {type(self.model).__name__} ({type(error).__name__}: {error}); "
+                "use the engine 'hf' or 'nnsight'"
+            ) from error
