@@ -147,7 +147,7 @@ class Call:
 
 
 Watcher = Callable[[Call], "Tensor | None"]
-"""Sees a call, may set its q and k, and may return the output `[batch, query, head, d_head]` in its place."""
+"""Sees a call, may set its q, k and v, and may return the output `[batch, query, head, d_head]` in its place."""
 
 _watchers: dict[nn.Module | None, list[Watcher]] = {}
 

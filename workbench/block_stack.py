@@ -100,10 +100,20 @@ def find_stack(model: nn.Module, ids: Tensor) -> tuple[Stack, Tensor]:
     norm = None
     if unembedded:
         same = [p for p, value in outside if value.shape == unembedded[-1].shape and torch.equal(value, unembedded[-1])]
+        same = same or [p for p, value in outside if _multiple(value, unembedded[-1])]
         known = [p for p in same if not isinstance(model.get_submodule(p), nn.Embedding)]
         inside = [p for p in known if not any(other.startswith(p + ".") for other in known if other != p)]
         norm = inside[0] if inside else None
     return Stack(path, blocks, norm), logits[:1]
+
+
+def _multiple(value: Tensor, wanted: Tensor) -> bool:
+    """Whether one tensor is another times one number: some models scale what they unembed."""
+    if value.shape != wanted.shape:
+        return False
+    value, wanted = value.double(), wanted.double()
+    factor = float((value * wanted).sum() / value.square().sum().clamp(min=1e-30))
+    return factor != 0 and float((value * factor - wanted).norm()) <= 1e-2 * torch.finfo(torch.bfloat16).eps * float(wanted.norm())
 
 
 def _logits(model: nn.Module, ids: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .architectures import Architecture, Shape
 from .attention import LONG
+from .cached_passes import check_frequencies
 from .edits import Edit, Frame, apply
 from .engines.base import Engine, Inputs, Tap
 from .errors import SiteError, UsageError
@@ -219,6 +220,7 @@ class HookedModel:
     def known(self, batch: Tokens) -> Tokens:
         if (top := int(batch.ids.max())) >= self.shape.vocabulary:
             raise UsageError(f"token id {top} is outside the vocabulary of {self.shape.vocabulary}")
+        check_frequencies(self.engine, batch.lengths)
         return batch
 
     def _check_maps(self, wanted: Sequence[Site], positions: Sequence[int] | None, batch: Tokens) -> None:

@@ -127,12 +127,11 @@ class _Examined:
         run, block = self.runs[index], self.stack.blocks[index]
         pre, post = run.given, run.gave
         assert pre is not None and post is not None
-        if pre.shape[:2] != self.arguments["input_ids"].shape or pre.ndim != 3 or post.shape != pre.shape:
-            return self._several_streams(index)
-        places = {"resid_pre": Place("", "input"), "resid_post": Place("", "output")}
-        if index == 0:
+        several = pre.shape[:2] != self.arguments["input_ids"].shape or pre.ndim != 3 or post.shape != pre.shape
+        places = {} if several else {"resid_pre": Place("", "input"), "resid_post": Place("", "output")}
+        if index == 0 and not several:
             places["embed"] = Place("", "input")
-        absent: dict[str, str] = {}
+        absent: dict[str, str] = self._several_streams(index) if several else {}
         known: dict[str, Any] = {}
         path = run.calls[0].path if run.calls else None
         if len(run.calls) == 1:
@@ -148,7 +147,11 @@ class _Examined:
             kind, told = mixer(self.model, block, index)
             what = self.refused or f"layer {index} has no softmax attention: it is {told}"
             absent |= dict.fromkeys(HEAD_KINDS, what)
-        here, why, factor = self._added(index, path, kind)
+        if several:
+            rows = self.arguments["input_ids"].numel()
+            streams = max(1, pre.numel() // (rows * pre.shape[-1]))
+            return Layer(index, kind, told, places, absent, path, streams=streams, **known)
+        here, why, factor = self._added(index, path)
         places |= here
         absent |= why
         here, why = layer_places.mlp_places(block, run, path)
@@ -156,7 +159,7 @@ class _Examined:
         absent |= why
         return Layer(index, kind, told, places, absent, path, multiplier=factor, **known)
 
-    def _several_streams(self, index: int) -> Layer:
+    def _several_streams(self, index: int) -> dict[str, str]:
         given = self.runs[index].given
         assert given is not None
         rows = self.arguments["input_ids"].shape
@@ -164,9 +167,8 @@ class _Examined:
             f"what enters block {index} has the shape {list(given.shape)} and not [batch, position, d_model] with "
             f"{rows[1]} positions: this model passes on several residual streams at once"
         )
-        streams = max(1, given.numel() // (rows.numel() * given.shape[-1]))
-        kinds = ("embed", "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "mlp_pre", "mlp_post", *HEAD_KINDS)
-        return Layer(index, "other", why, {}, dict.fromkeys(kinds, why), streams=streams)
+        kinds = ("embed", "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "mlp_pre", "mlp_post")
+        return dict.fromkeys(kinds, why)
 
     def _attention(self, index: int, zero: BlockRun | None) -> tuple[dict[str, Place], dict[str, str], dict[str, Any]]:
         run, block = self.runs[index], self.stack.blocks[index]
@@ -182,6 +184,10 @@ class _Examined:
             why = f"in layer {index}, the pattern times the values is not the output of its attention"
             absent |= dict.fromkeys(HEAD_KINDS, why)
             return {}, absent, self._known(index)
+        if call.k.shape[2] != call.q.shape[2]:
+            why = f"in layer {index}, attention sees {call.k.shape[2]} keys for {call.q.shape[2]} tokens: they are not the tokens"
+            absent |= dict.fromkeys(HEAD_KINDS, why)
+            return {}, absent, self._known(index)
         out = layer_places.output_of_heads(run, paths, output)
         places["z"] = out or seam
         if out is not None:
@@ -189,6 +195,8 @@ class _Examined:
         value = layer_places.projected(run, paths, call.v)
         if value is not None:
             places["v"] = value
+        elif layer_places.expanded(block, run, at.path, call.v):
+            places["v"] = seam  # the projection is run on all that the cache keeps, so it is no place of new tokens
         else:
             absent["v"] = f"in layer {index}, the values that attention uses are not what a projection gives"
         for part in "qk":
@@ -223,7 +231,7 @@ class _Examined:
             "learned_sinks": call.sinks is not None, "kv_source": source,
         }  # fmt: skip
 
-    def _added(self, index: int, path: str | None, kind: str) -> tuple[dict[str, Place], dict[str, str], float]:
+    def _added(self, index: int, path: str | None) -> tuple[dict[str, Place], dict[str, str], float]:
         """Where attn_out, mlp_out and resid_mid are, and the factor on what is added."""
         run = self.runs[index]
         added = ("attn_out", "mlp_out", "resid_mid")
@@ -310,7 +318,10 @@ class _Examined:
         def change(layer: int, path: str, side: str, value: Tensor) -> Tensor | None:
             if not path and side == "given":
                 whole = runs[layer].given
-                return None if whole is None or whole.ndim != 3 else whole.expand(2, -1, -1).clone()
+                if whole is None or value.numel() != 2 * whole.numel():
+                    return None
+                batch = next(axis for axis, (one, two) in enumerate(zip(whole.shape, value.shape, strict=True)) if one != two)
+                return whole.repeat_interleave(2, dim=batch)
             new = None
             for kind in ("q", "k", "attn_out", "mlp_out", "resid_mid"):
                 place = layers[layer].places.get(kind)
@@ -345,7 +356,10 @@ class _Examined:
                 heads = getattr(run.calls[0].call, part)
                 changed = (heads[1] - heads[0]).double().square().sum(dim=(1, 2)).sqrt()
                 size = heads[0].double().norm() + 1e-30
-                if not bool(changed[-1] > 1e-3 * size / len(changed)) or bool((changed[:-1] > 1e-5 * size).any()):
+                others = changed[:-1] > 1e-5 * size
+                if bool(others.any()) and _rescaled(heads[0][:-1], heads[1][:-1]):
+                    others = others & False  # one norm over all heads: each of the others is made longer or shorter
+                if not bool(changed[-1] > 1e-3 * size / len(changed)) or bool(others.any()):
                     refused[part] = f"in layer {layer.index}, an edit of one head there does not change that head alone"
         if {"attn_out", "mlp_out"} <= set(layer.places) and run.given is not None and run.gave is not None:
             attn, mlp = (run.outputs.get(layer.places[kind].module) for kind in ("attn_out", "mlp_out"))
@@ -359,6 +373,12 @@ class _Examined:
                 why = f"in block {layer.index}, edits of what is added do not change what leaves the block as they should"
                 refused |= {kind: why for kind in ("attn_out", "mlp_out", "resid_mid") if kind in layer.places}
         return refused
+
+
+def _rescaled(heads: Tensor, edited: Tensor) -> bool:
+    """Whether all heads `[head, position, d]` of a position were multiplied by one number."""
+    factor = (heads * edited).sum(dim=(0, 2), keepdim=True) / heads.square().sum(dim=(0, 2), keepdim=True).clamp(min=1e-30)
+    return same(heads * factor, edited, norm(edited), share=1e-3)
 
 
 def _overlaps(place: Place, other: Place | None) -> bool:

@@ -56,12 +56,13 @@ def _own(found: int, lowered: dict[str, int]) -> int:
 def mixer(model: nn.Module, block: nn.Module, index: int) -> tuple[LayerKind, str]:
     """What stands in the place of softmax attention in a block: told by the configuration, or by its weights."""
     config: Any = model.config.get_text_config()  # type: ignore[operator, union-attr]
+    names = {name.rsplit(".", 1)[-1] for name, _ in block.named_parameters()}
     for name in ("layer_types", "layers_block_type", "block_types"):
         types = getattr(config, name, None)
         if isinstance(types, (list, tuple)) and len(types) and types[index % len(types)] in _TOLD:
-            return _TOLD[types[index % len(types)]]
-    names = {name.rsplit(".", 1)[-1] for name, _ in block.named_parameters()}
-    if "A_log" in names or "A" in names:
+            told = _TOLD[types[index % len(types)]]
+            return _TOLD["mamba"] if told[0] == "linear" and {"A_log", "D"} <= names else told
+    if {"A_log", "D"} <= names:
         return "state space", "a state space model"
     if any(type(module).__name__.startswith("Conv1d") for module in block.modules()):
         return "convolution", "a short convolution"

@@ -120,6 +120,16 @@ def projected(run: BlockRun, paths: list[str], heads: Tensor, factor: bool = Fal
     return None
 
 
+def expanded(block: nn.Module, run: BlockRun, inside: str, heads: Tensor) -> bool:
+    """Whether a projection of what the cache keeps, `[batch, 1, position, column]`, gives these values."""
+    for path, passing in run.outputs.items():
+        if path.startswith(inside + ".") and passing.ndim == 4 and passing.shape[1] == 1 and passing.shape[2] == heads.shape[2]:
+            if isinstance(getattr(block.get_submodule(path), "weight", None), Tensor):
+                if fused_projections.find(heads[0], passing[0, 0]) is not None:
+                    return True
+    return False
+
+
 def guessed(run: BlockRun, paths: list[str], part: str, call: Attended, value: Place | None) -> list[Place]:
     """Where queries ("q") or keys ("k") may be that are normed before they are used; to be verified by an edit."""
     heads, size = (call.call.q if part == "q" else call.call.k).shape[1::2]

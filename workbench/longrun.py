@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from . import attention, pattern_statistics
 from .architectures import bare
+from .cached_passes import caching
 from .edits import Edit, Frame
 from .engines.base import Engine, Inputs, Tap
 from .errors import SiteError, UsageError
@@ -61,6 +62,15 @@ def attention_statistics(
     chosen = _layers(hooked, layers)
     if chunk is not None and (chunk < 1 or edits or logits_at is not None):
         raise UsageError("chunk is the tokens that go in at once, 1 or more, and goes without edits and logits")
+    border = hooked.architecture.length_dependent
+    if chunk is not None and chunk < batch.width:
+        if border is not None and batch.width > border:
+            raise UsageError(
+                f"beyond {border} tokens the frequencies of {hooked.architecture.name}'s rotation depend on the length of "
+                "the text, so pieces of it are not what the whole is; leave chunk out"
+            )
+        if (why := caching(hooked.engine).why) is not None:
+            raise UsageError(f"chunk cannot be used: {why}; leave it out")
     columns = None if logits_at is None else batch.columns(logits_at)
     collected = Collected(batch.width)
     steps = range(0, batch.width, chunk or batch.width)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from ..errors import SiteError
+from ..cached_passes import Arguments, fresh_frequencies
+from ..errors import SiteError, WorkbenchError
 from ..sites import Site
 
 if TYPE_CHECKING:
@@ -41,20 +43,6 @@ class Inputs(NamedTuple):
     positions: Tensor | None = None
     cache: Any = None
 
-    def arguments(self, device: device, logits: bool | Tensor) -> dict[str, Any]:
-        """The arguments of a Hugging Face model's forward, with logits as `Engine.run` is asked for them."""
-        found: dict[str, Any] = {
-            "input_ids": self.ids.to(device),
-            "use_cache": self.cache is not None,
-            "past_key_values": self.cache,
-        }
-        if self.mask is not None:
-            found["attention_mask"] = self.mask.to(device)
-        if self.positions is not None:
-            found["position_ids"] = self.positions.to(device)
-        if logits is not True:
-            found["logits_to_keep"] = 1 if logits is False else logits.to(device)
-        return found
 
 
 class Engine(ABC):
@@ -81,8 +69,36 @@ class Engine(ABC):
         called.
         """
 
+    def arguments(self, inputs: Inputs, logits: bool | Tensor) -> dict[str, Any]:
+        """The arguments of the model's forward for one run, with logits as `run` is asked for them."""
+        takes, device = self._takes, self.device
+        if self.architecture.length_dependent is not None:
+            fresh_frequencies(self.model)
+        found: dict[str, Any] = {"input_ids": inputs.ids.to(device), "use_cache": inputs.cache is not None}
+        if inputs.cache is not None:
+            if takes.cache is None:
+                raise WorkbenchError(f"{type(self.model).__name__} takes no cache of what came before")
+            found[takes.cache] = inputs.cache
+        if inputs.mask is not None:
+            found["attention_mask"] = inputs.mask.to(device)
+        if inputs.positions is not None and takes.positions:
+            found["position_ids"] = inputs.positions.to(device)
+        if logits is not True and takes.logits_to_keep:
+            found["logits_to_keep"] = 1 if logits is False else logits.to(device)
+        return found
+
+    def chosen(self, found: Tensor, logits: bool | Tensor) -> Tensor | None:
+        """The asked logits out of what the model gave: a model that cannot choose gives them for all columns."""
+        if isinstance(logits, bool):
+            return found if logits else None
+        return found if self._takes.logits_to_keep else found[:, logits.to(found.device)]
+
+    @cached_property
+    def _takes(self) -> Arguments:
+        return Arguments.of(self.model)
+
     def new_cache(self) -> Any:
-        """An empty cache of keys and values for `Inputs.cache`."""
+        """An empty cache of what came before, for `Inputs.cache`."""
         from transformers import DynamicCache
 
         return DynamicCache(config=self.model.config)  # type: ignore[arg-type]

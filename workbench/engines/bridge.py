@@ -183,7 +183,7 @@ class NativeAttention(AttentionBridge):
     def _at_seam(self, call: attention.Call) -> Tensor | None:
         for kind, name in (("q_rot", "hook_rot_q"), ("k_rot", "hook_rot_k")):
             if self._hooked(name):
-                passing.at_seam(call, Tap(Site(kind, 0), partial(self._fire_heads, name)))
+                passing.at_seam(call, Tap(Site(kind, 0), partial(self._fire_heads, name)), cached=True)
         for watcher in self._watchers:
             watcher(call)
         if self._hooked("hook_attn_scores") or self._hooked("hook_pattern"):

@@ -48,6 +48,7 @@ class HfEngine(Engine):
             if not waiting and logits is False:
                 raise _Enough
 
+        cached = inputs.cache is not None
         with ExitStack() as stack:
             seam: dict[nn.Module, list[tuple[int, Tap]]] = defaultdict(list)
             for index, tap in enumerate(taps):
@@ -60,14 +61,14 @@ class HfEngine(Engine):
                 else:
                     before = self._before(index, tap, place, called)
                     stack.enter_context(module.register_forward_pre_hook(before, with_kwargs=True))
-            stack.enter_context(attention.watching({m: self._watcher(group, called) for m, group in seam.items()}))
+            stack.enter_context(attention.watching({m: self._watcher(group, called, cached) for m, group in seam.items()}))
             try:
-                output = self.model(**inputs.arguments(self.device, logits)).logits
+                output = self.model(**self.arguments(inputs, logits)).logits
             except _Enough:
                 return None
         if waiting:
             raise self.never_called(taps[index].site for index in waiting)
-        return output if logits is not False else None
+        return self.chosen(output, logits)
 
     def _after(self, index: int, tap: Tap, place: Place, called: Callable[[int], None]) -> Callable[..., Any]:
         def hook(module: nn.Module, args: Any, output: Any) -> Any:
@@ -89,7 +90,9 @@ class HfEngine(Engine):
 
         return hook
 
-    def _watcher(self, taps: list[tuple[int, Tap]], called: Callable[[int], None]) -> attention.Watcher:
+    def _watcher(
+        self, taps: list[tuple[int, Tap]], called: Callable[[int], None], cached: bool
+    ) -> attention.Watcher:
         order = tuple(KINDS)
 
         def watch(call: attention.Call) -> Tensor | None:
@@ -97,7 +100,7 @@ class HfEngine(Engine):
             output = None
             for index, tap in sorted(taps, key=lambda item: order.index(item[1].site.kind)):
                 if tap.site.kind != "z":
-                    passing.at_seam(call, tap)
+                    passing.at_seam(call, tap, cached)
                     called(index)
             for index, tap in taps:
                 if tap.site.kind == "z":

@@ -90,14 +90,14 @@ class NnsightEngine(Engine):
         if not taps and logits is False:
             return None
         waiting = set(range(len(taps)))
-        stops = self._stops(taps, waiting.discard)
+        stops = self._stops(taps, waiting.discard, inputs.cache is not None)
         try:
-            output = self._trace(inputs.arguments(self.device, logits), stops, logits is False)
+            output = self._trace(self.arguments(inputs, logits), stops, logits is False)
         except OutOfOrderError as error:
             raise self.never_called(taps[index].site for index in waiting) from error
         if waiting:
             raise self.never_called(taps[index].site for index in waiting)
-        return output
+        return None if output is None else self.chosen(output, logits)
 
     def _trace(self, arguments: dict[str, Any], stops: Sequence[Stop], early: bool) -> Tensor | None:
         import nnsight
@@ -113,23 +113,25 @@ class NnsightEngine(Engine):
             output = nnsight.save(tracer.result.logits)
         return output  # noqa: RET504
 
-    def _stops(self, taps: Sequence[Tap], called: Callable[[int], None]) -> list[Stop]:
+    def _stops(self, taps: Sequence[Tap], called: Callable[[int], None], cached: bool) -> list[Stop]:
         """The places where these taps are, in the order in which the model comes to them."""
         at: dict[tuple[str, str], list[tuple[int, Tap]]] = {}
         for index, tap in sorted(enumerate(taps), key=lambda item: self._when(item[1])):
             place = self.architecture.place(tap.site)
             side = "input" if place.side == "stream" else place.side
             at.setdefault((self.architecture.path(tap.site), side), []).append((index, tap))
-        return [self._stop(path, side, group, called) for (path, side), group in at.items()]
+        return [self._stop(path, side, group, called, cached) for (path, side), group in at.items()]
 
     def _when(self, tap: Tap) -> tuple[int, int]:
         last = self.architecture.shape.layers
         return (last if tap.site.kind == "final_norm" else tap.site.layer or 0, ORDER.index(tap.site.kind))
 
-    def _stop(self, path: str, side: str, taps: list[tuple[int, Tap]], called: Callable[[int], None]) -> Stop:
+    def _stop(
+        self, path: str, side: str, taps: list[tuple[int, Tap]], called: Callable[[int], None], cached: bool
+    ) -> Stop:
         envoy = self._traced.get(path)
         if side == "attention":
-            return self._attention(envoy, taps, called)
+            return self._attention(envoy, taps, called, cached)
 
         def act(passed: Any) -> Any:
             now = passed[0] if isinstance(passed, tuple) else passed
@@ -145,7 +147,9 @@ class NnsightEngine(Engine):
 
         return Stop(lambda: getattr(envoy, side), act, lambda new: setattr(envoy, side, new))
 
-    def _attention(self, envoy: Any, taps: list[tuple[int, Tap]], called: Callable[[int], None]) -> Stop:
+    def _attention(
+        self, envoy: Any, taps: list[tuple[int, Tap]], called: Callable[[int], None], cached: bool
+    ) -> Stop:
         """Where the module calls its attention function: with q and k as attention uses them."""
         from .. import attention
 
@@ -154,13 +158,13 @@ class NnsightEngine(Engine):
         def act(passed: Any) -> Any:
             arguments, options = passed
             call = attention.Call.of(*arguments, **options)
-            before = call.q, call.k
+            before = call.q, call.k, call.v
             for index, tap in taps:
-                passing.at_seam(call, tap)
+                passing.at_seam(call, tap, cached)
                 called(index)
-            if call.q is before[0] and call.k is before[1]:
+            if call.q is before[0] and call.k is before[1] and call.v is before[2]:
                 return None
-            return (arguments[0], call.q, call.k, *arguments[3:]), options
+            return (arguments[0], call.q, call.k, call.v, *arguments[4:]), options
 
         return Stop(lambda: operation.inputs, act, lambda new: setattr(operation, "inputs", new))
 

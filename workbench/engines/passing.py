@@ -31,8 +31,11 @@ def replaced(passing: Tensor, tap: Tap, place: Place) -> Tensor | None:
     return written
 
 
-def at_seam(call: attention.Call, tap: Tap) -> None:
-    """Show a call of attention to a tap at one of the kinds that are found there."""
+def at_seam(call: attention.Call, tap: Tap, cached: bool = False) -> None:
+    """Show a call of attention to a tap at one of the kinds that are found there.
+
+    With `cached`, edited keys are written where the cache holds them, so that later tokens see them too.
+    """
     length = call.q.shape[2]
     match tap.site.kind:
         case "q_rot":
@@ -43,10 +46,15 @@ def at_seam(call: attention.Call, tap: Tap) -> None:
             new = tap.see(fresh.transpose(1, 2))
             if new is None:
                 return
-            if torch.is_grad_enabled():
-                call.k = torch.cat([call.k[:, :, : call.k.shape[2] - length], new.transpose(1, 2)], dim=2)
+            if cached and not torch.is_grad_enabled():
+                fresh.copy_(new.transpose(1, 2))
             else:
-                fresh.copy_(new.transpose(1, 2))  # the cache holds the same tensor: later tokens see it too
+                call.k = torch.cat([call.k[:, :, : call.k.shape[2] - length], new.transpose(1, 2)], dim=2)
+        case "v":
+            fresh = call.v[:, :, call.v.shape[2] - length :]
+            new = tap.see(fresh.transpose(1, 2))
+            if new is not None:
+                call.v = torch.cat([call.v[:, :, : call.v.shape[2] - length], new.transpose(1, 2)], dim=2)
         case kind:
             every = torch.arange(length, device=call.q.device).expand(call.q.shape[0], -1)
             rows = attention.scores if kind == "scores" else attention.pattern

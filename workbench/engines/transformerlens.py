@@ -101,7 +101,7 @@ class TransformerLensEngine(Engine):
                 else:
                     hooks.append((POINTS[tap.site.kind].format(tap.site.layer), self._hook(index, tap, called)))
             stack.enter_context(self.wrapped.hooks(fwd_hooks=hooks))
-            arguments = inputs.arguments(self.device, logits)
+            arguments = self.arguments(inputs, logits)
             ids = arguments.pop("input_ids")
             try:
                 output = self.wrapped(ids, return_type="logits", **arguments)
@@ -109,7 +109,7 @@ class TransformerLensEngine(Engine):
                 return None
         if waiting:
             raise self.never_called(taps[index].site for index in waiting)
-        return output if logits is not False else None
+        return self.chosen(output, logits)
 
     def _hook(self, index: int, tap: Tap, called: Callable[[int], None]) -> Callable[..., Tensor | None]:
         stream = tap.site.kind == "resid_mid"
