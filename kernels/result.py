@@ -37,6 +37,8 @@ class AttentionStats:
     recent_mass: Tensor | None = None
     far_mass: Tensor | None = None
     segment_mass: Tensor | None = None  # [batch, head, query, segment]
+    learned_sink_mass: Tensor | None = None  # [batch, head, query], where the model has such a sink
+    visible_keys: Tensor | None = None  # int64 [batch or 1, 1, query], where the run of a model tells it
     columns: Tensor | None = None  # [batch, head, key] for "sum", [batch, head, set, key] for weights
     points: Tensor | None = None  # [batch, head, set, query]
     topk_weight: Tensor | None = None  # [batch, head, row, k], falling

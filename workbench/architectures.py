@@ -112,7 +112,9 @@ class Architecture:
     absent: dict[str, str]
     """Why a kind exists in no layer."""
     length_dependent: int | None = None
-    """The length beyond which the frequencies of rotation depend on the length of the text, None where they never do."""
+    """The length beyond which what is said of a token depends on the length of the text, None where it never does."""
+    length_reason: str = ""
+    """What depends on it."""
 
     @property
     def kinds(self) -> tuple[str, ...]:

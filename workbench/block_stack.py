@@ -99,7 +99,7 @@ def find_stack(model: nn.Module, ids: Tensor) -> tuple[Stack, Tensor]:
         raise WorkbenchError(f"the blocks {path} of {type(model).__name__} pass on no tensor that could be the stream")
     norm = None
     if unembedded:
-        same = [p for p, value in outside if value.shape == unembedded[-1].shape and torch.equal(value, unembedded[-1])]
+        same = [p for p, value in outside if value.shape == unembedded[-1].shape and torch.equal(value.to(unembedded[-1].dtype), unembedded[-1])]
         same = same or [p for p, value in outside if _multiple(value, unembedded[-1])]
         known = [p for p in same if not isinstance(model.get_submodule(p), nn.Embedding)]
         inside = [p for p in known if not any(other.startswith(p + ".") for other in known if other != p)]

@@ -173,7 +173,7 @@ def check_frequencies(engine: Engine, lengths: Tensor, longest: int | None = Non
     name = engine.architecture.name
     if int(lengths.min()) != int(lengths.max()):
         raise UsageError(
-            f"beyond {border} tokens the frequencies of {name}'s rotation depend on the length of the text, so rows of "
+            f"beyond {border} tokens {engine.architecture.length_reason} depend in {name} on the length of the text, so rows of "
             f"{int(lengths.min())} and {int(lengths.max())} tokens would not give what each gives alone; run them one by one"
         )
 

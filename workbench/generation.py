@@ -71,7 +71,9 @@ def generate(
     with torch.no_grad():
         if beyond or caching(engine).why is not None:
             if edits:
-                why = f"beyond {border} tokens its frequencies depend on the length" if beyond else caching(engine).why
+                why = caching(engine).why
+                if beyond:
+                    why = f"beyond {border} tokens {engine.architecture.length_reason} depend on the length of the text"
                 raise UsageError(f"edits cannot be made while this model generates: {why}; edit one run of a whole text")
             _whole(hooked, going, progress)
         else:

@@ -119,9 +119,23 @@ class _Examined:
             context=_setting(config, "max_position_embeddings") or None,
             d_value=max((layer.d_value for layer in attending), default=0),
         )
+        border, reason = length_dependent(config), "the frequencies of its rotation"
+        if border is None and any(layer.kind == "indexed" for layer in layers) and not self._prefix_holds():
+            border, reason = min(check_text.reaches(self.model).values(), default=1), "the keys that its index chooses"
         return Architecture(
-            config.model_type, shape, self.stack.path, self.stack.norm, tuple(layers), absent, length_dependent(config)
+            config.model_type, shape, self.stack.path, self.stack.norm, tuple(layers), absent, border, reason
         )
+
+    def _prefix_holds(self) -> bool:
+        """Whether a shorter text gives what the same tokens give in a longer one."""
+        for count in (self.rows.shape[1] * 2 // 3, self.rows.shape[1] - 3):
+            shorter = self._run(input_ids=self.rows[:1, :count])
+            for own, run in zip(self.runs, shorter, strict=True):
+                if own.gave is None or run.gave is None or own.gave.ndim != 3:
+                    return False
+                if not same(run.gave, own.gave[:, :count], norm(own.gave[:, :count])):
+                    return False
+        return True
 
     def _layer(self, index: int, zero: BlockRun | None) -> Layer:
         run, block = self.runs[index], self.stack.blocks[index]
@@ -190,6 +204,11 @@ class _Examined:
             return {}, absent, self._known(index)
         out = layer_places.output_of_heads(run, paths, output)
         places["z"] = out or seam
+        if call.sinks is not None:
+            del places["scores"]
+            absent["scores"] = (
+                f"in layer {index} a learned sink joins the softmax, so scores do not tell the pattern; read the pattern"
+            )
         if out is not None:
             paths = [path for path in paths if path != out.module]
         value = layer_places.projected(run, paths, call.v)

@@ -125,6 +125,8 @@ class Request:
             for name, value in found.items():
                 if name in ("columns", "out", "topk_weight", "topk_index"):
                     continue
+                if name == "visible_keys":
+                    value = value.expand(len(self.tokens.real), -1, -1)
                 axis = 3 if name == "points" else 2
                 real = self.tokens.real[:, start : start + value.shape[axis]].to(value.device)
                 shape = [len(real), *[1] * (value.ndim - 1)]
@@ -134,61 +136,110 @@ class Request:
 
 
 def attend(call: Call, request: Request, layer: int, start: int) -> tuple[Tensor, Part]:
-    """A call's output `[batch, query, head, d_head]` and its statistics, in one pass; `start` is its first position.
+    """A call's output `[batch, query, head, d_value]` and its statistics; `start` is its first position.
 
-    Raises `WorkbenchError` if this attention is not softmax over the keys before a query, all or within a window.
+    Kernels do both in one pass where the layer sees all keys before a query, or those within a window; other attention
+    (chunks, chosen keys, a bias on scores) is computed block of rows by block. Raises `WorkbenchError` for attention
+    that is not causal.
     """
+    from .kernels import AttentionStats
+    from .pattern_statistics import in_blocks
+
+    count, keys = call.q.shape[2], call.k.shape[2]
+    if keys < count and call.window is None:
+        raise WorkbenchError(f"{type(call.module).__name__} was given {keys} keys for {count} queries")
+    key_start = start + count - keys
+    if not call.causal and count > 1:
+        raise WorkbenchError(f"{type(call.module).__name__} is not causal; these statistics are of causal attention")
+    plain, window = _window(call, start, key_start)
+    if plain and call.bias is None and (call.sinks is None or call.sinks.ndim == 1):
+        output, found = _by_kernel(call, request, start, key_start, window)
+    else:
+        output, found = in_blocks(call, request, start, key_start)
+    found["visible_keys"] = _visible_keys(call, start, key_start, plain, window)
+    stats = request.cleaned(AttentionStats(**found), start, key_start)
+    return output, Part(layer, start, stats, window)
+
+
+def _by_kernel(
+    call: Call, request: Request, start: int, key_start: int, window: int | None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Output and statistics in one pass; a learned sink's share of each row is told apart from the keys'."""
+    import torch
+
     from .kernels import attention_stats
 
     count, keys = call.q.shape[2], call.k.shape[2]
-    key_start = start + count - keys
-    window = _window(call, start, key_start)
-    if call.options.get("position_bias") is not None:
-        raise WorkbenchError(
-            f"{type(call.module).__name__} adds a bias to its scores, which these statistics do not know"
-        )
-    arguments = request.arguments(start, start + count, key_start, key_start + keys)
-    given = request.wanted.stats
+    given = [name for name in request.wanted.stats if name != "segment_mass"]
+    needed = given if call.sinks is None else dict.fromkeys([*given, "lse"])
     try:
         found = attention_stats(
             call.q,
             call.k,
             call.v,
-            stats=(*(name for name in given if name != "segment_mass"), "out"),
+            stats=(*needed, "out"),
             scale=call.scaling,
             softcap=call.softcap,
             window=window,
-            **arguments,
-        )
+            sink_logits=call.sinks,
+            **request.arguments(start, start + count, key_start, key_start + keys),
+        ).present()
     except ValueError as error:
         raise UsageError(f"attention statistics: {error}") from error
-    out = found.out
-    assert out is not None
-    kept = {name: value for name, value in found.present().items() if name != "out"}
-    stats = request.cleaned(type(found)(**kept), start, key_start)
-    return out.transpose(1, 2), Part(layer, start, stats, window)
+    out = found.pop("out")
+    if call.sinks is not None:
+        lse = found["lse"] if "lse" in given else found.pop("lse")
+        share = torch.exp(call.sinks.to(lse)[None, :, None] - lse)
+        found["learned_sink_mass"] = share
+        if "entropy" in found:
+            found["entropy"] = (found["entropy"] - torch.special.entr(share)).clamp(min=0)
+    return out.transpose(1, 2), found
 
 
-def _window(call: Call, start: int, key_start: int) -> int | None:
-    """How far back this call sees, None for all the way; verified on three rows of the model's own mask."""
+def _window(call: Call, start: int, key_start: int) -> tuple[bool, int | None]:
+    """Whether a call sees all keys before each query, or those within a window, and how far back (None: all the way).
+
+    Verified on rows of the model's own mask.
+    """
     import torch
 
     count, keys = call.q.shape[2], call.k.shape[2]
-    if not call.causal and count > 1:
-        raise WorkbenchError(f"{type(call.module).__name__} is not causal; these statistics are of causal attention")
     if call.mask is None:
-        return None
+        return True, None
     positions = torch.arange(key_start, key_start + keys, device=call.k.device)
-    for row in {0, count // 2, count - 1}:
+    last = call.visible(count - 1, count)
+    if last is None or last.dtype != torch.bool:
+        return False, None
+    seen = int(last.reshape(-1, keys)[0].sum())
+    window = None if seen >= min(keys, start + count) and call.window is None else call.window or seen
+    for row in sorted({0, count // 3, count // 2, 2 * count // 3, count - 1}):
         mask = call.visible(row, row + 1)
         gap = start + row - positions
-        expected = (gap >= 0) & (gap < (call.window or keys + start + 1))
+        expected = (gap >= 0) & (gap < (window or keys + start + 1))
         if mask is None or mask.dtype != torch.bool or not bool((mask[..., 0, :] == expected).all()):
-            raise WorkbenchError(
-                f"{type(call.module).__name__} hides keys in a way that is neither causal nor a window; "
-                "its attention statistics are not computed"
-            )
-    return call.window
+            return False, None
+    return True, window
+
+
+def _visible_keys(call: Call, start: int, key_start: int, plain: bool, window: int | None) -> Tensor:
+    """How many keys each query sees, int64 `[batch or 1, 1, query]`; the most of any head where heads differ."""
+    import torch
+
+    count, keys = call.q.shape[2], call.k.shape[2]
+    if plain:
+        visible = torch.arange(start, start + count, device=call.q.device) + 1
+        return (visible if window is None else visible.clamp(max=window))[None, None]
+    rows = []
+    step = max(16, (1 << 22) // keys)
+    for first in range(0, count, step):
+        mask = call.visible(first, min(first + step, count))
+        if mask is None:
+            visible = torch.arange(start + first, min(start + first + step, start + count), device=call.q.device) + 1
+            rows.append(visible[None, None])
+            continue
+        seen = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
+        rows.append(seen.sum(-1).amax(1, keepdim=True))
+    return torch.cat([row.expand(max(len(each) for each in rows), -1, -1) for row in rows], dim=2)
 
 
 @dataclass

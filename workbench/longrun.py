@@ -66,8 +66,8 @@ def attention_statistics(
     if chunk is not None and chunk < batch.width:
         if border is not None and batch.width > border:
             raise UsageError(
-                f"beyond {border} tokens the frequencies of {hooked.architecture.name}'s rotation depend on the length of "
-                "the text, so pieces of it are not what the whole is; leave chunk out"
+                f"beyond {border} tokens {hooked.architecture.length_reason} depend in {hooked.architecture.name} on the "
+                "length of the text, so pieces of it are not what the whole is; leave chunk out"
             )
         if (why := caching(hooked.engine).why) is not None:
             raise UsageError(f"chunk cannot be used: {why}; leave it out")

@@ -62,7 +62,13 @@ class TransformerLensEngine(Engine):
 
         self.architecture = architecture or HfEngine(model).architecture
         self.model = twin(model)
-        self.wrapped = build(self.model, self.architecture, tokenizer, native)
+        try:
+            self.wrapped = build(self.model, self.architecture, tokenizer, native)
+        except WorkbenchError:
+            if not native:
+                raise
+            self.model = twin(model)  # the first one's modules were rewritten on the way
+            self.wrapped = build(self.model, self.architecture, tokenizer, native=False)
         self.native = is_native(self.wrapped)
         self.refused = self._unreachable()
         """Why a kind that the model has is not served."""
