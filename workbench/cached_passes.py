@@ -28,11 +28,12 @@ class Caching:
     """What a check of cached passes found for one model.
 
     why: why a cache cannot be used, None where it can. unkept: layers whose keys, as attention uses them, are not what
-    the cache keeps, so that an edit of them is forgotten at the next token.
+    the cache keeps, so that an edit of them is forgotten at the next token. masked: whether padding is to be told at
+    tokens that come one by one too; models without attention must not be told of it.
     """
 
-    def __init__(self, why: str | None, unkept: frozenset[int]) -> None:
-        self.why, self.unkept = why, unkept
+    def __init__(self, why: str | None, unkept: frozenset[int], masked: bool = True) -> None:
+        self.why, self.unkept, self.masked = why, unkept, masked
 
 
 @dataclass(frozen=True)
@@ -72,20 +73,23 @@ def _checked(engine: Engine) -> Caching:
         lengths = (count, count - PADDED)
         try:
             whole = [engine.run(Inputs(rows[i : i + 1, : lengths[i]]))[0] for i in range(2)]  # type: ignore[index]
-            unkept = _in_pieces(engine, rows, lengths, whole)
+            masked = any(layer.attends for layer in engine.architecture.layers) or not engine.architecture.layers
+            unkept = _in_pieces(engine, rows, lengths, whole, masked)
         except _Differs as error:
             return Caching(f"{name} run in pieces does not give what one run of the whole text gives ({error})", frozenset())
         except Exception as error:
             told = " ".join(str(error).split())[:200]
             return Caching(f"{name} does not go on from a cache ({type(error).__name__}: {told})", frozenset())
-    return Caching(None, unkept)
+    return Caching(None, unkept, masked)
 
 
 class _Differs(Exception):
     pass
 
 
-def _in_pieces(engine: Engine, rows: Tensor, lengths: tuple[int, int], whole: Sequence[Tensor]) -> frozenset[int]:
+def _in_pieces(
+    engine: Engine, rows: Tensor, lengths: tuple[int, int], whole: Sequence[Tensor], masked: bool
+) -> frozenset[int]:
     from .engines.base import Inputs
 
     rows = rows.cpu()
@@ -117,7 +121,7 @@ def _in_pieces(engine: Engine, rows: Tensor, lengths: tuple[int, int], whole: Se
     for step in range(NEW):
         at = torch.tensor([width + step, width - pad + step])
         mask = torch.cat([mask, torch.ones(2, 1, dtype=torch.bool)], dim=1)
-        found = engine.run(Inputs(rows[torch.arange(2), at][:, None], mask, at[:, None], cache))
+        found = engine.run(Inputs(rows[torch.arange(2), at][:, None], mask if masked else None, at[:, None], cache))
         compare(found, 0, -1, int(at[0]))
         compare(found, 1, -1, int(at[1]))
     return unkept

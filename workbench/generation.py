@@ -130,6 +130,8 @@ def _cached(hooked: HookedModel, going: _Going, edits: Sequence[Edit], progress:
         frame.generating = True
         last = torch.tensor([0])
         positions = (tokens.lengths.cpu() + step)[:, None]
+        if not caching(engine).masked:
+            mask = None
         if mask is not None:
             mask = torch.cat([mask, torch.ones(tokens.batch, 1, dtype=torch.bool)], dim=1)
 

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import attention, check_text, layer_places
+from . import attention, check_text, layer_places, confirmed_heads
 from .architectures import Architecture, Layer, Place, Shape, bare, put, view
 from .block_stack import Stack, check_causal_class, find_stack
 from .errors import WorkbenchError
-from .layer_kinds import length_dependent, masked_kind, mixer
+from .layer_kinds import length_dependent, masked_kind, mixer, seen_kind
 from .layer_places import norm, same
 from .observed_run import BlockRun, run_blocks
 from .sites import MAP_KINDS
@@ -69,9 +69,6 @@ class _Examined:
 
         try:
             self.model.set_attn_implementation(attention.NAME)  # type: ignore[operator]
-            if config._attn_implementation != attention.NAME:
-                self.refused = "its attention does not go through transformers' attention interface"
-                return
             runs = self._run(as_before)
         except attention.Unsupported as error:
             self.refused = str(error)
@@ -79,12 +76,29 @@ class _Examined:
             self.refused = f"its attention is not made for another implementation ({type(error).__name__}: {error})"
         else:
             self.refused = self._differs(runs, before)
+            if self.refused is None and not any(run.calls for run in runs):
+                self.refused = "its attention does not go through transformers' attention interface"
             if self.refused is None:
-                if not any(run.calls for run in runs):
-                    self.refused = "its attention does not go through transformers' attention interface"
-                else:
-                    self.runs = runs
+                self.runs = runs
+                return
+        self.model.set_attn_implementation(before)  # type: ignore[operator]
+        if before != "eager" and not any(run.softmaxes for run in own):
+            self._eagerly(before, as_before)
+
+    def _eagerly(self, before: str, as_before: Any) -> None:
+        """Set the model's attention to its eager form, whose weights can be read, unless that computes something else."""
+        try:
+            self.model.set_attn_implementation("eager")  # type: ignore[operator]
+            runs = self._run(as_before)
+        except Exception as error:
+            self.refused = f"{self.refused}, and it has no eager form ({type(error).__name__})"
+        else:
+            if not any(run.softmaxes for run in runs) or (why := self._differs(runs, before)) is None:
+                self.runs = runs if any(run.softmaxes for run in runs) else self.runs
+                if self.runs is runs:
                     return
+            else:
+                self.refused = f"{self.refused}, and {why.replace('this attention', 'its eager form')}"
         self.model.set_attn_implementation(before)  # type: ignore[operator]
 
     def _differs(self, runs: list[BlockRun], before: str) -> str | None:
@@ -150,6 +164,13 @@ class _Examined:
         path = run.calls[0].path if run.calls else None
         if len(run.calls) == 1:
             here, why, known = self._attention(index, zero)
+            places |= here
+            absent |= why
+            kind, told = known.pop("kind"), ""
+        elif self._own(index) is not None:
+            path = self._own(index)
+            assert path is not None
+            here, why, known = self._weights(index, path, zero)
             places |= here
             absent |= why
             kind, told = known.pop("kind"), ""
@@ -232,6 +253,36 @@ class _Examined:
                 absent[part] = f"in layer {index}, no projection gives what becomes the {'queries' if part == 'q' else 'keys'} of its heads"
         return places, absent, self._known(index)
 
+    def _own(self, index: int) -> str | None:
+        """The module that has attention of the model's own making in a block."""
+        found = self.runs[index].softmaxes
+        tokens = self.arguments["input_ids"].shape[1]
+        if self.refused is None or len(found) != 1 or found[0][2].shape[2:] != (tokens, tokens):
+            return None
+        return found[0][0]
+
+    def _weights(
+        self, index: int, path: str, zero: BlockRun | None
+    ) -> tuple[dict[str, Place], dict[str, str], dict[str, Any]]:
+        """What attention of the model's own making tells: its weights, and the heads that they confirm."""
+        run, block = self.runs[index], self.stack.blocks[index]
+        weights = run.softmaxes[0][2]
+        found = confirmed_heads.places(block, run, zero, path)
+        found |= dict.fromkeys(MAP_KINDS, Place(path, "weights"))
+        absent = {
+            part: f"in layer {index}, no projection was found that the attention weights confirm as {part}"
+            for part in "qkvz"
+            if part not in found
+        }
+        absent |= dict.fromkeys(("q_rot", "k_rot"), f"{self.refused}: queries and keys as it uses them pass no module")
+        kind, reach = seen_kind(weights > 0, self.lowered)
+        value = found.get("v")
+        kv_heads, size = value.columns.index.shape if value is not None and value.columns is not None else (0, 0)
+        heads = weights.shape[1]
+        d_head = found["q"].columns.index.shape[1] if "q" in found and found["q"].columns is not None else size
+        known = {"kind": kind, "heads": heads, "kv_heads": kv_heads or heads, "d_head": d_head, "d_value": size, "reach": reach}
+        return found, absent, known
+
     def _known(self, index: int) -> dict[str, Any]:
         """What the call of attention tells of a layer."""
         run, block = self.runs[index], self.stack.blocks[index]
@@ -278,11 +329,10 @@ class _Examined:
 
     def _at_position_zero(self) -> list[BlockRun] | None:
         """The run with every position 0, None where the model takes no positions."""
-        if self.refused is not None:
-            return None
         zeros = torch.zeros_like(self.arguments["input_ids"])
         try:
-            return self._run(position_ids=zeros)
+            # with a mask, so that equal positions are not taken for the beginnings of many texts
+            return self._run(position_ids=zeros, attention_mask=torch.ones_like(zeros))
         except Exception:
             return None  # positions of another form; what needs this run is then found in another way or refused
 

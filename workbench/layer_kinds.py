@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from .architectures import LayerKind
     from .attention import Call
@@ -25,14 +25,18 @@ _TOLD: dict[str, tuple[LayerKind, str]] = {
 
 def masked_kind(call: Call, lowered: dict[str, int]) -> tuple[LayerKind, int | None]:
     """The kind of a layer by which keys its queries see, and how many that are at most (None: all)."""
-    count = call.q.shape[2]
-    gap = torch.arange(count)[:, None] - torch.arange(count)
-    causal = gap >= 0
-    mask = call.visible(0, count)
+    mask = call.visible(0, call.q.shape[2])
     if mask is None:
         return ("full", None) if call.causal else ("other", None)
-    seen = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
+    return seen_kind(mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2, lowered)
+
+
+def seen_kind(seen: Tensor, lowered: dict[str, int]) -> tuple[LayerKind, int | None]:
+    """The same from which keys are seen, bool `[batch or 1, head or 1, query, key]`."""
     seen = seen.cpu()
+    count = seen.shape[2]
+    gap = torch.arange(count)[:, None] - torch.arange(count)
+    causal = gap >= 0
     if not bool((seen == seen[:1, :1]).all()):
         return "indexed", None
     seen = seen[0, 0]

@@ -78,7 +78,13 @@ def attention_statistics(
     taps = hooked.edit_taps(edits, Frame(batch))
     whole: bool | Tensor = False if columns is None else columns.unique()
     with torch.no_grad():
-        if native(hooked.engine, chosen):
+        at_seam = native(hooked.engine, chosen)
+        if chunk is not None and not at_seam:
+            raise UsageError(
+                f"chunk needs attention that passes the seam; the engine {hooked.engine.name!r} reads the weights of "
+                f"{hooked.architecture.name}, which are made of a whole text; leave chunk out"
+            )
+        if at_seam:
             out = _native(hooked.engine, batch, recorder, chosen, steps, taps, whole, cached=chunk is not None)
         else:
             out = _by_pattern(hooked.engine, batch, recorder, chosen, taps, whole)

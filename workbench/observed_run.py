@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from . import attention
 from .float32_run import in_float32
+from .softmax_seam import SoftmaxWatch
 
 
 class _Enough(Exception):
@@ -41,6 +42,8 @@ class BlockRun:
     often: set[str] = field(default_factory=set)
     """Modules that ran more than once: they are not in inputs and outputs."""
     calls: list[Attended] = field(default_factory=list)
+    softmaxes: list[tuple[str, Tensor, Tensor]] = field(default_factory=list)
+    """Modules in which a softmax over `[batch, head, query, key]` ran, with what it was given and gave."""
 
 
 def first(value: Any) -> Tensor | None:
@@ -65,6 +68,11 @@ def observed(blocks: list[nn.Module], change: Change | None = None, seam: Change
     names = [{id(module): path for path, module in reversed(list(block.named_modules(remove_duplicate=False)))} for block in blocks]
     where = {id(block): layer for layer, block in enumerate(blocks)}
     active: list[int] = []
+    inside: list[str] = []
+
+    def softmax(given: Tensor, gave: Tensor) -> None:
+        if active and given.shape[2] > 1 and given.shape[2:] == gave.shape[2:]:
+            runs[active[-1]].softmaxes.append((inside[-1], given.detach().clone(), gave.detach().clone()))
 
     def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if id(module) in where:
@@ -74,6 +82,7 @@ def observed(blocks: list[nn.Module], change: Change | None = None, seam: Change
             return None
         layer = active[-1]
         path, run = names[layer][id(module)], runs[layer]
+        inside.append(path)
         key = next((name for name in ("hidden_states", "x", "hidden", "input") if isinstance(kwargs.get(name), Tensor)), None)
         value = first(args) if args else kwargs[key] if key else None
         if value is None:
@@ -100,6 +109,7 @@ def observed(blocks: list[nn.Module], change: Change | None = None, seam: Change
         path = names[layer].get(id(module))
         if path is None:
             return None
+        inside.pop()
         run, value = runs[layer], first(output)
         if value is None:
             return None
@@ -135,6 +145,7 @@ def observed(blocks: list[nn.Module], change: Change | None = None, seam: Change
             stack.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
             stack.callback(module.register_forward_hook(after).remove)
         stack.enter_context(attention.watching({None: at_seam}))
+        stack.enter_context(SoftmaxWatch(softmax))
         yield runs
     for run in runs:
         run.given, run.gave = run.inputs.get(""), run.outputs.get("")

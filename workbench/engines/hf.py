@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .. import attention
+from .. import attention, softmax_seam
 from ..architectures import Architecture, Place, bare
 from ..layer_checks import examine
 from ..sites import KINDS
@@ -51,16 +51,20 @@ class HfEngine(Engine):
         cached = inputs.cache is not None
         with ExitStack() as stack:
             seam: dict[nn.Module, list[tuple[int, Tap]]] = defaultdict(list)
+            own: dict[nn.Module, list[tuple[int, Tap]]] = defaultdict(list)
             for index, tap in enumerate(taps):
                 module = self.architecture.module(bare(self.model), tap.site)
                 place = self.architecture.place(tap.site)
                 if place.side == "attention":
                     seam[module].append((index, tap))
+                elif place.side == "weights":
+                    own[module].append((index, tap))
                 elif place.side == "output":
                     stack.enter_context(module.register_forward_hook(self._after(index, tap, place, called)))
                 else:
                     before = self._before(index, tap, place, called)
                     stack.enter_context(module.register_forward_pre_hook(before, with_kwargs=True))
+            stack.enter_context(softmax_seam.watching({m: self._reader(group, called) for m, group in own.items()}))
             stack.enter_context(attention.watching({m: self._watcher(group, called, cached) for m, group in seam.items()}))
             try:
                 output = self.model(**self.arguments(inputs, logits)).logits
@@ -89,6 +93,18 @@ class HfEngine(Engine):
             return ((new, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": new})
 
         return hook
+
+    def _reader(self, taps: list[tuple[int, Tap]], called: Callable[[int], None]) -> softmax_seam.See:
+        def see(given: Tensor, gave: Tensor) -> None:
+            for index, tap in taps:
+                whole = softmax_seam.scores(given, gave) if tap.site.kind == "scores" else gave
+                if tap.queries is not None:
+                    columns = tap.queries.to(whole.device)[:, None, :, None]
+                    whole = whole.gather(2, columns.expand(-1, whole.shape[1], -1, whole.shape[3]))
+                tap.see(whole)
+                called(index)
+
+        return see
 
     def _watcher(
         self, taps: list[tuple[int, Tap]], called: Callable[[int], None], cached: bool
