@@ -89,6 +89,8 @@ class _Examined:
         """Set the model's attention to its eager form, whose weights can be read, unless that computes something else."""
         try:
             self.model.set_attn_implementation("eager")  # type: ignore[operator]
+            # some classes cannot be switched, though their code asks the configuration at every call
+            self.model.config._attn_implementation = "eager"  # type: ignore[union-attr]
             runs = self._run(as_before)
         except Exception as error:
             self.refused = f"{self.refused}, and it has no eager form ({type(error).__name__})"
@@ -100,6 +102,7 @@ class _Examined:
             else:
                 self.refused = f"{self.refused}, and {why.replace('this attention', 'its eager form')}"
         self.model.set_attn_implementation(before)  # type: ignore[operator]
+        self.model.config._attn_implementation = before  # type: ignore[union-attr]
 
     def _differs(self, runs: list[BlockRun], before: str) -> str | None:
         for layer, (own, run) in enumerate(zip(self.runs, runs, strict=True)):
