@@ -10,7 +10,7 @@ from . import problem as check
 from .backends import Backend, choose_backend
 from .problem import Problem
 from .result import ROW_STATS, AttentionStats
-from .selected import point_weights, top_keys
+from .top_keys import point_weights, top_keys
 
 ALLOWED = (*ROW_STATS, "out")
 

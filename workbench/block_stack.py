@@ -27,7 +27,9 @@ def check_causal_class(model: nn.Module) -> None:
     name = type(model).__name__
     config = getattr(model, "config", None)
     if getattr(config, "is_encoder_decoder", False):
-        raise UsageError(f"{name} is an encoder with a decoder; give a causal language model, whose decoder stands alone")
+        raise UsageError(
+            f"{name} is an encoder with a decoder; give a causal language model, whose decoder stands alone"
+        )
     head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
     if head is None:
         raise UsageError(
@@ -65,6 +67,7 @@ def find_stack(model: nn.Module, ids: Tensor) -> tuple[Stack, Tensor]:
             if id(module) in members:
                 stack.callback(module.register_forward_hook(member, with_kwargs=True).remove)
             elif id(module) not in within and path and not isinstance(module, nn.ModuleList):
+
                 def note(_: Any, __: Any, output: Any, path: str = path) -> None:
                     if (value := first(output)) is not None and value.ndim == 3:
                         outside.append((path, value))
@@ -82,7 +85,9 @@ def find_stack(model: nn.Module, ids: Tensor) -> tuple[Stack, Tensor]:
     ran = {path: modules for path, modules in lists.items() if all(id(module) in given for module in modules)}
     outer = {p: m for p, m in ran.items() if not any(p.startswith(other + ".") for other in ran if other != p)}
     if not outer:
-        found = ", ".join(f"{path} ({len(modules)})" for path, modules in lists.items() if "." not in path[-2:]) or "none"
+        found = (
+            ", ".join(f"{path} ({len(modules)})" for path, modules in lists.items() if "." not in path[-2:]) or "none"
+        )
         raise WorkbenchError(
             f"{type(model).__name__} has no list of blocks that all run for a text; lists of modules in it: {found[:300]}; "
             "what is opened here is a stack of blocks, one after the other"
@@ -99,7 +104,11 @@ def find_stack(model: nn.Module, ids: Tensor) -> tuple[Stack, Tensor]:
         raise WorkbenchError(f"the blocks {path} of {type(model).__name__} pass on no tensor that could be the stream")
     norm = None
     if unembedded:
-        same = [p for p, value in outside if value.shape == unembedded[-1].shape and torch.equal(value.to(unembedded[-1].dtype), unembedded[-1])]
+        same = [
+            p
+            for p, value in outside
+            if value.shape == unembedded[-1].shape and torch.equal(value.to(unembedded[-1].dtype), unembedded[-1])
+        ]
         same = same or [p for p, value in outside if _multiple(value, unembedded[-1])]
         known = [p for p in same if not isinstance(model.get_submodule(p), nn.Embedding)]
         inside = [p for p in known if not any(other.startswith(p + ".") for other in known if other != p)]
@@ -113,7 +122,9 @@ def _multiple(value: Tensor, wanted: Tensor) -> bool:
         return False
     value, wanted = value.double(), wanted.double()
     factor = float((value * wanted).sum() / value.square().sum().clamp(min=1e-30))
-    return factor != 0 and float((value * factor - wanted).norm()) <= 1e-2 * torch.finfo(torch.bfloat16).eps * float(wanted.norm())
+    return factor != 0 and float((value * factor - wanted).norm()) <= 1e-2 * torch.finfo(torch.bfloat16).eps * float(
+        wanted.norm()
+    )
 
 
 def _logits(model: nn.Module, ids: Tensor) -> Tensor:

@@ -11,13 +11,14 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from . import attention, check_text
-from .architectures import bare
+from . import check_text
 from .errors import UsageError
+from .internals import attention
+from .internals.architectures import bare
 
 if TYPE_CHECKING:
-    from .edits import Edit
-    from .engines.base import Engine
+    from .internals.edits import Edit
+    from .internals.engines.base import Engine
 
 NEW, PADDED = 3, 7
 """Tokens that are run one by one in the check, and columns of padding before its second row."""
@@ -62,7 +63,7 @@ def caching(engine: Engine) -> Caching:
 
 def _checked(engine: Engine) -> Caching:
     """Run a short text at once, and in pieces with one row padded on the left, and compare the logits."""
-    from .engines.base import Inputs
+    from .internals.engines.base import Inputs
 
     model = bare(engine.model)
     name = type(model).__name__
@@ -76,7 +77,9 @@ def _checked(engine: Engine) -> Caching:
             masked = any(layer.attends for layer in engine.architecture.layers) or not engine.architecture.layers
             unkept = _in_pieces(engine, rows, lengths, whole, masked)
         except _Differs as error:
-            return Caching(f"{name} run in pieces does not give what one run of the whole text gives ({error})", frozenset())
+            return Caching(
+                f"{name} run in pieces does not give what one run of the whole text gives ({error})", frozenset()
+            )
         except Exception as error:
             told = " ".join(str(error).split())[:200]
             return Caching(f"{name} does not go on from a cache ({type(error).__name__}: {told})", frozenset())
@@ -90,7 +93,7 @@ class _Differs(Exception):
 def _in_pieces(
     engine: Engine, rows: Tensor, lengths: tuple[int, int], whole: Sequence[Tensor], masked: bool
 ) -> frozenset[int]:
-    from .engines.base import Inputs
+    from .internals.engines.base import Inputs
 
     rows = rows.cpu()
     width, pad = lengths[0] - NEW, lengths[0] - lengths[1]
@@ -151,7 +154,9 @@ def check_edits(engine: Engine, edits: Sequence[Edit]) -> None:
     found = caching(engine)
     for edit in edits:
         if found.why is not None:
-            raise UsageError(f"edits cannot be made while this model generates: {found.why}; edit one run of a whole text")
+            raise UsageError(
+                f"edits cannot be made while this model generates: {found.why}; edit one run of a whole text"
+            )
         place = engine.architecture.place(edit.site) if edit.site.kind != "final_norm" else None
         if place is None or place.side != "attention" or edit.site.kind not in ("k_rot", "v"):
             continue

@@ -88,4 +88,6 @@ def reaches_size(model: nn.Module, name: str, own: int) -> int:
 
 def _configs(model: nn.Module) -> list[Any]:
     """Every configuration object that some module holds."""
-    return list({id(held): held for module in model.modules() if (held := vars(module).get("config")) is not None}.values())
+    return list(
+        {id(held): held for module in model.modules() if (held := vars(module).get("config")) is not None}.values()
+    )

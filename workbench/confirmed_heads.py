@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from .architectures import Place, view
-from .fused_projections import Columns
+from .internals.architectures import ModuleSite, view
+from .internals.fused_projections import Columns
 from .layer_places import linears, norm, same
 from .observed_run import BlockRun
 
@@ -24,7 +24,9 @@ def layouts(width: int, heads: int, size: int) -> Iterator[dict[str, Columns]]:
         return Columns(starts.reshape(-1, 1) + torch.arange(size), width)
 
     every = torch.arange(heads) * size
-    for kv_heads in (count for count in range(1, heads + 1) if heads % count == 0 and width == (heads + 2 * count) * size):
+    for kv_heads in (
+        count for count in range(1, heads + 1) if heads % count == 0 and width == (heads + 2 * count) * size
+    ):
         few = torch.arange(kv_heads) * size
         yield {"q": columns(every), "k": columns(heads * size + few), "v": columns((heads + kv_heads) * size + few)}
         group = heads // kv_heads
@@ -37,7 +39,7 @@ def layouts(width: int, heads: int, size: int) -> Iterator[dict[str, Columns]]:
         yield {"q": columns(first), "v": columns(first + shard), "k": columns(first + 2 * shard)}
 
 
-def places(block: nn.Module, run: BlockRun, zero: BlockRun | None, attention: str) -> dict[str, Place]:
+def places(block: nn.Module, run: BlockRun, zero: BlockRun | None, attention: str) -> dict[str, ModuleSite]:
     """The places of q, k, v and z that the weights of this block's attention confirm."""
     _, _, weights = run.softmaxes[0]
     paths = linears(block, run, attention)
@@ -49,12 +51,12 @@ def places(block: nn.Module, run: BlockRun, zero: BlockRun | None, attention: st
         size = given.shape[2] // heads
         output = given.unflatten(-1, (heads, size))
         for path, parts in _candidates(run, [path for path in paths if path != out], heads, size):
-            place = Place(path, "output", parts["v"])
+            place = ModuleSite(path, "output", parts["v"])
             values = view(run.outputs[path], place).transpose(1, 2)
             mixed = weights.to(values) @ values.repeat_interleave(heads // values.shape[1], dim=1)
             if not same(mixed.transpose(1, 2), output, norm(output)):
                 continue
-            found = {"v": place, "z": Place(out, "input", Columns.of_heads(heads, given.shape[2]))}
+            found = {"v": place, "z": ModuleSite(out, "input", Columns.of_heads(heads, given.shape[2]))}
             pair = _queries_and_keys(run if zero is None else zero, paths, out, path, parts, heads, size)
             return found | pair
     return {}
@@ -71,18 +73,20 @@ def _candidates(run: BlockRun, paths: list[str], heads: int, size: int) -> Itera
 
 def _queries_and_keys(
     run: BlockRun, paths: list[str], out: str, fused: str, parts: dict[str, Columns], heads: int, size: int
-) -> dict[str, Place]:
+) -> dict[str, ModuleSite]:
     """q and k whose products are the logits of this run, in which rotation does nothing."""
     if not run.softmaxes:
         return {}
     _, logits, weights = run.softmaxes[0]
-    options: list[tuple[Place, Place]] = []
+    options: list[tuple[ModuleSite, ModuleSite]] = []
     if "q" in parts:
-        options.append((Place(fused, "output", parts["q"]), Place(fused, "output", parts["k"])))
+        options.append((ModuleSite(fused, "output", parts["q"]), ModuleSite(fused, "output", parts["k"])))
     else:
         single = [p for p in paths if p not in (out, fused) and run.outputs[p].shape[2] == heads * size]
         whole = Columns.of_heads(heads, heads * size)
-        options += [(Place(a, "output", whole), Place(b, "output", whole)) for a in single for b in single if a != b]
+        options += [
+            (ModuleSite(a, "output", whole), ModuleSite(b, "output", whole)) for a in single for b in single if a != b
+        ]
     for query, key in options:
         q = view(run.outputs[query.module], query).transpose(1, 2)
         k = view(run.outputs[key.module], key).transpose(1, 2)

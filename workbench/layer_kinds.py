@@ -9,8 +9,8 @@ import torch
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from .architectures import LayerKind
-    from .attention import Call
+    from .internals.architectures import LayerKind
+    from .internals.attention import Call
 
 _TOLD: dict[str, tuple[LayerKind, str]] = {
     "linear_attention": ("linear", "linear attention"),
@@ -80,6 +80,8 @@ def length_dependent(config: Any) -> int | None:
     lengths = []
     for form in forms:
         if form.get("rope_type") in ("dynamic", "longrope"):
-            length = form.get("original_max_position_embeddings") or getattr(config, "original_max_position_embeddings", None)
+            length = form.get("original_max_position_embeddings") or getattr(
+                config, "original_max_position_embeddings", None
+            )
             lengths.append(int(length or config.max_position_embeddings))
     return min(lengths) if lengths else None

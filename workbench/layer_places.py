@@ -8,9 +8,9 @@ from itertools import combinations
 import torch
 from torch import Tensor, nn
 
-from . import fused_projections
-from .architectures import Place
-from .fused_projections import Columns
+from .internals import fused_projections
+from .internals.architectures import ModuleSite
+from .internals.fused_projections import Columns
 from .observed_run import Attended, BlockRun
 
 EPS = torch.finfo(torch.float32).eps
@@ -71,14 +71,14 @@ def _belongs(path: str, attention: str) -> bool:
     return path == attention or path.startswith(attention + ".") or attention.startswith(path + ".")
 
 
-def middle(run: BlockRun, found: Addends) -> Place | None:
+def middle(run: BlockRun, found: Addends) -> ModuleSite | None:
     """The module that is given the stream after attention, before the MLP adds to it."""
     assert run.given is not None
     mid = run.given + run.outputs[found.attention]
     for path in sorted(run.inputs, key=lambda path: path.count(".")):
         value = run.inputs[path]
         if path and value.shape == mid.shape and same(value, mid, norm(run.outputs[found.attention]), norm(mid)):
-            return Place(path, "stream")
+            return ModuleSite(path, "stream")
     return None
 
 
@@ -86,51 +86,66 @@ def linears(block: nn.Module, run: BlockRun, inside: str | None, outside: str | 
     """Modules with a weight matrix that ran once, in their order: inside one module, or outside of another."""
     found = []
     for path in run.order:
-        if path not in run.outputs or path not in run.inputs or run.outputs[path].ndim != 3 or run.inputs[path].ndim != 3:
+        if (
+            path not in run.outputs
+            or path not in run.inputs
+            or run.outputs[path].ndim != 3
+            or run.inputs[path].ndim != 3
+        ):
             continue
         if inside is not None and inside and not path.startswith(inside + "."):
             continue
         if outside is not None and (path == outside or path.startswith(outside + ".")):
             continue
         weight = getattr(block.get_submodule(path), "weight", None)
-        if path and isinstance(weight, Tensor) and weight.ndim == 2 and not isinstance(block.get_submodule(path), nn.Embedding):
+        if (
+            path
+            and isinstance(weight, Tensor)
+            and weight.ndim == 2
+            and not isinstance(block.get_submodule(path), nn.Embedding)
+        ):
             found.append(path)
         elif path and hasattr(block.get_submodule(path), "base_layer"):  # an adapter around a linear map
             found.append(path)
     return [path for path in found if not any(path.startswith(other + ".") for other in found if other != path)]
 
 
-def output_of_heads(run: BlockRun, paths: list[str], output: Tensor) -> Place | None:
+def output_of_heads(run: BlockRun, paths: list[str], output: Tensor) -> ModuleSite | None:
     """The projection that is given attention's output `[batch, position, head, d]`, heads one after the other."""
     flat = output.flatten(2)
     for path in paths:
         if run.inputs[path].shape == flat.shape and same(run.inputs[path], flat, norm(flat), share=1e-5):
-            return Place(path, "input", Columns.of_heads(output.shape[2], flat.shape[2]))
+            return ModuleSite(path, "input", Columns.of_heads(output.shape[2], flat.shape[2]))
     return None
 
 
-def projected(run: BlockRun, paths: list[str], heads: Tensor, factor: bool = False) -> Place | None:
+def projected(run: BlockRun, paths: list[str], heads: Tensor, factor: bool = False) -> ModuleSite | None:
     """The projection whose output holds these heads `[batch, head, position, d]`, and in which columns."""
     for path in paths:
         passing = run.outputs[path]
         if passing.shape[1] == heads.shape[2] and passing.shape[2] >= heads.shape[1] * heads.shape[3]:
             columns = fused_projections.find(heads[0], passing[0], factor)
             if columns is not None:
-                return Place(path, "output", columns)
+                return ModuleSite(path, "output", columns)
     return None
 
 
 def expanded(block: nn.Module, run: BlockRun, inside: str, heads: Tensor) -> bool:
     """Whether a projection of what the cache keeps, `[batch, 1, position, column]`, gives these values."""
     for path, passing in run.outputs.items():
-        if path.startswith(inside + ".") and passing.ndim == 4 and passing.shape[1] == 1 and passing.shape[2] == heads.shape[2]:
+        if (
+            path.startswith(inside + ".")
+            and passing.ndim == 4
+            and passing.shape[1] == 1
+            and passing.shape[2] == heads.shape[2]
+        ):
             if isinstance(getattr(block.get_submodule(path), "weight", None), Tensor):
                 if fused_projections.find(heads[0], passing[0, 0]) is not None:
                     return True
     return False
 
 
-def guessed(run: BlockRun, paths: list[str], part: str, call: Attended, value: Place | None) -> list[Place]:
+def guessed(run: BlockRun, paths: list[str], part: str, call: Attended, value: ModuleSite | None) -> list[ModuleSite]:
     """Where queries ("q") or keys ("k") may be that are normed before they are used; to be verified by an edit."""
     heads, size = (call.call.q if part == "q" else call.call.k).shape[1::2]
     found = []
@@ -139,13 +154,13 @@ def guessed(run: BlockRun, paths: list[str], part: str, call: Attended, value: P
         if value is not None and path == value.module:
             found += _beside(part, call, value)
         elif width == heads * size:
-            found.append(Place(path, "output", Columns.of_heads(heads, width)))
+            found.append(ModuleSite(path, "output", Columns.of_heads(heads, width)))
         elif part == "q" and width == 2 * heads * size:  # each head's query, then its gate
-            found.append(Place(path, "output", Columns(torch.arange(width).reshape(heads, -1)[:, :size], width)))
+            found.append(ModuleSite(path, "output", Columns(torch.arange(width).reshape(heads, -1)[:, :size], width)))
     return found
 
 
-def _beside(part: str, call: Attended, value: Place) -> list[Place]:
+def _beside(part: str, call: Attended, value: ModuleSite) -> list[ModuleSite]:
     """The part of one fused projection in which values lie evenly: head by head, or one part after the other."""
     columns = value.columns
     heads, kv_heads, size = call.call.q.shape[1], call.call.k.shape[1], call.call.q.shape[3]
@@ -159,7 +174,7 @@ def _beside(part: str, call: Attended, value: Place) -> list[Place]:
     else:
         return []
     index = first + step * torch.arange(count)[:, None] + torch.arange(size)
-    return [Place(value.module, "output", Columns(index, columns.width))]
+    return [ModuleSite(value.module, "output", Columns(index, columns.width))]
 
 
 def activations(block: nn.Module, run: BlockRun, outside: str | None) -> list[str]:
@@ -174,7 +189,7 @@ def activations(block: nn.Module, run: BlockRun, outside: str | None) -> list[st
     return found
 
 
-def mlp_places(block: nn.Module, run: BlockRun, attention: str | None) -> tuple[dict[str, Place], dict[str, str]]:
+def mlp_places(block: nn.Module, run: BlockRun, attention: str | None) -> tuple[dict[str, ModuleSite], dict[str, str]]:
     """What the MLP's one activation is given, and what its last projection is given; or why they cannot be told."""
     acts = activations(block, run, attention)
     if any(path in run.often for path, _ in block.named_modules() if "act" in path.rsplit(".", 1)[-1]):
@@ -187,19 +202,19 @@ def mlp_places(block: nn.Module, run: BlockRun, attention: str | None) -> tuple[
     given, last = run.inputs[acts[0]], maps[-1]
     places, absent = {}, {}
     if run.inputs[last].shape == given.shape and run.order.index(last) > run.order.index(acts[0]):
-        places["mlp_post"] = Place(last, "input")
+        places["mlp_post"] = ModuleSite(last, "input")
     else:
         absent["mlp_post"] = "no projection is given what comes from its activation"
     for path in maps:
         passing = run.outputs[path]
         if passing.shape == given.shape and torch.equal(passing, given):
-            places["mlp_pre"] = Place(path, "output")
+            places["mlp_pre"] = ModuleSite(path, "output")
         elif passing.shape[-1] == 2 * given.shape[-1]:
             half = given.shape[-1]
             for start in (0, half):
                 if torch.equal(passing[..., start : start + half], given):
                     index = torch.arange(start, start + half)[None]
-                    places["mlp_pre"] = Place(path, "output", Columns(index, 2 * half), flat=True)
+                    places["mlp_pre"] = ModuleSite(path, "output", Columns(index, 2 * half), flat=True)
     if "mlp_pre" not in places:
         absent["mlp_pre"] = "what its activation is given is no projection's output"
     return places, absent

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import attention
 from .float32_run import in_float32
+from .internals import attention
 from .softmax_seam import SoftmaxWatch
 
 
@@ -60,12 +60,17 @@ Change = Callable[[int, str, str, Tensor], "Tensor | None"]
 
 
 @contextmanager
-def observed(blocks: list[nn.Module], change: Change | None = None, seam: Change | None = None) -> Iterator[list[BlockRun]]:
+def observed(
+    blocks: list[nn.Module], change: Change | None = None, seam: Change | None = None
+) -> Iterator[list[BlockRun]]:
     """Write down every run of these blocks until the context ends; `change` may replace what passes at a module,
 
     and `seam` the queries ("q"), keys ("k") and output ("z") of an attention call."""
     runs = [BlockRun() for _ in blocks]
-    names = [{id(module): path for path, module in reversed(list(block.named_modules(remove_duplicate=False)))} for block in blocks]
+    names = [
+        {id(module): path for path, module in reversed(list(block.named_modules(remove_duplicate=False)))}
+        for block in blocks
+    ]
     where = {id(block): layer for layer, block in enumerate(blocks)}
     active: list[int] = []
     inside: list[str] = []
@@ -83,7 +88,9 @@ def observed(blocks: list[nn.Module], change: Change | None = None, seam: Change
         layer = active[-1]
         path, run = names[layer][id(module)], runs[layer]
         inside.append(path)
-        key = next((name for name in ("hidden_states", "x", "hidden", "input") if isinstance(kwargs.get(name), Tensor)), None)
+        key = next(
+            (name for name in ("hidden_states", "x", "hidden", "input") if isinstance(kwargs.get(name), Tensor)), None
+        )
         value = first(args) if args else kwargs[key] if key else None
         if value is None:
             return None

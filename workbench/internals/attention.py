@@ -1,0 +1,366 @@
+"""The attention seam: one function in transformers' interface through which every model's attention passes.
+
+By default it computes what `sdpa` computes. While a run is watching, it hands the queries, keys and values as attention
+uses them to whoever watches that module, who may change them or compute the output instead. It is exact where `sdpa`
+is not made for it (a softcap on scores), and nothing that is query × key is allocated above `LONG` tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from ..errors import WorkbenchError
+
+NAME = "workbench"
+LONG = 4096
+"""Above this many queries or keys no query × key tensor is allocated."""
+_CHUNK = 1 << 20
+"""Entries of query × key that one step of chunked attention holds for each head."""
+
+
+SINKS = ("s_aux", "sinks")
+"""The options in which a model hands over learned sinks."""
+CHOICES = ("indices", "block_indices")
+"""The options that name the keys, or blocks of keys, that each query sees."""
+HARMLESS = frozenset(
+    ("dropout", "position_ids", "position_embeddings", "output_attentions", "output_hidden_states", "use_cache")
+    + ("output_router_logits", "cache_position", "return_dict", "logits_to_keep", "past_key_values", "deterministic")
+)
+"""Options that do not change what attention computes outside of training; any other that is given is refused."""
+
+
+class Unsupported(WorkbenchError):
+    """Attention of a kind that is not computed here."""
+
+
+@dataclass(frozen=True)
+class LongMask:
+    """A mask too large to hold: which keys each query sees, made for a few queries at a time."""
+
+    shape: tuple[int, int, int, int]
+    """As the tensor would have it: `[batch, 1, query, key]`."""
+    arguments: dict[str, Any]
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        """Which keys the queries `start..stop` see, bool `[batch, 1, query, key]`."""
+        offset = self.arguments["q_offset"] + start
+        changed = {"q_offset": offset, "q_length": stop - start, "allow_is_causal_skip": False}
+        mask = sdpa_mask(**self.arguments | changed)
+        assert mask is not None
+        return mask
+
+    def to(self, *_: Any, **__: Any) -> LongMask:
+        """Itself: rows are made where they are used."""
+        return self
+
+    def __getitem__(self, index: Any) -> Tensor:
+        raise Unsupported(
+            f"this model chooses its keys from the whole mask of {self.shape[2]} × {self.shape[3]}, which is not made "
+            f"above {LONG} tokens; give it a shorter text"
+        )
+
+
+@dataclass
+class Call:
+    """One call of attention: q `[batch, head, query, d_head]` and k, v `[batch, kv_head, key, d_head]` as it uses them.
+
+    `mask` is a tensor `[batch, 1, query, key]` (bool: what is seen; float: what is added), a `LongMask`, or None for
+    plain causal attention.
+    """
+
+    module: nn.Module
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    mask: Tensor | LongMask | None
+    scaling: float
+    softcap: float | None
+    window: int | None
+    causal: bool
+    options: dict[str, Any]
+    sinks: Tensor | None = None
+    """A learned score without a key that joins the softmax, `[head]`, or `[batch, head, query, 1]`."""
+    bias: Tensor | None = None
+    """What is added to the scores, broadcast to `[batch, head, query, key]` (ALiBi, relative positions)."""
+
+    @classmethod
+    def of(
+        cls,
+        module: nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | LongMask | None,
+        scaling: float | None = None,
+        softcap: float | None = None,
+        sliding_window: int | None = None,
+        is_causal: bool | None = None,
+        **options: Any,
+    ) -> Call:
+        """The call that transformers makes with these arguments; raises `Unsupported` for an option not known here."""
+        chosen = {name: options.pop(name) for name in CHOICES if options.get(name) is not None}
+        sinks = next((options.pop(name) for name in SINKS if options.get(name) is not None), None)
+        bias = options.pop("position_bias", None)
+        unknown = sorted(name for name, value in options.items() if value is not None and name not in HARMLESS)
+        if unknown:
+            raise Unsupported(
+                f"{type(module).__name__} gives its attention {', '.join(unknown)}, which this attention does not know"
+            )
+        mask = attention_mask
+        if chosen:
+            mask = chosen_keys(module, query, key, mask, options.get("position_ids"), **chosen)
+        return cls(
+            module,
+            query,
+            key,
+            value,
+            mask,
+            query.shape[-1] ** -0.5 if scaling is None else scaling,
+            softcap,
+            sliding_window,
+            getattr(module, "is_causal", True) if is_causal is None else is_causal,
+            {"dropout": options["dropout"]} if "dropout" in options else {},
+            sinks,
+            bias,
+        )
+
+    def visible(self, start: int, stop: int) -> Tensor | None:
+        """The mask's rows for the queries `start..stop`, `[batch or 1, 1, query, key]`; None where all is seen."""
+        if isinstance(self.mask, LongMask):
+            return self.mask.rows(start, stop)
+        if self.mask is not None:
+            return self.mask[:, :, start:stop, : self.k.shape[2]]
+        if not self.causal or self.q.shape[2] == 1:
+            return None
+        offset = self.k.shape[2] - self.q.shape[2]
+        rows = torch.arange(start + offset, stop + offset, device=self.q.device)
+        return (torch.arange(self.k.shape[2], device=self.q.device) <= rows[:, None])[None, None]
+
+
+Watcher = Callable[[Call], "Tensor | None"]
+"""Sees a call, may set its q, k and v, and may return the output `[batch, query, head, d_head]` in its place."""
+
+_watchers: dict[nn.Module | None, list[Watcher]] = {}
+
+
+@contextmanager
+def watching(watchers: Mapping[nn.Module, Watcher] | Mapping[None, Watcher]) -> Iterator[None]:
+    """Hand every attention call of these modules to their watcher until the block ends, ahead of outer blocks'.
+
+    None stands for every module.
+    """
+    for module, watcher in watchers.items():
+        _watchers.setdefault(module, []).insert(0, watcher)
+    try:
+        yield
+    finally:
+        for module, watcher in watchers.items():
+            _watchers[module].remove(watcher)
+            if not _watchers[module]:
+                del _watchers[module]
+
+
+def scores(call: Call, queries: Tensor | None = None) -> Tensor:
+    """Attention logits of the asked queries `[batch, query]` (None: all) after scale, softcap and bias, before the mask.
+
+    `[batch, head, query, key]`; keys are not expanded for grouped-query attention.
+    """
+    q = call.q
+    if queries is not None:
+        q = q.gather(2, queries.to(q.device)[:, None, :, None].expand(-1, q.shape[1], -1, q.shape[3]))
+    groups = q.shape[1] // call.k.shape[1]
+    grouped = q.unflatten(1, (-1, groups)).flatten(2, 3)
+    logits = (grouped @ call.k.transpose(-1, -2)).unflatten(2, (groups, -1)).flatten(1, 2) * call.scaling
+    if call.softcap is not None:
+        logits = call.softcap * torch.tanh(logits / call.softcap)
+    if call.bias is not None:
+        logits = logits + _rows_of(call.bias, call, queries)
+    return logits
+
+
+def _rows_of(value: Tensor, call: Call, queries: Tensor | None) -> Tensor:
+    """What is broadcast over queries, for the asked ones only."""
+    if queries is None or value.shape[2] == 1:
+        return value
+    value = value.expand(call.q.shape[0], -1, -1, -1)
+    columns = queries.to(value.device)[:, None, :, None]
+    return value.gather(2, columns.expand(-1, value.shape[1], -1, value.shape[3]))
+
+
+def pattern(call: Call, queries: Tensor) -> Tensor:
+    """Attention weights of the asked queries `[batch, query]`: `[batch, head, query, key]`.
+
+    Each row sums to 1, less what a learned sink takes.
+    """
+    queries = queries.to(call.q.device)
+    return _weights(scores(call, queries), _visible_to(call, queries), _sink_rows(call, queries))
+
+
+def _sink_rows(call: Call, queries: Tensor | None = None) -> Tensor | None:
+    """The learned sinks' scores for the asked queries, broadcast to `[batch, head, query, 1]`."""
+    if call.sinks is None:
+        return None
+    whole = call.sinks[None, :, None, None] if call.sinks.ndim == 1 else call.sinks
+    return _rows_of(whole, call, queries)
+
+
+def _visible_to(call: Call, queries: Tensor) -> Tensor | None:
+    """The mask's rows for the asked queries of each row of the batch, `[batch, 1, query, key]`."""
+    length = call.k.shape[2]
+    if isinstance(call.mask, LongMask):
+        made = {column: call.mask.rows(column, column + 1)[:, :, 0] for column in queries.unique().tolist()}
+        rows = [[made[column][row] for column in columns] for row, columns in enumerate(queries.tolist())]
+        return torch.stack([torch.stack(row, dim=1) for row in rows])
+    if call.mask is not None:
+        mask = call.mask[..., :length].expand(len(queries), -1, -1, -1)
+        return mask.gather(2, queries[:, None, :, None].expand(-1, mask.shape[1], -1, length))
+    if not call.causal or call.q.shape[2] == 1:
+        return None
+    last = queries + length - call.q.shape[2]
+    return torch.arange(length, device=queries.device) <= last[:, None, :, None]
+
+
+def attend(call: Call) -> Tensor:
+    """Attention as the model defines it: `[batch, query, head, d_value]`."""
+    if call.softcap is None and call.sinks is None and not isinstance(call.mask, LongMask):
+        mask = None if call.mask is None else call.mask[..., : call.k.shape[2]]
+        options = call.options if call.bias is None else {**call.options, "position_bias": call.bias}
+        return sdpa_attention_forward(
+            call.module, call.q, call.k, call.v, mask, scaling=call.scaling, is_causal=call.causal, **options
+        )[0]
+    length = call.q.shape[2]
+    step = max(16, _CHUNK // call.k.shape[2])
+    return torch.cat([_chunk(call, start, min(start + step, length)) for start in range(0, length, step)], dim=1)
+
+
+def part(call: Call, start: int, stop: int) -> tuple[Call, int]:
+    """The call of the queries `start..stop` alone, on the keys that any of them sees, and the first of those keys."""
+    mask = call.visible(start, stop)
+    first, last = 0, call.k.shape[2]
+    if mask is not None and mask.dtype == torch.bool:
+        seen = mask.flatten(0, 2).any(dim=0).nonzero()[:, 0]
+        first, last = (int(seen[0]), int(seen[-1]) + 1) if len(seen) else (0, 1)
+    found = replace(
+        call,
+        q=call.q[:, :, start:stop],
+        k=call.k[:, :, first:last],
+        v=call.v[:, :, first:last],
+        mask=None if mask is None else mask[..., first:last],
+        causal=False,
+        bias=_cut(call.bias, start, stop, first, last),
+        sinks=call.sinks if call.sinks is None or call.sinks.ndim == 1 else _cut(call.sinks, start, stop, 0, 1),
+    )
+    return found, first
+
+
+def _cut(value: Tensor | None, start: int, stop: int, first: int, last: int) -> Tensor | None:
+    """Rows and columns of what is broadcast to `[batch, head, query, key]`."""
+    if value is None:
+        return None
+    value = value if value.shape[2] == 1 else value[:, :, start:stop]
+    return value if value.shape[3] == 1 else value[..., first:last]
+
+
+def mixed(weights: Tensor, v: Tensor) -> Tensor:
+    """Weights `[batch, head, query, key]` times values `[batch, kv_head, key, d]`: `[batch, query, head, d]`."""
+    groups = weights.shape[1] // v.shape[1]
+    summed = weights.unflatten(1, (-1, groups)).flatten(2, 3) @ v
+    return summed.unflatten(2, (groups, -1)).flatten(1, 2).transpose(1, 2)
+
+
+def _chunk(call: Call, start: int, stop: int) -> Tensor:
+    """The output for the queries `start..stop`, computed on the keys that any of them sees."""
+    rows, _ = part(call, start, stop)
+    if call.softcap is None and call.sinks is None:
+        return attend(rows)
+    return mixed(_weights(scores(rows), rows.mask, _sink_rows(rows)), rows.v)  # type: ignore[arg-type]
+
+
+def _weights(logits: Tensor, mask: Tensor | None, sinks: Tensor | None = None) -> Tensor:
+    """Softmax over the keys that the mask lets through, in float32 as eager attention does; zero where none is seen.
+
+    Learned sinks take their share of each row and are not in the result.
+    """
+    if mask is not None and mask.dtype == torch.bool:
+        logits = logits.masked_fill(~mask, torch.finfo(logits.dtype).min)
+    elif mask is not None:
+        logits = logits + mask
+    at_least = torch.promote_types(logits.dtype, torch.float32)
+    if sinks is None:
+        return logits.softmax(-1, dtype=at_least).to(logits.dtype)
+    whole = torch.cat([logits, sinks.to(logits).expand(*logits.shape[:3], 1)], dim=-1)
+    return whole.softmax(-1, dtype=at_least)[..., :-1].to(logits.dtype)
+
+
+def chosen_keys(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    mask: Tensor | LongMask | None,
+    position_ids: Tensor | None,
+    indices: Tensor | None = None,
+    block_indices: Tensor | None = None,
+) -> Tensor:
+    """The mask less the keys that an indexer did not choose, as transformers makes it for `sdpa`.
+
+    `indices` are keys `[batch, query, choice]`; blocks of keys are spread by the model's own indexer.
+    """
+    if isinstance(mask, LongMask):
+        mask = mask[:]
+    if indices is not None:
+        shape = (query.shape[0], query.shape[2], key.shape[2])
+        kept = torch.zeros(shape, dtype=torch.bool, device=query.device).scatter(-1, indices.long(), True)[:, None]
+        if mask is None:
+            return kept & Call(module, query, key, key, None, 1.0, None, None, True, {}).visible(0, query.shape[2])
+        return mask & kept if mask.dtype == torch.bool else mask.masked_fill(~kept, torch.finfo(query.dtype).min)
+    build = getattr(getattr(module, "indexer", None), "build_block_mask", None)
+    if build is None:
+        raise Unsupported(f"{type(module).__name__} names blocks of keys and has no indexer that spreads them")
+    if position_ids is None:
+        position_ids = torch.arange(key.shape[2] - query.shape[2], key.shape[2], device=query.device)
+    position_ids = (position_ids if position_ids.ndim > 1 else position_ids[None]).expand(len(query), -1)
+    return build(block_indices, mask, key.shape[2], query.dtype, query.device, position_ids)
+
+
+def _forward(module: nn.Module, *arguments: Any, **options: Any) -> tuple[Tensor, None]:
+    """What transformers calls for the attention implementation `workbench`."""
+    call = Call.of(module, *arguments, **options)
+    output = None
+    for watcher in (*_watchers.get(module, ()), *_watchers.get(None, ())):
+        result = watcher(call)
+        output = result if output is None else output
+    return (attend(call) if output is None else output), None
+
+
+def _mask(
+    batch_size: int, q_length: int, kv_length: int, q_offset: int = 0, **arguments: Any
+) -> Tensor | LongMask | None:
+    """What transformers calls to make the mask: as for `sdpa`, but never larger than `LONG` × `LONG`."""
+    arguments |= {"batch_size": batch_size, "q_length": q_length, "kv_length": kv_length, "q_offset": q_offset}
+    if q_length == 1 or kv_length <= LONG or _plain(arguments):
+        return sdpa_mask(**arguments)
+    return LongMask((batch_size, 1, q_length, kv_length), arguments)
+
+
+def _plain(arguments: dict[str, Any]) -> bool:
+    """Whether `sdpa_mask` makes no mask at all because the attention is plainly causal."""
+    padding, window = arguments.get("attention_mask"), arguments.get("local_size")
+    return (
+        arguments.get("allow_is_causal_skip", True)
+        and arguments["q_length"] == arguments["kv_length"]
+        and (padding is None or bool(padding.all()))
+        and (window is None or arguments["kv_length"] < window)
+    )
+
+
+AttentionInterface.register(NAME, _forward)
+AttentionMaskInterface.register(NAME, _mask)

@@ -1,0 +1,127 @@
+"""What every engine does: run the model once, with taps at sites."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from ...cached_passes import Arguments, fresh_frequencies
+from ...errors import SiteError, WorkbenchError
+from ..sites import Site
+
+if TYPE_CHECKING:
+    from torch import Tensor, device, nn
+
+    from ..architectures import Architecture
+
+
+class Hook(NamedTuple):
+    """Looks at a whole site (no head) while the model runs, and may replace what is there.
+
+    `see` is given the site's tensor with the axes of `sites.KINDS` and returns a replacement, or None to leave it. For
+    `scores` and `pattern` it is given only the rows of `queries`, columns `[batch, query]` of the run; they cannot be
+    replaced. Taps at the same site are called in the order they were given.
+    """
+
+    site: Site
+    see: Callable[[Tensor], Tensor | None]
+    queries: Tensor | None = None
+
+
+class Inputs(NamedTuple):
+    """What goes into one run of the model.
+
+    ids: `[batch, position]`. mask: bool `[batch, position so far]`, False at padding; None when padding, if any, is on
+    the right, where causal attention never looks. positions: `[batch, position]`, None for 0, 1, 2 …. cache: the keys
+    and values so far, which the run extends; None to keep none.
+    """
+
+    ids: Tensor
+    mask: Tensor | None = None
+    positions: Tensor | None = None
+    cache: Any = None
+
+
+class Engine(ABC):
+    """One way to reach a model's internals; `HookedModel` builds everything else on it.
+
+    An engine is not safe with threads: whoever holds it holds the session's lock.
+    """
+
+    name: ClassVar[str]
+    architecture: Architecture
+    model: nn.Module
+    """The module whose parameters are the model's weights."""
+
+    @abstractmethod
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of site that this engine can serve on this model."""
+
+    @abstractmethod
+    def run(self, inputs: Inputs, taps: Sequence[Hook] = (), *, logits: bool | Tensor = True) -> Tensor | None:
+        """Run the model once under the taps, in the gradient mode of the caller, and leave no hook behind.
+
+        `logits` True gives them for every column `[batch, position, vocabulary]`, an int64 tensor for those columns
+        only, and False none: then the run ends as soon as every tap was called. Raises `SiteError` if a tap was never
+        called.
+        """
+
+    def arguments(self, inputs: Inputs, logits: bool | Tensor) -> dict[str, Any]:
+        """The arguments of the model's forward for one run, with logits as `run` is asked for them."""
+        takes, device = self._takes, self.device
+        if self.architecture.length_dependent is not None:
+            fresh_frequencies(self.model)
+        found: dict[str, Any] = {"input_ids": inputs.ids.to(device), "use_cache": inputs.cache is not None}
+        if inputs.cache is not None:
+            if takes.cache is None:
+                raise WorkbenchError(f"{type(self.model).__name__} takes no cache of what came before")
+            found[takes.cache] = inputs.cache
+        if inputs.mask is not None:
+            found["attention_mask"] = inputs.mask.to(device)
+        if inputs.positions is not None and takes.positions:
+            found["position_ids"] = inputs.positions.to(device)
+        if logits is not True and takes.logits_to_keep:
+            found["logits_to_keep"] = 1 if logits is False else logits.to(device)
+        return found
+
+    def chosen(self, found: Tensor, logits: bool | Tensor) -> Tensor | None:
+        """The asked logits out of what the model gave: a model that cannot choose gives them for all columns."""
+        if isinstance(logits, bool):
+            return found if logits else None
+        return found if self._takes.logits_to_keep else found[:, logits.to(found.device)]
+
+    @cached_property
+    def _takes(self) -> Arguments:
+        return Arguments.of(self.model)
+
+    def new_cache(self) -> Any:
+        """An empty cache of what came before, for `Inputs.cache`."""
+        from transformers import DynamicCache
+
+        return DynamicCache(config=self.model.config)  # type: ignore[arg-type]
+
+    @property
+    def device(self) -> device:
+        """Where token ids go in."""
+        return next(self.model.parameters()).device
+
+    def check(self, sites: Iterable[Site]) -> None:
+        """Raise `SiteError` for a site that does not exist in the model or that this engine cannot serve."""
+        kinds = self.kinds()
+        for site in sites:
+            self.architecture.check(site)
+            if site.kind not in kinds:
+                raise SiteError(
+                    f"the engine {self.name!r} cannot serve {site.kind!r} on {self.architecture.name}; it serves: "
+                    f"{', '.join(kinds)}; the model has: {', '.join(self.architecture.kinds)}"
+                )
+
+    def never_called(self, sites: Iterable[Site]) -> SiteError:
+        """The error for taps that the run never reached."""
+        listed = ", ".join(sorted({str(site) for site in sites}))
+        return SiteError(
+            f"the engine {self.name!r} ran {self.architecture.name} and never reached {listed}; "
+            f"it serves: {', '.join(self.kinds())}"
+        )

@@ -1,0 +1,130 @@
+"""The engine of plain PyTorch hooks on a Hugging Face model, with the attention seam for what hooks cannot reach."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from torch import Tensor, nn
+
+from ... import softmax_seam
+from .. import attention
+from ..architectures import Architecture, ModuleSite, bare
+from ..layer_checks import examine
+from ..sites import KINDS
+from . import hook_values
+from .base import Engine, Hook, Inputs
+
+
+class _Enough(Exception):
+    """Every tap was called and nobody asked for logits."""
+
+
+class HfEngine(Engine):
+    """Serves every kind that the architecture has, at the cost of the plain forward and O(tokens) memory.
+
+    Sets the model to evaluation mode and its attention to the seam `workbench`, where that computes what the model's
+    own attention does. A layer serves the kinds that a short run has verified there; see `layer_checks`.
+    """
+
+    name = "hf"
+
+    def __init__(self, model: nn.Module, architecture: Architecture | None = None) -> None:
+        self.model = model
+        model.eval()
+        self.architecture: Architecture = architecture or examine(model)
+
+    def kinds(self) -> tuple[str, ...]:
+        return self.architecture.kinds
+
+    def run(self, inputs: Inputs, taps: Sequence[Hook] = (), *, logits: bool | Tensor = True) -> Tensor | None:
+        waiting = set(range(len(taps)))
+        if not waiting and logits is False:
+            return None
+
+        def called(index: int) -> None:
+            waiting.discard(index)
+            if not waiting and logits is False:
+                raise _Enough
+
+        cached = inputs.cache is not None
+        with ExitStack() as stack:
+            seam: dict[nn.Module, list[tuple[int, Hook]]] = defaultdict(list)
+            own: dict[nn.Module, list[tuple[int, Hook]]] = defaultdict(list)
+            for index, tap in enumerate(taps):
+                module = self.architecture.module(bare(self.model), tap.site)
+                place = self.architecture.place(tap.site)
+                if place.side == "attention":
+                    seam[module].append((index, tap))
+                elif place.side == "weights":
+                    own[module].append((index, tap))
+                elif place.side == "output":
+                    stack.enter_context(module.register_forward_hook(self._after(index, tap, place, called)))
+                else:
+                    before = self._before(index, tap, place, called)
+                    stack.enter_context(module.register_forward_pre_hook(before, with_kwargs=True))
+            stack.enter_context(softmax_seam.watching({m: self._reader(group, called) for m, group in own.items()}))
+            stack.enter_context(
+                attention.watching({m: self._watcher(group, called, cached) for m, group in seam.items()})
+            )
+            try:
+                output = self.model(**self.arguments(inputs, logits)).logits
+            except _Enough:
+                return None
+        if waiting:
+            raise self.never_called(taps[index].site for index in waiting)
+        return self.chosen(output, logits)
+
+    def _after(self, index: int, tap: Hook, place: ModuleSite, called: Callable[[int], None]) -> Callable[..., Any]:
+        def hook(module: nn.Module, args: Any, output: Any) -> Any:
+            new = hook_values.replaced(output[0] if isinstance(output, tuple) else output, tap, place)
+            called(index)
+            if new is None:
+                return None
+            return (new, *output[1:]) if isinstance(output, tuple) else new
+
+        return hook
+
+    def _before(self, index: int, tap: Hook, place: ModuleSite, called: Callable[[int], None]) -> Callable[..., Any]:
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            new = hook_values.replaced(args[0] if args else kwargs["hidden_states"], tap, place)
+            called(index)
+            if new is None:
+                return None
+            return ((new, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": new})
+
+        return hook
+
+    def _reader(self, taps: list[tuple[int, Hook]], called: Callable[[int], None]) -> softmax_seam.See:
+        def see(given: Tensor, gave: Tensor) -> None:
+            for index, tap in taps:
+                whole = softmax_seam.scores(given, gave) if tap.site.kind == "scores" else gave
+                if tap.queries is not None:
+                    columns = tap.queries.to(whole.device)[:, None, :, None]
+                    whole = whole.gather(2, columns.expand(-1, whole.shape[1], -1, whole.shape[3]))
+                tap.see(whole)
+                called(index)
+
+        return see
+
+    def _watcher(self, taps: list[tuple[int, Hook]], called: Callable[[int], None], cached: bool) -> attention.Watcher:
+        order = tuple(KINDS)
+
+        def watch(call: attention.Call) -> Tensor | None:
+            # rows and outputs are computed from the queries and keys as edited, so those come first
+            output = None
+            for index, tap in sorted(taps, key=lambda item: order.index(item[1].site.kind)):
+                if tap.site.kind != "z":
+                    hook_values.at_attention(call, tap, cached)
+                    called(index)
+            for index, tap in taps:
+                if tap.site.kind == "z":
+                    output = attention.attend(call) if output is None else output
+                    new = tap.see(output)
+                    output = output if new is None else new
+                    called(index)
+            return output
+
+        return watch

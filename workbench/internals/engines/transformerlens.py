@@ -1,0 +1,186 @@
+"""The engine of TransformerLens: every site is read and edited at a hook point of its bridge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ...errors import UsageError, WorkbenchError
+from ..architectures import Architecture
+from ..attention import LONG, Call
+from ..shared_weights import clone_sharing_weights
+from ..sites import MAP_KINDS, Site
+from . import hook_values
+from .base import Engine, Hook, Inputs
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+POINTS = {
+    "embed": "blocks.0.hook_in",
+    "resid_pre": "blocks.{}.hook_in",
+    "resid_mid": "blocks.{}.ln2.hook_in",
+    "resid_post": "blocks.{}.hook_out",
+    "attn_out": "blocks.{}.hook_attn_out",
+    "mlp_out": "blocks.{}.hook_mlp_out",
+    **{part: f"blocks.{{}}.attn.hook_{part}" for part in ("q", "k", "v", "z")},
+    "q_rot": "blocks.{}.attn.hook_rot_q",
+    "k_rot": "blocks.{}.attn.hook_rot_k",
+    "scores": "blocks.{}.attn.hook_attn_scores",
+    "pattern": "blocks.{}.attn.hook_pattern",
+    "mlp_pre": "blocks.{}.mlp.hook_pre",
+    "mlp_post": "blocks.{}.mlp.hook_post",
+    "final_norm": "ln_final.hook_out",
+}
+"""The hook point at which each kind is found; the embeddings where they enter block 0, learned positions included."""
+
+
+class _Enough(Exception):
+    """Every tap was called and nobody asked for logits."""
+
+
+class TransformerLensEngine(Engine):
+    """Serves what the architecture has, at the hook points of a bridge around a twin that shares the model's weights.
+
+    The bridge keeps the model's own attention where its modules are known, at O(tokens) memory. Where it cannot, it is
+    TransformerLens' standard one, which holds a query × key matrix in every layer and is refused above 4096 tokens.
+    Only what is seen to agree with plain hooks is served, and nothing where the logits do not.
+    """
+
+    name: ClassVar[str] = "transformerlens"
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: Any = None,
+        architecture: Architecture | None = None,
+        native: bool = True,
+    ) -> None:
+        from .hf import HfEngine
+        from .native_attention import build, is_native
+
+        self.architecture = architecture or HfEngine(model).architecture
+        self.model = clone_sharing_weights(model)
+        try:
+            self.wrapped = build(self.model, self.architecture, tokenizer, native)
+        except WorkbenchError:
+            if not native:
+                raise
+            self.model = clone_sharing_weights(model)  # the first one's modules were rewritten on the way
+            self.wrapped = build(self.model, self.architecture, tokenizer, native=False)
+        self.native = is_native(self.wrapped)
+        self.refused = self._unreachable()
+        """Why a kind that the model has is not served."""
+        self._agreeing(model)
+
+    def kinds(self) -> tuple[str, ...]:
+        return tuple(kind for kind in self.architecture.kinds if kind not in self.refused)
+
+    def run(self, inputs: Inputs, taps: Sequence[Hook] = (), *, logits: bool | Tensor = True) -> Tensor | None:
+        if self.wrapped.compatibility_mode:
+            raise WorkbenchError(
+                "the bridge was put into compatibility mode, which changes its weights and what its hooks see; "
+                "load the model again to read it through this engine"
+            )
+        if not self.native and inputs.ids.shape[1] > LONG:
+            size = inputs.ids.shape[1]
+            raise UsageError(
+                f"on {self.architecture.name} TransformerLens runs its standard bridge, which holds {size} × {size} "
+                f"weights a head in every layer: refused above {LONG} tokens; use the engine 'hf' or 'nnsight'"
+            )
+        waiting = set(range(len(taps)))
+        if not waiting and logits is False:
+            return None
+
+        def called(index: int) -> None:
+            waiting.discard(index)
+            if not waiting and logits is False:
+                raise _Enough
+
+        with ExitStack() as stack:
+            hooks = []
+            for index, tap in enumerate(taps):
+                if tap.site.kind in MAP_KINDS and self.native:
+                    block = self.wrapped.blocks[tap.site.layer]
+                    stack.enter_context(block.attn.watched(self._watcher(index, tap, called)))
+                else:
+                    hooks.append((POINTS[tap.site.kind].format(tap.site.layer), self._hook(index, tap, called)))
+            stack.enter_context(self.wrapped.hooks(fwd_hooks=hooks))
+            arguments = self.arguments(inputs, logits)
+            ids = arguments.pop("input_ids")
+            try:
+                output = self.wrapped(ids, return_type="logits", **arguments)
+            except _Enough:
+                return None
+        if waiting:
+            raise self.never_called(taps[index].site for index in waiting)
+        return self.chosen(output, logits)
+
+    def _hook(self, index: int, tap: Hook, called: Callable[[int], None]) -> Callable[..., Tensor | None]:
+        stream = tap.site.kind == "resid_mid"
+
+        def hook(value: Tensor, hook: Any) -> Tensor | None:
+            if tap.queries is not None:
+                columns = tap.queries.to(value.device)[:, None, :, None]
+                value = value.gather(2, columns.expand(-1, value.shape[1], -1, value.shape[3]))
+            new = tap.see(value)
+            called(index)
+            if new is None or not stream:
+                return new
+            value.copy_(new)  # the skip connection holds the same tensor, and must see the replacement too
+            return None
+
+        return hook
+
+    def _watcher(self, index: int, tap: Hook, called: Callable[[int], None]) -> Callable[[Call], None]:
+        def watch(call: Call) -> None:
+            hook_values.at_attention(call, tap)
+            called(index)
+
+        return watch
+
+    def _unreachable(self) -> dict[str, str]:
+        """The kinds whose hook point this bridge does not have."""
+        return {
+            kind: f"this bridge has no {POINTS[kind].format(0)}"
+            for kind in self.architecture.kinds
+            if kind in POINTS and self.wrapped.get_hook_point(POINTS[kind].format(0)) is None
+        }
+
+    def _agreeing(self, model: nn.Module) -> None:
+        """Refuse the kinds in which this bridge and plain hooks differ on a few tokens; raise if its logits do."""
+        from ..hooked_model import HookedModel
+        from ..session_checks import differences, short_rows, some_sites, tolerance
+        from .hf import HfEngine
+
+        here, plain = HookedModel(self), HookedModel(HfEngine(model, self.architecture))
+        rows = short_rows(here)
+        apart = differences(
+            {"logits": plain.logits(rows)}, {"logits": self._tried(lambda: here.logits(rows))}, [Site("logits")]
+        )
+        if not apart["logits"] <= tolerance("logits", self.model):
+            raise WorkbenchError(
+                f"TransformerLens computes other logits than {type(self.model).__name__} itself, by {apart['logits']:.1e} of "
+                "their size; use the engine 'hf' or 'nnsight'"
+            )
+        for kind in self.kinds():
+            sites = [site for site in some_sites(here) if site.kind == kind]
+            try:
+                found = differences(plain.capture(rows, sites), here.capture(rows, sites), sites)
+            except Exception as error:
+                self.refused[kind] = f"the bridge does not give it ({type(error).__name__}: {error})"
+                continue
+            if not found[kind] <= tolerance(kind, self.model):
+                self.refused[kind] = f"what the bridge gives differs from the model by {found[kind]:.1e}"
+
+    def _tried(self, call: Callable[[], Tensor]) -> Tensor:
+        try:
+            return call()
+        except UsageError:
+            raise
+        except Exception as error:
+            raise WorkbenchError(
+                f"TransformerLens' bridge does not run {type(self.model).__name__} ({type(error).__name__}: {error}); "
+                "use the engine 'hf' or 'nnsight'"
+            ) from error

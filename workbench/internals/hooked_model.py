@@ -1,0 +1,295 @@
+"""One interface to a model's internals, whatever the engine: read sites, edit them, generate, take gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..cached_passes import check_frequencies
+from ..errors import SiteError, UsageError
+from ..progress import Reporter
+from .architectures import Architecture, Shape
+from .attention import LONG
+from .edits import Edit, Frame, apply
+from .engines.base import Engine, Hook, Inputs
+from .generation import Generated, generate
+from .sites import MAP_KINDS, Site
+from .tokens import TokenBatch, TokensLike
+
+SiteLike = str | Site
+
+
+class ActivationCache(Mapping[str, Tensor]):
+    """What was read, by the names it was asked for; a `Site` or another name of the same site finds it too.
+
+    lengths: tokens of each row, `[batch]`. positions: those that were asked for, None for all. logits: `[batch,
+    position, vocabulary]` where they were asked for, otherwise None. Padding is zero everywhere.
+    """
+
+    def __init__(
+        self,
+        tensors: Mapping[Site, Tensor],
+        names: Sequence[SiteLike],
+        lengths: Tensor,
+        positions: Sequence[int] | None = None,
+        logits: Tensor | None = None,
+    ) -> None:
+        self._tensors = dict(tensors)
+        self._names = list(dict.fromkeys(str(name) for name in names))
+        self.lengths = lengths
+        self.positions = None if positions is None else tuple(positions)
+        self.logits = logits
+
+    def __getitem__(self, name: SiteLike) -> Tensor:
+        site = Site.parse(name)
+        if site not in self._tensors:
+            raise SiteError(f"'{site}' was not captured; captured are: {', '.join(self._names) or 'no sites'}")
+        return self._tensors[site]
+
+    def __contains__(self, name: object) -> bool:
+        try:
+            return Site.parse(name) in self._tensors  # type: ignore[arg-type]
+        except UsageError:
+            return False
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __repr__(self) -> str:
+        return f"Captured({', '.join(f'{name} {list(tensor.shape)}' for name, tensor in self.items())})"
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+        from ..html_table import captured
+
+        return captured(self)
+
+
+class HookedModel:
+    """A model whose sites can be read and edited through one engine; prompts are token ids here.
+
+    Not safe with threads by itself: the session holds a lock around every call.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    @property
+    def architecture(self) -> Architecture:
+        return self.engine.architecture
+
+    @property
+    def shape(self) -> Shape:
+        """The sizes of the model."""
+        return self.architecture.shape
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of site that can be read here."""
+        return self.engine.kinds()
+
+    def capture(
+        self,
+        tokens: TokensLike,
+        sites: SiteLike | Sequence[SiteLike],
+        positions: Sequence[int] | None = None,
+        logits: bool = False,
+        edits: Sequence[Edit] = (),
+        device: str = "cpu",
+        progress: Reporter | None = None,
+    ) -> ActivationCache:
+        """Read sites in one run of the model, which ends after the last of them unless logits are asked for.
+
+        Each site has the axes of `sites.KINDS`, with the asked `positions` only (for scores and pattern: of the
+        queries), copied to `device`. Where a site is edited, the edited value is what is read. Raises `SiteError` for
+        a site that is not here, `UsageError` for a position outside a row or for all attention above 4096 tokens.
+        """
+        batch, wanted, names = self._asked(tokens, sites)
+        self._check_maps(wanted, positions, batch)
+        columns = None if positions is None else batch.columns(positions)
+        kept: dict[Site, Tensor] = {}
+
+        def keep(site: Site) -> Hook:
+            def see(whole: Tensor) -> None:
+                kept[site] = _taken(whole, site, columns, batch, device)
+
+            return Hook(Site(site.kind, site.layer), see, columns if site.kind in MAP_KINDS else None)
+
+        inner = [site for site in wanted if site.kind != "logits"]
+        taps = [*self.edit_taps(edits, Frame(batch)), *map(keep, inner)]
+        with torch.no_grad():
+            out = self._run(batch, taps, logits or len(inner) < len(wanted), columns, progress)
+        seen = None if out is None else batch.at_columns(out, columns).to(device)
+        if seen is not None and Site("logits") in wanted:
+            kept[Site("logits")] = seen
+        return ActivationCache(kept, names, batch.lengths, positions, seen if logits else None)
+
+    def logits(
+        self,
+        tokens: TokensLike,
+        positions: Sequence[int] | None = None,
+        edits: Sequence[Edit] = (),
+        device: str = "cpu",
+        progress: Reporter | None = None,
+    ) -> Tensor:
+        """The model's output before the softmax, `[batch, position, vocabulary]`, at the asked positions only."""
+        seen = self.capture(tokens, (), positions, True, edits, device, progress).logits
+        assert seen is not None
+        return seen
+
+    def gradients(
+        self,
+        tokens: TokensLike,
+        sites: SiteLike | Sequence[SiteLike],
+        objective: Callable[[Tensor], Tensor],
+        edits: Sequence[Edit] = (),
+        logits_at: Sequence[int] | None = None,
+        device: str = "cpu",
+        progress: Reporter | None = None,
+    ) -> ActivationCache:
+        """The gradient at each site of a scalar objective of the logits `[batch, position, vocabulary]`.
+
+        `logits_at` are the positions whose logits the objective sees (None: all, zero at padding); gradients are given
+        at every position, and where a site is edited, at the edited value. The model's weights are frozen meanwhile
+        and get no gradient. Raises `UsageError` if the objective is no differentiable scalar, `SiteError` for scores
+        and pattern, which are not on the path to the logits.
+        """
+        batch, wanted, names = self._asked(tokens, sites)
+        for site in wanted:
+            if site.kind in MAP_KINDS:
+                raise SiteError(f"no gradient at '{site}': it is computed beside the model; ask for q_rot, k_rot or z")
+        columns = None if logits_at is None else batch.columns(logits_at)
+        held: dict[Site, Tensor] = {}
+
+        def hold(site: Site) -> Hook:
+            def see(whole: Tensor) -> Tensor:
+                held[site] = whole.clone() if whole.requires_grad else whole.detach().clone().requires_grad_()
+                return held[site]
+
+            return Hook(site, see)
+
+        whole = dict.fromkeys(Site(site.kind, site.layer) for site in wanted if site.kind != "logits")
+        taps = [*self.edit_taps(edits, Frame(batch)), *map(hold, whole)]
+        with frozen(self.engine.model), torch.enable_grad():
+            out = self._run(batch, taps, True, columns, progress)
+            assert out is not None
+            held[Site("logits")] = out if out.requires_grad else out.requires_grad_()
+            value = objective(batch.at_columns(out, columns))
+            if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
+                raise UsageError("the objective must return one number that depends on the logits it is given")
+            asked = list(dict.fromkeys(Site(site.kind, site.layer) for site in wanted))
+            found = torch.autograd.grad(value.reshape(()), [held[site] for site in asked], allow_unused=True)
+        pairs = zip(asked, found, strict=True)
+        by_site = {site: torch.zeros_like(held[site]) if gradient is None else gradient for site, gradient in pairs}
+        tensors = {}
+        for site in wanted:
+            gradient = by_site[Site(site.kind, site.layer)]
+            if site.kind == "logits":
+                tensors[site] = batch.at_columns(gradient, columns).to(device)
+            else:
+                tensors[site] = _taken(gradient, site, None, batch, device)
+        return ActivationCache(tensors, names, batch.lengths)
+
+    def generate(
+        self,
+        tokens: TokensLike,
+        max_new_tokens: int,
+        edits: Sequence[Edit] = (),
+        stop: Sequence[int] | None = None,
+        temperature: float = 0.0,
+        seed: int = 0,
+        progress: Reporter | None = None,
+    ) -> Generated:
+        """Generate token by token with a cache of keys and values; see `generation.generate`."""
+        return generate(self, TokenBatch.of(tokens), max_new_tokens, edits, stop, temperature, seed, progress)
+
+    def _asked(
+        self, tokens: TokensLike, sites: SiteLike | Sequence[SiteLike]
+    ) -> tuple[TokenBatch, list[Site], list[SiteLike]]:
+        names = [sites] if isinstance(sites, (str, Site)) else list(sites)
+        wanted = list(dict.fromkeys(Site.parse(name) for name in names))
+        self.engine.check(wanted)
+        return self.known(TokenBatch.of(tokens)), wanted, names
+
+    def known(self, batch: TokenBatch) -> TokenBatch:
+        if (top := int(batch.ids.max())) >= self.shape.vocabulary:
+            raise UsageError(f"token id {top} is outside the vocabulary of {self.shape.vocabulary}")
+        check_frequencies(self.engine, batch.lengths)
+        return batch
+
+    def _check_maps(self, wanted: Sequence[Site], positions: Sequence[int] | None, batch: TokenBatch) -> None:
+        maps = [site for site in wanted if site.kind in MAP_KINDS]
+        if maps and positions is None and batch.width > LONG:
+            raise UsageError(
+                f"'{maps[0]}' of all {batch.width} queries would be a matrix of {batch.width} × {batch.width} for each "
+                f"head; above {LONG} tokens give the `positions` of the queries you want"
+            )
+
+    def edit_taps(self, edits: Sequence[Edit], frame: Frame) -> list[Hook]:
+        self.engine.check(edit.site for edit in edits)
+
+        def tap(edit: Edit) -> Hook:
+            return Hook(Site(edit.site.kind, edit.site.layer), lambda whole: apply(edit, whole, frame))
+
+        return [tap(edit) for edit in edits]
+
+    def _run(
+        self,
+        batch: TokenBatch,
+        taps: Sequence[Hook],
+        logits: bool,
+        columns: Tensor | None,
+        progress: Reporter | None,
+    ) -> Tensor | None:
+        """One run over a whole prompt; with `columns`, logits come at their sorted union only."""
+        if progress is not None:
+            taps = [*taps, *self._progress_taps(taps, logits, progress)]
+        wanted: bool | Tensor = columns.unique() if logits and columns is not None else logits
+        return self.engine.run(Inputs(batch.ids), taps, logits=wanted)
+
+    def _progress_taps(self, taps: Sequence[Hook], logits: bool, progress: Reporter) -> list[Hook]:
+        """Tell after each block, as far as the run will go."""
+        ends = any(tap.site.kind == "final_norm" for tap in taps)
+        last = self.shape.layers if logits or ends else max((tap.site.layer or 0 for tap in taps), default=0)
+
+        def tap(layer: int) -> Hook:
+            return Hook(Site("resid_post", layer), lambda _: progress.send(layer + 1, last, "blocks"))
+
+        return [tap(layer) for layer in range(last)]
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[None]:
+    """No parameter wants a gradient until the block ends."""
+    wanting = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in wanting:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in wanting:
+            parameter.requires_grad_(True)
+
+
+def _taken(whole: Tensor, site: Site, columns: Tensor | None, batch: TokenBatch, device: str) -> Tensor:
+    """A copy on `device` of what was asked for: the head, the positions, and zero at padding."""
+    if site.kind in MAP_KINDS:
+        part = whole if site.head is None else whole[:, site.head]
+        if batch.padded:
+            real = batch.real.to(whole.device)
+            keep = real[:, None, :] if columns is not None else real[:, :, None] & real[:, None, :]
+            part = part.where(keep if site.head is not None else keep[:, None], 0)
+    else:
+        part = whole if site.head is None else whole[:, :, site.head]
+        if columns is not None:
+            rows = torch.arange(batch.batch, device=whole.device)[:, None]
+            part = part[rows, columns.to(whole.device)]
+        elif batch.padded:
+            part = part.where(batch.real.to(whole.device).reshape(*batch.ids.shape, *[1] * (part.ndim - 2)), 0)
+    return part.detach().to(device, copy=True).contiguous()
