@@ -48,17 +48,17 @@ __all__ = [
 __version__ = "0.1.0"
 
 _LATER = {
-    "edits": "edits:",
+    "edits": "internals.edits:",
     "models": "models:",
-    "load": "session:load",
-    "Session": "session:Session",
-    "run": "api:run",
-    "open": "api:open_run",
-    "explore": "widgets:explore",
-    "Run": "runs:Run",
-    **{name: f"probe:{name}" for name in ("Config", "Headline", "Outcome", "Paper", "Probe", "Work")},
-    "PROBES": "registry:PROBES",
-    "RECIPES": "registry:RECIPES",
+    "load": "internals.session:load",
+    "Session": "internals.session:Session",
+    "run": "runs.api:run",
+    "open": "runs.api:open_run",
+    "explore": "notebook.probe_form:explore",
+    "Run": "runs.run:Run",
+    **{name: f"probe.contract:{name}" for name in ("Config", "Headline", "Outcome", "Paper", "Probe", "Work")},
+    "PROBES": "probe.registry:PROBES",
+    "RECIPES": "probe.registry:RECIPES",
 }
 
 

@@ -3,31 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from .records.record import Headline
-
-
-def number(headline: Headline) -> str:
-    """The value of a headline with its interval and unit."""
-    if headline.value is None:
-        return "not defined"
-    value = f"{headline.value:.4g}"
-    if headline.low is not None and headline.high is not None:
-        value += f" [{headline.low:.4g}, {headline.high:.4g}]"
-    return f"{value} {headline.unit}" if headline.unit not in ("", "1") else value
-
-
-def control(headline: Headline) -> str:
-    """What a headline is read against, with its interval."""
-    against = headline.control
-    if against is None:
-        return ""
-    value = "not defined" if against.value is None else f"{against.value:.4g}"
-    if against.low is not None and against.high is not None:
-        value += f" [{against.low:.4g}, {against.high:.4g}]"
-    return f"{against.name} {value}" + (f" {against.unit}" if against.unit else "")
+from typing import Any
 
 
 def percent(part: float) -> str:

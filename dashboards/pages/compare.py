@@ -59,5 +59,6 @@ def _comparison(shown: Sequence[Run]) -> list[Any]:
     if names:
         parts += [html_pane("heading.html", title="Figures side by side"), *side_by_side.figures(shown, names)]
     ids = ", ".join(json.dumps(str(run.folder)) for run in shown)
-    lines = f"import workbench as wb\nfrom workbench.records.comparison import compare\n\nruns = [wb.open(path) for path in [{ids}]]"
+    imports = "import workbench as wb\nfrom workbench.records.comparison import compare"
+    lines = f"{imports}\n\nruns = [wb.open(path) for path in [{ids}]]"
     return [*parts, html_pane("python.html", lines=f"{lines}\ncompare([run.typed_record for run in runs])")]

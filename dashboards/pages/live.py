@@ -67,7 +67,7 @@ class LivePage:
         self._draw(self._begun)
         self._model_chosen()
         owner = self._owner
-        pn.state.on_session_destroyed(lambda context: jobs.leave(owner))
+        pn.state.on_session_destroyed(lambda context: jobs.cancel_owner(owner))
 
     def _draw(self, begun: Record | None) -> None:
         models, shipped = self._jobs.shelf.models(), sorted(adapters())
@@ -201,7 +201,7 @@ class LivePage:
     def _tell(self) -> None:
         """Show where the question is, and its answer when it is there."""
         job = self._job
-        ahead = self._jobs.ahead(job) if job is not None and not job.ended else 0
+        ahead = self._jobs.position(job) if job is not None and not job.ended else 0
         said = render("live_job.html", job=job, ahead=ahead)
         if said != self._status.object:
             self._status.object = said

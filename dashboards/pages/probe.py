@@ -66,11 +66,11 @@ class ProbePage:
         if begun is not None and begun.probe == probe.name:
             self._repeat(begun)
         self._changed()
-        job = jobs.adopt(argument("job"), self._owner)
+        job = jobs.reassign(argument("job"), self._owner)
         if job is not None and isinstance(job.asked, RunRequest) and job.asked.probe == probe.name:
             self._watch(job)
         owner = self._owner
-        pn.state.on_session_destroyed(lambda context: jobs.leave(owner))
+        pn.state.on_session_destroyed(lambda context: jobs.cancel_owner(owner))
 
     def _draw(self, earlier: dict[str, Record]) -> None:
         models, shipped = self._jobs.shelf.models(), sorted(adapters())
@@ -222,7 +222,7 @@ class ProbePage:
             for stage in stages(self._jobs.runs / job.run):
                 if stage.stem not in self._parts:
                     self._parts[stage.stem] = arrays(stage)
-        ahead = self._jobs.ahead(job) if job is not None and going else 0
+        ahead = self._jobs.position(job) if job is not None and going else 0
         state = None if job is None else (job.id, job.state, job.progress, job.plan, ahead, len(self._parts))
         if state == self._told:
             return

@@ -17,7 +17,7 @@ from ...probe.registry import PROBES
 from ...progress import Progress, Reporter
 from ...records import store
 from ...records.record import Plan, Record
-from ...runs import execute
+from ...runs import execute, prepare
 from ...runs import plan as planning
 from .limits import Limits, TooLong
 from .live_requests import LiveCache, LiveRequest
@@ -140,7 +140,7 @@ class JobQueue:
         with self._changed:
             return self._active()
 
-    def ahead(self, job: Job) -> int:
+    def position(self, job: Job) -> int:
         """How many jobs are served before this one."""
         active = self.active()
         return active.index(job) if job in active else 0
@@ -152,7 +152,7 @@ class JobQueue:
             if job.state == "waiting":
                 job.state = "cancelled"
 
-    def adopt(self, job: str, owner: str) -> Job | None:
+    def reassign(self, job: str, owner: str) -> Job | None:
         """Hand a job over to another tab, as when a page is loaded again."""
         with self._changed:
             found = self._jobs.get(job)
@@ -160,7 +160,7 @@ class JobQueue:
                 found.owner = owner
             return found
 
-    def leave(self, owner: str) -> None:
+    def cancel_owner(self, owner: str) -> None:
         """Cancel whatever a tab that was closed had asked for."""
         for job in self.active():
             if job.owner == owner:
@@ -221,7 +221,7 @@ class JobQueue:
             return "done"
         job.state = "planning"
         job.reporter.send(0, 1, "planning")
-        prepared = execute.prepare(asked.probe, session, asked.preset, asked.seed, asked.given, limits.memory)
+        prepared = prepare.prepare(asked.probe, session, asked.preset, asked.seed, asked.given, limits.memory)
         job.plan = prepared.plan
         job.reporter.check()
         if prepared.plan.bytes > prepared.plan.budget:

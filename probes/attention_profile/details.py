@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.figures.figure import Axis, Bars, Figure, Line, Panel, Tokens
+from workbench.figures import Axis, Bars, Figure, Line, Panel, Tokens
 from workbench.figures.text import escape_whitespace, shorten
 from workbench.formatting import percent
 from workbench.probe import head_scatter
@@ -152,8 +152,8 @@ def _keys(words: Sequence[str], links: Sequence[tuple[int, float]], layer: int, 
             )
         ],
         caption=(
-            f"Query {query} is {escape_whitespace(words[query])}. These {len(links)} keys hold {percent(kept)} of its attention. "
-            "Beside each token its position."
+            f"Query {query} is {escape_whitespace(words[query])}. These {len(links)} keys hold {percent(kept)} of its "
+            "attention. Beside each token its position."
         ),
         alt=f"Bars of the attention that query {query} pays to its heaviest keys in head {layer}.{head}.",
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.figures.figure import Axis, Bars, Figure, Heatmap, Line, Panel, Scatter
+from workbench.figures import Axis, Bars, Figure, Heatmap, Line, Panel, Scatter
 
 if TYPE_CHECKING:
     import xarray as xr

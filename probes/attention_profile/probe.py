@@ -16,7 +16,7 @@ from .texts import Text, Texts, load
 if TYPE_CHECKING:
     import xarray as xr
 
-    from workbench.figures.figure import Figure
+    from workbench.figures import Figure
     from workbench.internals.session import Session
     from workbench.probe.explore import Details, SelectableDim
     from workbench.progress import Reporter

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.figures.figure import Axis, Figure, Heatmap, Line, Panel, ReferenceLine, Scatter
+from workbench.figures import Axis, Figure, Heatmap, Line, Panel, ReferenceLine, Scatter
 from workbench.probe.explore import Details, SelectableDim, TextTable
 
 from .figures import ARMS
@@ -17,7 +17,7 @@ from .task.matching import pair_accuracy
 if TYPE_CHECKING:
     import xarray as xr
 
-    from workbench.figures.figure import Mark
+    from workbench.figures import Mark
 
 
 def coordinates(data: xr.DataTree) -> list[SelectableDim]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.figures.figure import Axis, Bars, Figure, Heatmap, Line, Mark, Panel, ReferenceLine, Scatter, Violin
+from workbench.figures import Axis, Bars, Figure, Heatmap, Line, Mark, Panel, ReferenceLine, Scatter, Violin
 
 from .evaluation.figures import evaluation_figures
 from .search import figures

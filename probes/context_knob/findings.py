@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from workbench.probe.contract import RunContext
 
     from .config import ContextKnobConfig
-    from .stages import Parts
+    from .parts import Parts
 
 
 def outcome(parts: Parts, config: ContextKnobConfig, context: RunContext) -> Outcome:

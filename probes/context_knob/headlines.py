@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from workbench.probe.contract import RunContext
 
     from .config import ContextKnobConfig
-    from .stages import Parts
+    from .parts import Parts
 
 BY = "both answers of a pair right, {rule} matching of generated answers; bootstrap over subjects, at least Wilson's"
 

@@ -15,7 +15,7 @@ from .learning.layer_sweep import blocks
 if TYPE_CHECKING:
     import xarray as xr
 
-    from workbench.figures.figure import Figure
+    from workbench.figures import Figure
     from workbench.internals.session import Session
     from workbench.probe.explore import Details, SelectableDim
     from workbench.probe.live_view import Live

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
@@ -18,9 +18,11 @@ from workbench.texts.facts import Facts, Item, Split, read_facts
 
 from .config import ContextKnobConfig
 from .evaluation import answers, configurations
+from .findings import outcome
 from .knob.learned import SteeringDirection, at_block, best, random_directions, read, wanted_knob
 from .learning.adapter_on_off import AdapterArms, arms
 from .learning.layer_sweep import choose, stretched, sweep
+from .parts import Parts
 from .search import measure
 from .task.items import SampledItems, sample_items
 from .task.matching import MATCHING
@@ -34,24 +36,6 @@ if TYPE_CHECKING:
     from workbench.internals.session import Session
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What a run was made of: items by split, the sweep, what was steered with, and the scores by arm."""
-
-    facts: Facts
-    drawn: dict[Split, SampledItems]
-    swept: xr.Dataset
-    found: SteeringDirection
-    random: Mapping[str, Tensor]
-    saved: str | None
-    scored: dict[str, xr.Dataset]
-    curves: dict[str, xr.Dataset]
-    configurations: dict[str, xr.Dataset]
-    left_out: Mapping[str, str]
-    searched: dict[str, xr.Dataset]
-    adapter: str | None
 
 
 @dataclass(frozen=True)
@@ -79,8 +63,6 @@ def learn_knob(session: Session, config: ContextKnobConfig, context: RunContext)
 
 def run(session: Session, config: ContextKnobConfig, context: RunContext) -> Outcome:
     """Answer the question; the model is left as it was."""
-    from .findings import outcome
-
     facts = read_facts(config.data)
     with arms(session, config.adapter) as both:
         drawn = _draw(both, facts, config, context, SPLITS)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.figures.figure import Axis, Figure, Heatmap, Panel, ReferenceLine, Scatter, Violin
+from workbench.figures import Axis, Figure, Heatmap, Panel, ReferenceLine, Scatter, Violin
 from workbench.figures.text import escape_whitespace
 from workbench.probe import head_scatter
 from workbench.probe.explore import Details, SelectableDim
@@ -50,8 +50,8 @@ def details(data: xr.DataTree, chosen: Mapping[str, int]) -> Details:
     one = heads.sel(layer=layer, head=head)
     said = "is named a retrieval head" if bool(one["named"]) else "is not named a retrieval head"
     note = (
-        f"Head {layer}.{head} has the retrieval score {float(one['copy_score']):.2f} on the held-out needles and {said}; "
-        f"on the selection needles it comes at place {int(one['rank'])} of {heads['named'].size}."
+        f"Head {layer}.{head} has the retrieval score {float(one['copy_score']):.2f} on the held-out needles "
+        f"and {said}; on the selection needles it comes at place {int(one['rank'])} of {heads['named'].size}."
     )
     figures = [
         _among(data, layer, head),
@@ -107,8 +107,9 @@ def _among(data: xr.DataTree, layer: int, head: int) -> Figure:
             )
         ],
         caption=(
-            f"Retrieval scores on held-out and on selection needles, by chance ({ORDER}), and induction, previous-token and "
-            "duplicate-token scores on near and far repeats. Each shape is the distribution over all heads."
+            f"Retrieval scores on held-out and on selection needles, by chance ({ORDER}), and induction, "
+            "previous-token and duplicate-token scores on near and far repeats. Each shape is the distribution of "
+            "all heads."
         ),
         alt=f"Distributions of eight or more scores over all heads, with the values of head {layer}.{head} marked.",
     )
@@ -181,7 +182,10 @@ def _needle(data: xr.DataTree, layer: int, head: int, needle: int) -> Figure:
             f"Every head on this one needle, which lies {away:,} tokens before its answer, at depth {depth:.2f} of "
             f"{tokens:,} tokens. The chosen head is outlined."
         ),
-        alt=f"Grid of layers and heads coloured by the retrieval score on needle {needle}; head {layer}.{head} is outlined.",
+        alt=(
+            f"Grid of layers and heads coloured by the retrieval score on needle {needle}; "
+            f"head {layer}.{head} is outlined."
+        ),
     )
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.figures.figure import Axis, Figure, Heatmap, Line, Panel, ReferenceLine, Scatter
+from workbench.figures import Axis, Figure, Heatmap, Line, Panel, ReferenceLine, Scatter
 
 from .findings import recall_of
 from .headlines import ORDER

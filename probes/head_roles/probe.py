@@ -20,7 +20,7 @@ from .sets import head_sets, passes, sizes
 if TYPE_CHECKING:
     import xarray as xr
 
-    from workbench.figures.figure import Figure
+    from workbench.figures import Figure
     from workbench.internals.session import Session
     from workbench.probe.explore import Details, SelectableDim
     from workbench.records.record import Record

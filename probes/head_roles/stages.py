@@ -104,7 +104,7 @@ def scores(session: Session, trials: Sequence[Trial], rule: Rule, progress: Repo
 
 
 def order(selection: xr.Dataset, config: HeadRolesConfig) -> list[Head]:
-    """All heads by their retrieval score on the selection needles, in the mode and by the rule that the settings name."""
+    """All heads by their retrieval score on the selection needles, in the mode and by the rule of the settings."""
     mode = selection.sel(mode=config.mode)
     copy = mode["copy"].sel(rule=config.rule).where(mode["counted"]).mean("example").fillna(0.0)
     mass = selection["mass"].sel(mode="teacher-forced").mean("example")

@@ -121,7 +121,7 @@ def test_slider_buttons_keyboard_and_curve_give_what_the_knob_gives(
     click_at(page, plot, x, y)
     says(page, f"^At {x:.2f}$", alone(x))
     page.locator("summary", has_text="In Python").click()
-    assert "knob.show(session, prompt)" in text_of(page)
+    assert "show(knob, session, prompt)" in text_of(page)
     watched.is_quiet()
     sent_back = [str(one.message) for one in recwarn if "already known" in str(one.message)]
     assert sent_back == [], "a click on what the server added sends none of it back"

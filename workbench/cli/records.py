@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UsageError, WorkbenchError
-from ..formatting import byte_size, control, duration, number, one_line
+from ..formatting import byte_size, duration, one_line
+from ..records.describe import control, number
 from .options import Json, RunName, RunNames, Runs
 from .output import as_json, columns, line
 
@@ -87,7 +88,8 @@ def _facts(record: Record, folder: Path) -> None:
         ("finished", record.finished),
         (
             "took",
-            f"{duration(record.stats.seconds)} (planned {duration(record.plan.seconds)}), {byte_size(record.stats.peak_bytes)}",
+            f"{duration(record.stats.seconds)} (planned {duration(record.plan.seconds)}), "
+            f"{byte_size(record.stats.peak_bytes)}",
         ),
         (
             "with",

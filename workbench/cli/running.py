@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import UsageError, WorkbenchError
-from ..formatting import byte_size, control, duration, number, strip_control
+from ..formatting import byte_size, duration, strip_control
+from ..records.describe import control, number
 from . import options as given
 from .output import as_json, columns, line
 
@@ -37,8 +38,8 @@ def plan(
     """What a run would take: passes, memory, seconds."""
     from ..probe.registry import PROBES
     from ..probe.settings import parse, resolve
-    from ..runs.execute import prepare
     from ..runs.plan import refuse_over_budget
+    from ..runs.prepare import prepare
 
     found = PROBES.get(probe)
     values = parse(settings or (), found.Config)
@@ -84,7 +85,8 @@ def run(
     from ..probe.settings import parse, resolve
     from ..progress_bars import cli_progress
     from ..records import store
-    from ..runs.execute import execute, prepare
+    from ..runs.execute import execute
+    from ..runs.prepare import prepare
     from ..runs.rerun import load_again
 
     stopped = None if resume is None else store.read(store.find(resume, runs))

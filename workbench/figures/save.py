@@ -44,10 +44,8 @@ def save(figure: Figure, folder: str | Path) -> list[Path]:
 
 def load(path: str | Path) -> Figure:
     """The figure that a JSON file describes; `UsageError` if the file is missing or is no figure."""
-    from . import codec
-
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the figure {str(path)!r}: {error}") from error
-    return codec.loads(text)
+    return Figure.from_json(text)

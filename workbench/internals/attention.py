@@ -338,7 +338,7 @@ def _forward(module: nn.Module, *arguments: Any, **options: Any) -> tuple[Tensor
     for watcher in (*_watchers.get(module, ()), *_watchers.get(None, ())):
         result = watcher(call)
         output = result if output is None else output
-    return (attend(call) if output is None else output), None
+    return (attend(call) if output is None else output).contiguous(), None
 
 
 def _mask(

@@ -10,31 +10,29 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from ..cached_passes import caching
 from ..errors import SiteError, UsageError
 from ..kernels import AttentionStats
 from ..progress import Reporter
 from . import attention, pattern_statistics
 from .architectures import bare
+from .cached_passes import caching
+from .call_statistics import attend
 from .edits import Edit, Frame
 from .engines.base import Engine, Hook, Inputs
-from .layer_statistics import ChunkAccumulator, LayerChunk, Request, StatisticsSpec, attend
+from .hooks import edit_hooks, known
+from .layer_statistics import ChunkAccumulator, LayerChunk, Request, StatisticsSpec
 from .sites import Site
 from .tokens import TokenBatch, TokensLike
-
-if TYPE_CHECKING:
-    from .hooked_model import HookedModel
 
 OnLayer = Callable[[LayerChunk], None]
 
 
 def attention_statistics(
-    hooked: HookedModel,
+    engine: Engine,
     tokens: TokensLike,
     wanted: StatisticsSpec | None = None,
     see: OnLayer | None = None,
@@ -57,39 +55,39 @@ def attention_statistics(
     Raises `UsageError` for layers or rows that do not exist, for statistics that do not go together, and above 4096
     tokens on an engine whose attention is a query × key matrix.
     """
-    batch = hooked.known(TokenBatch.of(tokens))
+    batch = known(engine, TokenBatch.of(tokens))
     request = (wanted or StatisticsSpec()).of(batch)
-    chosen = _layers(hooked, layers)
+    chosen = _layers(engine, layers)
     if chunk is not None and (chunk < 1 or edits or logits_at is not None):
         raise UsageError("chunk is the tokens that go in at once, 1 or more, and goes without edits and logits")
-    border = hooked.architecture.length_dependent
+    border = engine.architecture.length_dependent
     if chunk is not None and chunk < batch.width:
         if border is not None and batch.width > border:
             raise UsageError(
-                f"beyond {border} tokens {hooked.architecture.length_reason} depend in {hooked.architecture.name} on the "
+                f"beyond {border} tokens {engine.architecture.length_reason} depend in {engine.architecture.name} on the "
                 "length of the text, so pieces of it are not what the whole is; leave chunk out"
             )
-        if (why := caching(hooked.engine).why) is not None:
+        if (why := caching(engine).why) is not None:
             raise UsageError(f"chunk cannot be used: {why}; leave it out")
     columns = None if logits_at is None else batch.columns(logits_at)
     collected = ChunkAccumulator(batch.width)
     steps = range(0, batch.width, chunk or batch.width)
     recorder = Recorder(request, see or collected.add, len(chosen) * len(steps), progress, stage)
-    taps = hooked.edit_taps(edits, Frame(batch))
+    taps = edit_hooks(engine, edits, Frame(batch))
     whole: bool | Tensor = False if columns is None else columns.unique()
     with torch.no_grad():
-        at_seam = uses_custom_attention(hooked.engine, chosen)
+        at_seam = uses_custom_attention(engine, chosen)
         if chunk is not None and not at_seam:
             raise UsageError(
-                f"chunk needs attention that passes the seam; the engine {hooked.engine.name!r} reads the weights of "
-                f"{hooked.architecture.name}, which are made of a whole text; leave chunk out"
+                f"chunk needs attention that passes the seam; the engine {engine.name!r} reads the weights of "
+                f"{engine.architecture.name}, which are made of a whole text; leave chunk out"
             )
         if at_seam:
-            out = _native(hooked.engine, batch, recorder, chosen, steps, taps, whole, cached=chunk is not None)
+            out = _native(engine, batch, recorder, chosen, steps, taps, whole, cached=chunk is not None)
         else:
-            out = _by_pattern(hooked.engine, batch, recorder, chosen, taps, whole)
+            out = _by_pattern(engine, batch, recorder, chosen, taps, whole)
     if recorder.done < recorder.total:
-        raise SiteError(f"the engine {hooked.engine.name!r} ran, and attention passed the seam in some layers only")
+        raise SiteError(f"the engine {engine.name!r} ran, and attention passed the seam in some layers only")
     return StatisticsByLayer(collected.merged(), None if out is None else batch.at_columns(out, columns).cpu())
 
 
@@ -209,27 +207,27 @@ def _by_pattern(
     return engine.run(Inputs(batch.ids), [*taps, *map(tap, layers)], logits=logits)
 
 
-def _layers(hooked: HookedModel, layers: Sequence[int] | None) -> list[int]:
-    architecture = hooked.architecture
-    chosen = list(range(hooked.shape.layers)) if layers is None else sorted(set(layers))
+def _layers(engine: Engine, layers: Sequence[int] | None) -> list[int]:
+    architecture = engine.architecture
+    chosen = list(range(architecture.shape.layers)) if layers is None else sorted(set(layers))
     if not chosen:
         raise UsageError("layers is empty; give the layers to look at, or None for all")
-    if layers is None and "pattern" in hooked.kinds:
+    if layers is None and "pattern" in architecture.kinds:
         having = architecture.layers_with("pattern")
         if missing := [layer for layer in chosen if layer not in having]:
             raise SiteError(
                 f"layers {', '.join(map(str, missing))} of {architecture.name} have no attention pattern "
                 f"({architecture.reason(Site('pattern', missing[0]))}); give layers={having}"
             )
-    hooked.engine.check(Site("pattern", layer) for layer in chosen)
+    engine.check(Site("pattern", layer) for layer in chosen)
     return chosen
 
 
 __all__ = [
     "StatisticsByLayer",
-    "Part",
+    "LayerChunk",
     "Recorder",
-    "Wanted",
+    "StatisticsSpec",
     "attention_modules",
     "attention_statistics",
     "uses_custom_attention",

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from ..cached_passes import caching, check_edits, check_frequencies
 from ..errors import UsageError
 from ..progress import Reporter
+from .cached_passes import caching, check_edits, check_frequencies
 from .edits import Edit, Frame
-from .engines.base import Inputs
+from .engines.base import Engine, Inputs
+from .hooks import edit_hooks, known
 from .tokens import TokenBatch
-
-if TYPE_CHECKING:
-    from .hooked_model import HookedModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +38,7 @@ class Generated:
 
 
 def generate(
-    hooked: HookedModel,
+    engine: Engine,
     tokens: TokenBatch,
     max_new_tokens: int,
     edits: Sequence[Edit] = (),
@@ -61,10 +58,10 @@ def generate(
         raise UsageError(f"max_new_tokens is at least 1, not {max_new_tokens}")
     if temperature < 0:
         raise UsageError(f"temperature is 0 for greedy, or more, not {temperature}")
-    ends = torch.tensor(sorted(_stops(hooked) if stop is None else stop), dtype=torch.int64)
-    going = _Going(hooked.known(tokens), max_new_tokens, ends, temperature, torch.Generator().manual_seed(seed))
-    engine, progress = hooked.engine, progress or Reporter()
-    hooked.engine.check(edit.site for edit in edits)
+    ends = torch.tensor(sorted(_stops(engine) if stop is None else stop), dtype=torch.int64)
+    going = _Going(known(engine, tokens), max_new_tokens, ends, temperature, torch.Generator().manual_seed(seed))
+    progress = progress or Reporter()
+    engine.check(edit.site for edit in edits)
     check_frequencies(engine, tokens.lengths, int(tokens.lengths.max()) + max_new_tokens)
     border = engine.architecture.length_dependent
     beyond = border is not None and tokens.width + max_new_tokens > border
@@ -77,10 +74,10 @@ def generate(
                 raise UsageError(
                     f"edits cannot be made while this model generates: {why}; edit one run of a whole text"
                 )
-            _whole(hooked, going, progress)
+            _whole(engine, going, progress)
         else:
             check_edits(engine, edits)
-            _cached(hooked, going, edits, progress)
+            _cached(engine, going, edits, progress)
     return going.ended()
 
 
@@ -112,11 +109,11 @@ class _Going:
         return Generated(self.tokens, self.new[:, : int(self.lengths.max())], self.lengths, ~self.running)
 
 
-def _cached(hooked: HookedModel, going: _Going, edits: Sequence[Edit], progress: Reporter) -> None:
+def _cached(engine: Engine, going: _Going, edits: Sequence[Edit], progress: Reporter) -> None:
     """Token by token against a cache, rows padded on the left."""
-    tokens, engine = going.tokens, hooked.engine
+    tokens = going.tokens
     frame = Frame(tokens, left=tokens.padded)
-    taps = hooked.edit_taps(edits, frame)
+    taps = edit_hooks(engine, edits, frame)
     cache = engine.new_cache()
     pads = tokens.width - tokens.lengths.cpu()
     ids = torch.stack([row.roll(int(pad)) for row, pad in zip(tokens.ids.cpu(), pads, strict=True)])
@@ -138,13 +135,13 @@ def _cached(hooked: HookedModel, going: _Going, edits: Sequence[Edit], progress:
             mask = torch.cat([mask, torch.ones(tokens.batch, 1, dtype=torch.bool)], dim=1)
 
 
-def _whole(hooked: HookedModel, going: _Going, progress: Reporter) -> None:
+def _whole(engine: Engine, going: _Going, progress: Reporter) -> None:
     """Every token from a run of the whole text, for models that cannot go on from a cache."""
     rows = going.tokens.rows()
     for step in progress.steps(range(going.most), "tokens"):
         batch = TokenBatch.of(rows)
         columns = batch.columns([-1])
-        logits = hooked.engine.run(Inputs(batch.ids), logits=columns.unique())
+        logits = engine.run(Inputs(batch.ids), logits=columns.unique())
         assert logits is not None
         chosen = going.take(batch.at_columns(logits, columns)[:, 0], step)
         if not going.running.any():
@@ -159,8 +156,8 @@ def _choose(logits: Tensor, temperature: float, sampler: torch.Generator) -> Ten
     return torch.multinomial((logits / temperature).softmax(-1), 1, generator=sampler)[:, 0]
 
 
-def _stops(hooked: HookedModel) -> set[int]:
+def _stops(engine: Engine) -> set[int]:
     """The ids that end a text according to the model."""
-    settings = getattr(hooked.engine.model, "generation_config", None) or hooked.engine.model.config
+    settings = getattr(engine.model, "generation_config", None) or engine.model.config
     ends = getattr(settings, "eos_token_id", None)
     return set() if ends is None else {ends} if isinstance(ends, int) else set(ends)

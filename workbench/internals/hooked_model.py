@@ -2,73 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..cached_passes import check_frequencies
 from ..errors import SiteError, UsageError
 from ..progress import Reporter
+from .activation_cache import ActivationCache
 from .architectures import Architecture, Shape
 from .attention import LONG
-from .edits import Edit, Frame, apply
+from .edits import Edit, Frame
 from .engines.base import Engine, Hook, Inputs
 from .generation import Generated, generate
-from .sites import MAP_KINDS, Site
+from .hooks import edit_hooks, known
+from .sites import MAP_KINDS, Site, SiteLike
 from .tokens import TokenBatch, TokensLike
-
-SiteLike = str | Site
-
-
-class ActivationCache(Mapping[str, Tensor]):
-    """What was read, by the names it was asked for; a `Site` or another name of the same site finds it too.
-
-    lengths: tokens of each row, `[batch]`. positions: those that were asked for, None for all. logits: `[batch,
-    position, vocabulary]` where they were asked for, otherwise None. Padding is zero everywhere.
-    """
-
-    def __init__(
-        self,
-        tensors: Mapping[Site, Tensor],
-        names: Sequence[SiteLike],
-        lengths: Tensor,
-        positions: Sequence[int] | None = None,
-        logits: Tensor | None = None,
-    ) -> None:
-        self._tensors = dict(tensors)
-        self._names = list(dict.fromkeys(str(name) for name in names))
-        self.lengths = lengths
-        self.positions = None if positions is None else tuple(positions)
-        self.logits = logits
-
-    def __getitem__(self, name: SiteLike) -> Tensor:
-        site = Site.parse(name)
-        if site not in self._tensors:
-            raise SiteError(f"'{site}' was not captured; captured are: {', '.join(self._names) or 'no sites'}")
-        return self._tensors[site]
-
-    def __contains__(self, name: object) -> bool:
-        try:
-            return Site.parse(name) in self._tensors  # type: ignore[arg-type]
-        except UsageError:
-            return False
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def __repr__(self) -> str:
-        return f"Captured({', '.join(f'{name} {list(tensor.shape)}' for name, tensor in self.items())})"
-
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
-        from ..html_table import captured
-
-        return captured(self)
 
 
 class HookedModel:
@@ -122,7 +72,7 @@ class HookedModel:
             return Hook(Site(site.kind, site.layer), see, columns if site.kind in MAP_KINDS else None)
 
         inner = [site for site in wanted if site.kind != "logits"]
-        taps = [*self.edit_taps(edits, Frame(batch)), *map(keep, inner)]
+        taps = [*edit_hooks(self.engine, edits, Frame(batch)), *map(keep, inner)]
         with torch.no_grad():
             out = self._run(batch, taps, logits or len(inner) < len(wanted), columns, progress)
         seen = None if out is None else batch.at_columns(out, columns).to(device)
@@ -175,7 +125,7 @@ class HookedModel:
             return Hook(site, see)
 
         whole = dict.fromkeys(Site(site.kind, site.layer) for site in wanted if site.kind != "logits")
-        taps = [*self.edit_taps(edits, Frame(batch)), *map(hold, whole)]
+        taps = [*edit_hooks(self.engine, edits, Frame(batch)), *map(hold, whole)]
         with frozen(self.engine.model), torch.enable_grad():
             out = self._run(batch, taps, True, columns, progress)
             assert out is not None
@@ -207,7 +157,7 @@ class HookedModel:
         progress: Reporter | None = None,
     ) -> Generated:
         """Generate token by token with a cache of keys and values; see `generation.generate`."""
-        return generate(self, TokenBatch.of(tokens), max_new_tokens, edits, stop, temperature, seed, progress)
+        return generate(self.engine, TokenBatch.of(tokens), max_new_tokens, edits, stop, temperature, seed, progress)
 
     def _asked(
         self, tokens: TokensLike, sites: SiteLike | Sequence[SiteLike]
@@ -215,13 +165,7 @@ class HookedModel:
         names = [sites] if isinstance(sites, (str, Site)) else list(sites)
         wanted = list(dict.fromkeys(Site.parse(name) for name in names))
         self.engine.check(wanted)
-        return self.known(TokenBatch.of(tokens)), wanted, names
-
-    def known(self, batch: TokenBatch) -> TokenBatch:
-        if (top := int(batch.ids.max())) >= self.shape.vocabulary:
-            raise UsageError(f"token id {top} is outside the vocabulary of {self.shape.vocabulary}")
-        check_frequencies(self.engine, batch.lengths)
-        return batch
+        return known(self.engine, TokenBatch.of(tokens)), wanted, names
 
     def _check_maps(self, wanted: Sequence[Site], positions: Sequence[int] | None, batch: TokenBatch) -> None:
         maps = [site for site in wanted if site.kind in MAP_KINDS]
@@ -230,14 +174,6 @@ class HookedModel:
                 f"'{maps[0]}' of all {batch.width} queries would be a matrix of {batch.width} × {batch.width} for each "
                 f"head; above {LONG} tokens give the `positions` of the queries you want"
             )
-
-    def edit_taps(self, edits: Sequence[Edit], frame: Frame) -> list[Hook]:
-        self.engine.check(edit.site for edit in edits)
-
-        def tap(edit: Edit) -> Hook:
-            return Hook(Site(edit.site.kind, edit.site.layer), lambda whole: apply(edit, whole, frame))
-
-        return [tap(edit) for edit in edits]
 
     def _run(
         self,

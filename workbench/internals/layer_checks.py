@@ -12,14 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .. import check_text, confirmed_heads, layer_places
-from ..block_stack import Stack, check_causal_class, find_stack
 from ..errors import WorkbenchError
-from ..layer_kinds import length_dependent, masked_kind, mixer, seen_kind
-from ..layer_places import norm, same
-from ..observed_run import BlockRun, run_blocks
-from . import attention
+from . import attention, check_text, confirmed_heads, layer_places
 from .architectures import Architecture, Layer, ModuleSite, Shape, bare, put, view
+from .block_stack import Stack, check_causal_class, find_stack
+from .layer_kinds import length_dependent, masked_kind, mixer, seen_kind
+from .layer_places import norm, same
+from .observed_run import BlockRun, run_blocks
 from .sites import MAP_KINDS
 
 SEAM_KINDS = ("q_rot", "k_rot", *MAP_KINDS)

@@ -1,4 +1,4 @@
-"""Attention statistics from the pattern itself: whole for short texts, or block of rows by block where kernels have none.
+"""Attention statistics from the pattern: whole for short texts, or block of rows by block where kernels have none.
 
 The blocks serve attention of any form (chunks, chosen keys, a bias on scores, values of another size): they hold a few
 rows of query × key at a time.
@@ -81,7 +81,7 @@ def of_rows(weights: Tensor, request: Request, start: int, key_start: int) -> di
 
 
 def in_blocks(call: attention.Call, request: Request, start: int, key_start: int) -> tuple[Tensor, dict[str, Tensor]]:
-    """Output `[batch, query, head, d_value]` and statistics of a call whose first query is at `start`, block by block."""
+    """Output `[batch, query, head, d_value]` and statistics of a call from position `start` on, block by block."""
     length, keys = call.q.shape[2], call.k.shape[2]
     if "lse" in request.wanted.stats and tuple(request.wanted.stats) != ROW_STATS:
         raise UsageError("lse is not computed for attention of this form; leave it out")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .edits import Edit, Frame
 from .engines.base import Hook, Inputs
+from .hooks import edit_hooks
 from .sites import Site
 from .tokens import TokenBatch
 
@@ -113,7 +114,7 @@ def answers(session: Session, waiting: CachedPrompts, edits: Sequence[Edit] = ()
     done = torch.zeros(batch, dtype=torch.bool)
     mask, ids = waiting.mask, waiting.last
     with session.lock, torch.no_grad():
-        taps = hooked.edit_taps(edits, frame)
+        taps = edit_hooks(hooked.engine, edits, frame)
         for step in range(new):
             inputs = Inputs(ids[:, None], mask, (waiting.lengths - 1 + step)[:, None], waiting.cache)
             logits = hooked.engine.run(inputs, taps, logits=torch.tensor([0]))

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError, WorkbenchError
+from ..html_table import bundle
 from ..models.describe import describe
 from ..models.load import Loaded, load_model, wrap_model
 from ..progress import Reporter
@@ -16,10 +17,12 @@ from ..records.record import ModelInfo
 from . import engines
 from .architectures import Shape
 from .edits import Edit
+from .engine_checks import refuse_disagreeing
 from .fifo_lock import FifoRLock
 from .generation import Generated
 from .hooked_model import ActivationCache, HookedModel, SiteLike
 from .prompts import Ids, Prompt, Prompts
+from .session_table import session_table
 from .tokens import TokenBatch
 
 if TYPE_CHECKING:
@@ -124,7 +127,10 @@ class Session:
             if name not in self._hooked:
                 # plain hooks come first: they set the model's attention and verify what it has, for all engines
                 known = None if name == "hf" else self.engine("hf").architecture
-                self._hooked[name] = HookedModel(engines.build(name, loaded.model, loaded.tokenizer, known))
+                made = HookedModel(engines.build(name, loaded.model, loaded.tokenizer, known))
+                if not made.engine.trusted:
+                    refuse_disagreeing(made, self.engine("hf"))
+                self._hooked[name] = made
             return self._hooked[name]
 
     @property
@@ -228,13 +234,14 @@ class Session:
         stage: str = "layers",
         **wanted: Any,
     ) -> StatisticsByLayer:
-        """Exact attention statistics of a text of any length; see `longrun.attention_statistics`, and for `wanted`
-        `layer_statistics.Wanted`: stats, segments, sink, recent, columns, points, topk, rows."""
+        """Exact attention statistics of a text of any length; see
+        `attention_statistics.attention_statistics`, and for `wanted`
+        `layer_statistics.StatisticsSpec`: stats, segments, sink, recent, columns, points, topk, rows."""
         from . import attention_statistics
 
         with self._turn(prompt, chat, engine, progress) as (hooked, tokens):
             return attention_statistics.attention_statistics(
-                hooked, tokens, attention_statistics.Wanted(**wanted), see,
+                hooked.engine, tokens, attention_statistics.StatisticsSpec(**wanted), see,
                 layers=layers, chunk=chunk, edits=edits, logits_at=logits_at, progress=progress, stage=stage,
             )  # fmt: skip
 
@@ -271,9 +278,7 @@ class Session:
         return f"Session({self._loaded.id!r}, engine={self.engine_name!r})" if self._loaded else "Session(closed)"
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
-        from ..html_table import session
-
-        return session(self)
+        return bundle(repr(self)) if self._loaded is None else session_table(self._loaded, self.shape, self.engine_name)
 
     @property
     def _open(self) -> Loaded:

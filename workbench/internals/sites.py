@@ -136,3 +136,7 @@ class Site:
 
     def __str__(self) -> str:
         return ".".join(str(part) for part in (self.kind, self.layer, self.head) if part is not None)
+
+
+SiteLike = str | Site
+"""A site, or its text form."""

@@ -12,7 +12,7 @@ from ..errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-TokensLike = Union["Tokens", "Tensor", Sequence[int], Sequence[Sequence[int]]]
+TokensLike = Union["TokenBatch", "Tensor", Sequence[int], Sequence[Sequence[int]]]
 
 
 @dataclass(frozen=True, eq=False)

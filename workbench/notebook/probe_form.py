@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, WorkbenchError
 from ..formatting import duration
-from ..html_table import VIEW, Bundle, bundle, html, run_with_figures
+from ..html_table import VIEW, Bundle, bundle, html
 from ..probe.form_fields import Field, check, display_value, fields_of
 from ..progress import Progress, Reporter
 
@@ -111,7 +111,7 @@ class ProbeForm:
             )
             self._said.value = "finished"
             self._result.outputs = tuple(
-                {"output_type": "display_data", "data": data, "metadata": {}} for data in run_with_figures(self.run)
+                {"output_type": "display_data", "data": data, "metadata": {}} for data in _with_figures(self.run)
             )
         except Cancelled:
             self._said.value = "stopped"
@@ -173,3 +173,8 @@ def _control(field: Field) -> Any:
 def _typed(field: Field, value: Any) -> Any:
     """What was typed; a text that is no name the probe knows is the path of a file."""
     return Path(value) if field.kind == "file" and value and value not in field.options else value
+
+
+def _with_figures(run: Run) -> list[Bundle]:
+    """A run, then each of its figures."""
+    return [run._repr_mimebundle_(), *(figure._repr_mimebundle_() for figure in run.figures.values())]

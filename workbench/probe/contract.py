@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
     import xarray as xr
 
-    from ..figures.figure import Figure
+    from ..figures import Figure
     from ..internals.session import Session
     from ..progress import Reporter
     from .explore import Details, SelectableDim

@@ -26,7 +26,7 @@ class Registry(Generic[T]):
         self._known: dict[str, T | str] = {}
         self._discovered = False
 
-    def promise(self, name: str, target: str) -> None:
+    def register_lazy(self, name: str, target: str) -> None:
         """Say where the thing of this name is, as `"module:attribute"`, without loading it."""
         self._valid(name)
         self._known.setdefault(name, target)
@@ -80,7 +80,7 @@ class Registry(Generic[T]):
         self._discovered = True
         importlib.import_module("workbench.probes")
         for entry in metadata.entry_points(group=f"workbench.{self.kind}s"):
-            self.promise(entry.name, entry.value)
+            self.register_lazy(entry.name, entry.value)
 
     def _valid(self, name: str) -> None:
         # Names become parts of paths and of run ids.

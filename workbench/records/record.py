@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from . import describe
 
 SCHEMA = 1
 Status = Literal["started", "success", "cancelled", "error", "interrupted"]
@@ -103,6 +105,10 @@ class Control(RecordModel):
     """None: the headline's. With another, the two are not compared."""
 
 
+EARLIER_NAMES = {"copy_head_share": "retrieval_head_share"}
+"""What headlines were called by earlier versions, so that their records stay comparable."""
+
+
 class Headline(RecordModel):
     """A number a person would quote, with its uncertainty and its control."""
 
@@ -121,10 +127,13 @@ class Headline(RecordModel):
     """Counted, not estimated; there is no interval then."""
     control: Control | None = None
 
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
-        from ..html_table import headline
+    @field_validator("name")
+    @classmethod
+    def _by_its_present_name(cls, name: str) -> str:
+        return EARLIER_NAMES.get(name, name)
 
-        return headline(self)
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+        return describe.headline(self)
 
 
 class Check(RecordModel):
@@ -182,6 +191,4 @@ class Record(RecordModel):
     model_config = ConfigDict(extra="allow", validate_assignment=True, populate_by_name=True, serialize_by_alias=True)
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
-        from ..html_table import record
-
-        return record(self)
+        return describe.record(self)

@@ -40,7 +40,8 @@ def run(
     draws nothing. `engine` is for a model given by name. `memory` is the budget in bytes.
     Raises `UnknownName` and `UsageError` for wrong names and values, and whatever the probe raised, after recording it.
     """
-    from .execute import execute, prepare
+    from .execute import execute
+    from .prepare import prepare
 
     if isinstance(session, str):
         from ..internals.session import load

@@ -7,62 +7,25 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Cancelled, UsageError, WorkbenchError
+from ..errors import Cancelled, WorkbenchError
 from ..formatting import sentence
 from ..internals import session_checks
-from ..probe import settings
-from ..probe.contract import Config, Outcome, Probe
-from ..probe.registry import PROBES
+from ..probe.contract import Outcome, Probe
 from ..probe.run_context import StagedRunContext
 from ..progress import Listener, Reporter
 from ..records import results, store
 from ..records.environment import environment
 from ..records.heartbeat import Heart
-from ..records.record import ErrorInfo, Plan, Record, Spec
+from ..records.record import ErrorInfo, Record, Spec
 from . import plan as planning
+from .prepare import Prepared
 from .resume import check_resumable, reopened, stage_key
 
 if TYPE_CHECKING:
     from ..internals.session import Session
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A run that could start: everything is resolved and checked, and nothing is written yet."""
-
-    probe: Probe
-    session: Session
-    preset: str
-    seed: int
-    given: dict[str, Any]
-    config: Config
-    plan: Plan
-
-
-def prepare(
-    probe: str | Probe,
-    session: Session,
-    preset: str = "quick",
-    seed: int = 0,
-    given: Mapping[str, Any] | None = None,
-    memory: int | None = None,
-) -> Prepared:
-    """Resolve the settings of a run and plan it.
-
-    Raises `UnknownName` or `UsageError` for wrong settings or a model that the probe does not suit.
-    """
-    found = PROBES.get(probe) if isinstance(probe, str) else probe
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise UsageError(f"a seed is a whole number from 0 on, not {seed!r}")
-    config = settings.resolve(found.Config, found.presets, preset, given or {})
-    if why := found.unsuitable(session):
-        raise UsageError(f"the probe {found.name!r} does not suit {session.info.id!r}: {why}")
-    plan = planning.make_plan(found, session, config, memory)
-    return Prepared(found, session, preset, seed, dict(given or {}), config, plan)
 
 
 def execute(

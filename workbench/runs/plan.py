@@ -15,7 +15,7 @@ import psutil
 
 from ..errors import WorkbenchError
 from ..formatting import byte_size
-from ..internals import session_checks
+from ..internals import engine_checks
 from ..probe.contract import Config, Probe, Work
 from ..records.record import Plan
 
@@ -168,7 +168,7 @@ def _seconds(session: Session, work: Work, cost: Calibration, width: int) -> flo
 
 def _beside(cost: Calibration) -> float:
     """Seconds of the self-check and of the figures."""
-    return _CHECKS * (cost.per_pass + len(session_checks.SHORT[0]) * cost.per_token) + _FIGURES * cost.per_figure
+    return _CHECKS * (cost.per_pass + len(engine_checks.SHORT[0]) * cost.per_token) + _FIGURES * cost.per_figure
 
 
 def _rows(work: Work) -> int:

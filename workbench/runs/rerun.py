@@ -13,7 +13,8 @@ from ..progress import Listener, Reporter
 from ..records import results
 from ..records.comparison import differing
 from ..records.record import Record
-from .execute import execute, prepare
+from .execute import execute
+from .prepare import prepare
 from .run import Run
 
 if TYPE_CHECKING:

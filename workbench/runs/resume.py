@@ -12,7 +12,7 @@ from ..records.environment import environment
 from ..records.record import Record
 
 if TYPE_CHECKING:
-    from .execute import Prepared
+    from .prepare import Prepared
 
 _MODEL = ("id", "fingerprint", "tokenizer_sha256", "dtype", "engine", "adapter")
 """What must be the same for stages of two attempts to belong together."""

@@ -13,7 +13,8 @@ from ..probe import settings
 from ..probe.registry import PROBES
 from ..progress import Listener
 from ..records import store
-from .execute import execute, prepare, record_refusal
+from .execute import execute, record_refusal
+from .prepare import prepare
 from .run import Run
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UsageError
-from . import word_lists
+from . import word_lists as lists
 
 SYNTHETIC = "synthetic"
 """The name of the haystack that the project generates."""
@@ -29,8 +29,8 @@ class Haystack:
 
 def synthetic_haystack() -> Haystack:
     """Sentences from a small grammar: plain English, endless, and free of every word that a needle is made of."""
-    lists = [value for name, value in vars(word_lists).items() if name.isupper()]
-    digest = hashlib.sha256(repr(sorted(chain.from_iterable(lists))).encode()).hexdigest()
+    every = [value for name, value in vars(lists).items() if name.isupper()]
+    digest = hashlib.sha256(repr(sorted(chain.from_iterable(every))).encode()).hexdigest()
     return Haystack(SYNTHETIC, digest, lambda rng: (_sentence(rng) for _ in count()))
 
 
@@ -87,15 +87,19 @@ def _sentence(rng: np.random.Generator) -> str:
     def one(choices: Sequence[str]) -> str:
         return choices[int(rng.integers(len(choices)))]
 
-    person = f"{one(word_lists.QUALITIES)} {one(word_lists.PEOPLE)}"
+    person = f"{one(lists.QUALITIES)} {one(lists.PEOPLE)}"
     form = int(rng.integers(5))
     if form == 0:
-        return f"The {person} {one(word_lists.ACTS)} {one(word_lists.MANNERS)} to the {one(word_lists.PLACES)} {one(word_lists.TIMES)}."
+        return f"The {person} {one(lists.ACTS)} {one(lists.MANNERS)} to the {one(lists.PLACES)} {one(lists.TIMES)}."
     if form == 1:
-        return f"The {person} {one(word_lists.HANDLED)} a {one(word_lists.LOOKS)} {one(word_lists.THINGS)} near the {one(word_lists.PLACES)}."
+        return (
+            f"The {person} {one(lists.HANDLED)} a {one(lists.LOOKS)} {one(lists.THINGS)} near the {one(lists.PLACES)}."
+        )
     if form == 2:
-        thing = f"{one(word_lists.LOOKS)} {one(word_lists.THINGS)}"
-        return f"A {thing} was in the {one(word_lists.PLACES)}, and the {person} {one(word_lists.HANDLED)} it {one(word_lists.TIMES)}."
+        thing = f"{one(lists.LOOKS)} {one(lists.THINGS)}"
+        return f"A {thing} was in the {one(lists.PLACES)}, and the {person} {one(lists.HANDLED)} it {one(lists.TIMES)}."
     if form == 3:
-        return f"There was {one(word_lists.STATES)} {one(word_lists.WEATHER)} over the {one(word_lists.PLACES)} {one(word_lists.TIMES)}."
-    return f"Nobody {one(word_lists.HANDLED)} the {one(word_lists.THINGS)}, but the {person} {one(word_lists.ACTS)} {one(word_lists.MANNERS)}."
+        return f"There was {one(lists.STATES)} {one(lists.WEATHER)} over the {one(lists.PLACES)} {one(lists.TIMES)}."
+    return (
+        f"Nobody {one(lists.HANDLED)} the {one(lists.THINGS)}, but the {person} {one(lists.ACTS)} {one(lists.MANNERS)}."
+    )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.figures.figure import Axis, Figure, Heatmap, Mark, Panel, Scatter
+from workbench.figures import Axis, Figure, Heatmap, Mark, Panel, Scatter
 
 from .separation import pearson
 

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from workbench.internals.prompts import Prompt
     from workbench.internals.session import Session
 
-    from .slider import KnobSlider
 
 WEIGHTS, SETTINGS = "direction.safetensors", "knob.json"
 Named = Literal["prior", "context"]
@@ -86,12 +85,6 @@ class Knob:
                 f"this knob has {len(self.direction)} numbers after block {self.layer}; the model has "
                 f"{shape.d_model} and blocks 0 to {shape.layers - 1}"
             )
-
-    def show(self, session: Session, prompt: Prompt, max_new_tokens: int = 8, **how: Any) -> KnobSlider:
-        """A slider over the values, with the model's answer to a prompt beside it; `how` goes to `Session.generate`."""
-        from .slider import KnobSlider
-
-        return KnobSlider(self, session, prompt, max_new_tokens, **how)
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
         from workbench.html_table import bundle

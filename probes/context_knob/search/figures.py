@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.figures.figure import Axis, Bars, Figure, Line, Mark, Panel, ReferenceLine
+from workbench.figures import Axis, Bars, Figure, Line, Mark, Panel, ReferenceLine
 
 from .summary import TITLES, counted
 

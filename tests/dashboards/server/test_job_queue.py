@@ -78,7 +78,7 @@ def test_a_plan_starts_nothing_and_goes_before_runs(make: Make) -> None:
     first = jobs.submit(ask(n=50, pause=0.05), "tab")
     until(lambda: first.state == "running")
     run, plan = jobs.submit(ask(), "tab"), jobs.submit(ask(), "tab", only_plan=True)
-    assert [jobs.ahead(job) for job in (first, plan, run)] == [0, 1, 2]
+    assert [jobs.position(job) for job in (first, plan, run)] == [0, 1, 2]
     jobs.cancel(first)
     assert ended(plan) == "done" and plan.run is None and ended(run) == "done"
 
@@ -119,15 +119,15 @@ def test_a_waiting_job_is_cancelled_at_once(make: Make) -> None:
 def test_leaving_cancels_the_jobs_of_that_tab_only(make: Make) -> None:
     jobs = make()
     mine, theirs = jobs.submit(ask(n=500, pause=0.02), "mine"), jobs.submit(ask(), "theirs")
-    jobs.leave("mine")
+    jobs.cancel_owner("mine")
     assert ended(mine) == "cancelled" and ended(theirs) == "done"
 
 
 def test_a_page_that_is_loaded_again_keeps_its_job(make: Make) -> None:
     jobs = make()
     job = jobs.submit(ask(n=20, pause=0.02), "before")
-    assert jobs.adopt(job.id, "after") is job and jobs.adopt("unknown", "after") is None
-    jobs.leave("before")
+    assert jobs.reassign(job.id, "after") is job and jobs.reassign("unknown", "after") is None
+    jobs.cancel_owner("before")
     assert ended(job) == "done"
 
 

@@ -11,11 +11,11 @@ import pytest
 
 import workbench as wb
 from workbench.errors import UsageError
+from workbench.probe.run_context import StagedRunContext
 from workbench.probes.head_roles.needles import load
 from workbench.probes.head_roles.probe import HeadRoles
 from workbench.probes.head_roles.summary import named
 from workbench.probes.head_roles.trial_scores import generated, teacher_forced
-from workbench.runs.execute import Context
 
 SMALL = {"random_sets": 4, "references": 2, "counts": (1,)}
 
@@ -115,7 +115,7 @@ def session() -> Any:
 
 
 def _trials(session: Any, tmp_path: Path, n: int = 4) -> list[Any]:
-    context = Context(0, wb.progress.Reporter(), tmp_path, "")
+    context = StagedRunContext(0, wb.progress.Reporter(), tmp_path, "")
     config = HeadRoles.Config(n=n, n_selection=2)
     return load(config, context).trials("held-out", n, [160], 2, session.tokenizer, context.rng("trials"))
 

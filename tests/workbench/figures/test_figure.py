@@ -41,7 +41,7 @@ def test_plotly_draws_every_mark_with_basic_traces(figure: Figure, theme: str) -
     drawn = json.loads(figure.plotly(theme=theme).to_json())
     assert {trace["type"] for trace in drawn["data"]} <= PLOTLY_3_1
     marks = [mark for panel in figure.panels for mark in panel.marks]
-    rules = [mark for mark in marks if type(mark).__name__ == "Rule"]
+    rules = [mark for mark in marks if type(mark).__name__ == "ReferenceLine"]
     assert len(drawn["data"]) >= len(marks) - len(rules)
     lines = [shape for shape in drawn["layout"].get("shapes", []) if shape["type"] == "line"]
     assert len(lines) == len(rules)

@@ -14,7 +14,7 @@ from workbench.formatting import byte_size, parse_size
 from workbench.internals.session import load
 from workbench.probe.contract import Work
 from workbench.records.record import Plan
-from workbench.runs import execute, plan
+from workbench.runs import execute, plan, prepare
 
 
 class Planned(MeanLogits):
@@ -85,7 +85,7 @@ def test_a_run_over_budget_is_refused_with_settings_that_fit(session, at):
             return [Work(config.n, 1, config.length)]
 
     enough = made(session, Work(1, 1, 64)).bytes
-    prepared = execute.prepare(Long(), session, "quick", 0, {"length": 200_000}, memory=enough)
+    prepared = prepare.prepare(Long(), session, "quick", 0, {"length": 200_000}, memory=enough)
     with pytest.raises(plan.OverBudget) as refused:
         execute.execute(prepared, at / "runs")
     assert not (at / "runs").exists() and refused.value.exit_status == 1
@@ -93,13 +93,13 @@ def test_a_run_over_budget_is_refused_with_settings_that_fit(session, at):
     assert found and all(needed <= enough for _, needed in found)
     setting, needed = found[0]
     assert setting.startswith("--set length=") and f"{setting} ({byte_size(needed)})" in str(refused.value)
-    smaller = execute.prepare(Long(), session, "quick", 0, {"length": int(setting.rpartition("=")[2])}, memory=enough)
+    smaller = prepare.prepare(Long(), session, "quick", 0, {"length": int(setting.rpartition("=")[2])}, memory=enough)
     assert smaller.plan.bytes == needed
     plan.refuse_over_budget(smaller.probe, session, smaller.config, smaller.plan)
 
 
 def test_a_budget_below_the_weights_names_nothing_that_would_not_fit(session):
-    prepared = execute.prepare("mean-logits", session, memory=1000)
+    prepared = prepare.prepare("mean-logits", session, memory=1000)
     with pytest.raises(plan.OverBudget, match="no smaller setting of this probe fits"):
         plan.refuse_over_budget(prepared.probe, session, prepared.config, prepared.plan)
 

@@ -47,4 +47,4 @@ def attention_of(engine: Engine) -> str:
     return "workbench (sdpa)" if told == "workbench" else str(told)
 
 
-__all__ = ["ENGINES", "Engine", "Inputs", "Tap", "attention_of", "build", "check"]
+__all__ = ["ENGINES", "Engine", "Inputs", "Hook", "attention_of", "build", "check"]

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from ...cached_passes import Arguments, fresh_frequencies
 from ...errors import SiteError, WorkbenchError
+from ..forward_arguments import Arguments, fresh_frequencies
 from ..sites import Site
 
 if TYPE_CHECKING:
@@ -54,6 +54,13 @@ class Engine(ABC):
     architecture: Architecture
     model: nn.Module
     """The module whose parameters are the model's weights."""
+    refused: dict[str, str]
+    """Why a kind that the model has is not served."""
+
+    @property
+    def trusted(self) -> bool:
+        """Whether its hook points are known to be the model's own; where not, they must be seen to agree."""
+        return True
 
     @abstractmethod
     def kinds(self) -> tuple[str, ...]:

@@ -9,8 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ... import softmax_seam
-from .. import attention
+from .. import attention, softmax_seam
 from ..architectures import Architecture, ModuleSite, bare
 from ..layer_checks import examine
 from ..sites import KINDS

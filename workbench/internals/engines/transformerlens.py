@@ -10,7 +10,7 @@ from ...errors import UsageError, WorkbenchError
 from ..architectures import Architecture
 from ..attention import LONG, Call
 from ..shared_weights import clone_sharing_weights
-from ..sites import MAP_KINDS, Site
+from ..sites import MAP_KINDS
 from . import hook_values
 from .base import Engine, Hook, Inputs
 
@@ -72,10 +72,15 @@ class TransformerLensEngine(Engine):
         self.native = is_native(self.wrapped)
         self.refused = self._unreachable()
         """Why a kind that the model has is not served."""
-        self._agreeing(model)
+        self.refused |= self._silent()
 
     def kinds(self) -> tuple[str, ...]:
         return tuple(kind for kind in self.architecture.kinds if kind not in self.refused)
+
+    @property
+    def trusted(self) -> bool:
+        """Never: what it serves must be seen to agree with plain hooks."""
+        return False
 
     def run(self, inputs: Inputs, taps: Sequence[Hook] = (), *, logits: bool | Tensor = True) -> Tensor | None:
         if self.wrapped.compatibility_mode:
@@ -140,47 +145,31 @@ class TransformerLensEngine(Engine):
 
         return watch
 
+    def _points(self) -> dict[str, str]:
+        """The hook point of each kind in the first layer that has it."""
+        having = {kind: (self.architecture.layers_with(kind) or [0])[0] for kind in self.architecture.kinds}
+        return {kind: POINTS[kind].format(layer) for kind, layer in having.items() if kind in POINTS}
+
     def _unreachable(self) -> dict[str, str]:
         """The kinds whose hook point this bridge does not have."""
+        points = self._points().items()
         return {
-            kind: f"this bridge has no {POINTS[kind].format(0)}"
-            for kind in self.architecture.kinds
-            if kind in POINTS and self.wrapped.get_hook_point(POINTS[kind].format(0)) is None
+            kind: f"this bridge has no {point}" for kind, point in points if self.wrapped.get_hook_point(point) is None
         }
 
-    def _agreeing(self, model: nn.Module) -> None:
-        """Refuse the kinds in which this bridge and plain hooks differ on a few tokens; raise if its logits do."""
-        from ..hooked_model import HookedModel
-        from ..session_checks import differences, short_rows, some_sites, tolerance
-        from .hf import HfEngine
+    def _silent(self) -> dict[str, str]:
+        """The kinds whose hook point does not fire in this bridge's forward."""
+        import torch
 
-        here, plain = HookedModel(self), HookedModel(HfEngine(model, self.architecture))
-        rows = short_rows(here)
-        apart = differences(
-            {"logits": plain.logits(rows)}, {"logits": self._tried(lambda: here.logits(rows))}, [Site("logits")]
-        )
-        if not apart["logits"] <= tolerance("logits", self.model):
-            raise WorkbenchError(
-                f"TransformerLens computes other logits than {type(self.model).__name__} itself, by {apart['logits']:.1e} of "
-                "their size; use the engine 'hf' or 'nnsight'"
-            )
-        for kind in self.kinds():
-            sites = [site for site in some_sites(here) if site.kind == kind]
-            try:
-                found = differences(plain.capture(rows, sites), here.capture(rows, sites), sites)
-            except Exception as error:
-                self.refused[kind] = f"the bridge does not give it ({type(error).__name__}: {error})"
-                continue
-            if not found[kind] <= tolerance(kind, self.model):
-                self.refused[kind] = f"what the bridge gives differs from the model by {found[kind]:.1e}"
-
-    def _tried(self, call: Callable[[], Tensor]) -> Tensor:
+        fired: set[str] = set()
+        points = {kind: point for kind, point in self._points().items() if kind not in self.refused}
+        hooks = [(point, lambda _, hook, kind=kind: fired.add(kind)) for kind, point in points.items()]
         try:
-            return call()
-        except UsageError:
-            raise
-        except Exception as error:
+            with torch.no_grad(), self.wrapped.hooks(fwd_hooks=hooks):
+                self.wrapped(torch.tensor([[1, 2]], device=self.device), return_type="logits")
+        except Exception as error:  # bridges fail in many ways on what they were not made for
             raise WorkbenchError(
-                f"TransformerLens' bridge does not run {type(self.model).__name__} ({type(error).__name__}: {error}); "
-                "use the engine 'hf' or 'nnsight'"
+                f"TransformerLens' bridge does not run {type(self.model).__name__} ({type(error).__name__}: {error}); use "
+                "the engine 'hf' or 'nnsight'"
             ) from error
+        return {kind: f"{point} does not fire in this bridge" for kind, point in points.items() if kind not in fired}

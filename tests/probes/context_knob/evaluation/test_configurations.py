@@ -20,7 +20,7 @@ from workbench.probes.context_knob.task import matching
 from workbench.probes.context_knob.task.arithmetic import BOUND, arithmetic_facts, value
 from workbench.probes.context_knob.task.prompting import INTENTS, Prompter
 from workbench.probes.context_knob.task.tasks import facts_of
-from workbench.runs import execute
+from workbench.runs import execute, prepare
 from workbench.texts.facts import BUILT_IN, Facts, make_item, read_facts, split_of
 
 
@@ -177,7 +177,7 @@ def test_correlation_and_its_interval() -> None:
 
 def test_a_run_with_further_configurations_keeps_them_apart(tmp_path: Path) -> None:
     settings = {"n": 6, "n_train": 8, "n_validation": 4, "layers": (1,), "steps": 30, "configurations": 3, "shots": 1}
-    prepared = execute.prepare(ContextKnob(), wb.load("organism/context-knob"), "smoke", 0, settings)
+    prepared = prepare.prepare(ContextKnob(), wb.load("organism/context-knob"), "smoke", 0, settings)
     result = wb.open(execute.execute(prepared, tmp_path))
     found = {line["name"]: line for line in result.record["headline"]}
     assert found["separation_r"]["n"] == 8 and {"separation", "configurations"} <= set(result.figures)

@@ -18,12 +18,12 @@ from workbench.internals.prefix_cache import answers, prefill, residuals, run
 from workbench.internals.projection import interchange, steer, unit
 from workbench.internals.session import Session
 from workbench.probes.context_knob.knob.knob import Knob, load
-from workbench.probes.context_knob.learning import interchange
+from workbench.probes.context_knob.learning.interchange import counterfactual_pairs, learn
 from workbench.probes.context_knob.learning.layer_sweep import choose
 from workbench.probes.context_knob.organism import BLOCK, OrganismConfig, construct
 from workbench.probes.context_knob.probe import ContextKnob
 from workbench.progress import Reporter
-from workbench.runs import execute
+from workbench.runs import execute, prepare
 
 SETTINGS: dict[str, Any] = {
     "n": 24, "n_train": 60, "n_validation": 8, "layers": (0, 1, 2, 3), "steps": 200, "random": 10, "curve": 5,
@@ -156,7 +156,7 @@ def test_block_and_values_are_chosen_by_validation_pairs_alone() -> None:
 def test_the_probe_finds_what_was_planted_and_nothing_in_the_null(organism: tuple[Path, bool], tmp_path: Path) -> None:
     folder, cut = organism
     planted = torch.tensor(json.loads((folder / "planted.json").read_text())["direction"])
-    prepared = execute.prepare(ContextKnob(), wb.load(str(folder)), "smoke", 0, SETTINGS)
+    prepared = prepare.prepare(ContextKnob(), wb.load(str(folder)), "smoke", 0, SETTINGS)
     result = wb.open(execute.execute(prepared, tmp_path / "runs"))
     found = {line["name"]: line for line in result.record["headline"]}
     assert all(check["passed"] for check in result.record["checks"])
@@ -186,11 +186,9 @@ def test_learning_leaves_the_weights_alone_and_stays_of_length_one(organism: tup
     before = {name: each.clone() for name, each in session.model.named_parameters()}
     rng = np.random.default_rng(0)
     facts = [fact for fact in single_words() if fact.relation == "symbol"][:4]
-    taught = interchange.counterfactual_pairs(
-        session, [make_item(fact, "sentence", rng) for fact in facts], "instruction", [BLOCK]
-    )
-    one = interchange.learn(session, taught, BLOCK, 4, 4, 0.05, np.random.default_rng(1), Reporter())
-    two = interchange.learn(session, taught, BLOCK, 4, 4, 0.05, np.random.default_rng(1), Reporter())
+    taught = counterfactual_pairs(session, [make_item(fact, "sentence", rng) for fact in facts], "instruction", [BLOCK])
+    one = learn(session, taught, BLOCK, 4, 4, 0.05, np.random.default_rng(1), Reporter())
+    two = learn(session, taught, BLOCK, 4, 4, 0.05, np.random.default_rng(1), Reporter())
     torch.testing.assert_close(one.direction, two.direction)
     assert float(one.direction.norm()) == pytest.approx(1) and len(one.losses) == 4
     assert all(torch.equal(each, before[name]) for name, each in session.model.named_parameters())

@@ -8,9 +8,9 @@ from itertools import combinations
 import torch
 from torch import Tensor, nn
 
-from .internals import fused_projections
-from .internals.architectures import ModuleSite
-from .internals.fused_projections import Columns
+from . import fused_projections
+from .architectures import ModuleSite
+from .fused_projections import Columns
 from .observed_run import Attended, BlockRun
 
 EPS = torch.finfo(torch.float32).eps
@@ -103,9 +103,7 @@ def linears(block: nn.Module, run: BlockRun, inside: str | None, outside: str | 
             and isinstance(weight, Tensor)
             and weight.ndim == 2
             and not isinstance(block.get_submodule(path), nn.Embedding)
-        ):
-            found.append(path)
-        elif path and hasattr(block.get_submodule(path), "base_layer"):  # an adapter around a linear map
+        ) or (path and hasattr(block.get_submodule(path), "base_layer")):
             found.append(path)
     return [path for path in found if not any(path.startswith(other + ".") for other in found if other != path)]
 

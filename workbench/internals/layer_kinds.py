@@ -9,8 +9,8 @@ import torch
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from .internals.architectures import LayerKind
-    from .internals.attention import Call
+    from .architectures import LayerKind
+    from .attention import Call
 
 _TOLD: dict[str, tuple[LayerKind, str]] = {
     "linear_attention": ("linear", "linear attention"),

@@ -1,4 +1,4 @@
-"""Attention weights of models whose attention does not pass transformers' interface: taken at their softmax, read only."""
+"""Attention weights of models whose attention is their own: taken at their softmax, read only."""
 
 from __future__ import annotations
 

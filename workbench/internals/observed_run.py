@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from . import attention
 from .float32_run import in_float32
-from .internals import attention
 from .softmax_seam import SoftmaxWatch
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .errors import UsageError, WorkbenchError
+from ..errors import UsageError, WorkbenchError
 from .observed_run import first
 
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from .internals.architectures import ModuleSite, view
-from .internals.fused_projections import Columns
+from .architectures import ModuleSite, view
+from .fused_projections import Columns
 from .layer_places import linears, norm, same
 from .observed_run import BlockRun
 

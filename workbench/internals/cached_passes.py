@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
-from . import check_text
-from .errors import UsageError
-from .internals import attention
-from .internals.architectures import bare
+from ..errors import UsageError
+from . import attention, check_text
+from .architectures import bare
+from .engines.base import Engine, Inputs
 
 if TYPE_CHECKING:
-    from .internals.edits import Edit
-    from .internals.engines.base import Engine
+    from .edits import Edit
 
 NEW, PADDED = 3, 7
 """Tokens that are run one by one in the check, and columns of padding before its second row."""
@@ -37,22 +34,6 @@ class Caching:
         self.why, self.unkept, self.masked = why, unkept, masked
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """What a model's forward takes: the name of its cache (None: it takes none), positions, a choice of logits."""
-
-    cache: str | None
-    positions: bool
-    logits_to_keep: bool
-
-    @classmethod
-    def of(cls, model: nn.Module) -> Arguments:
-        """Read from the signature of the model's forward."""
-        names = inspect.signature(bare(model).forward).parameters
-        cache = next((name for name in ("past_key_values", "cache_params") if name in names), None)
-        return cls(cache, "position_ids" in names, "logits_to_keep" in names)
-
-
 def caching(engine: Engine) -> Caching:
     """The check of this engine's model, made when it is first needed."""
     known = bare(engine.model)
@@ -63,8 +44,6 @@ def caching(engine: Engine) -> Caching:
 
 def _checked(engine: Engine) -> Caching:
     """Run a short text at once, and in pieces with one row padded on the left, and compare the logits."""
-    from .internals.engines.base import Inputs
-
     model = bare(engine.model)
     name = type(model).__name__
     border = engine.architecture.length_dependent
@@ -93,8 +72,6 @@ class _Differs(Exception):
 def _in_pieces(
     engine: Engine, rows: Tensor, lengths: tuple[int, int], whole: Sequence[Tensor], masked: bool
 ) -> frozenset[int]:
-    from .internals.engines.base import Inputs
-
     rows = rows.cpu()
     width, pad = lengths[0] - NEW, lengths[0] - lengths[1]
     ids = torch.stack([rows[0, :width], torch.cat([torch.zeros(pad, dtype=torch.int64), rows[1, : width - pad]])])
@@ -185,26 +162,3 @@ def check_frequencies(engine: Engine, lengths: Tensor, longest: int | None = Non
             f"beyond {border} tokens {engine.architecture.length_reason} depend in {name} on the length of the text, so rows of "
             f"{int(lengths.min())} and {int(lengths.max())} tokens would not give what each gives alone; run them one by one"
         )
-
-
-def fresh_frequencies(model: nn.Module) -> None:
-    """Put back the frequencies that an earlier, longer text may have left in a model's rotation."""
-    for module in bare(model).modules():
-        state = vars(module)
-        if "max_seq_len_cached" not in state or "original_max_seq_len" not in state:
-            continue
-        for name in [name for name in state if name.endswith("max_seq_len_cached")]:
-            setattr(module, name, module.original_max_seq_len)
-        for name in list(state):
-            if name.endswith("original_inv_freq") and isinstance(state[name], Tensor):
-                _restore(module, name)
-        for name, _ in list(module.named_buffers(recurse=False)):
-            if name.endswith("original_inv_freq"):
-                _restore(module, name)
-
-
-def _restore(module: nn.Module, name: str) -> None:
-    used = name.replace("original_inv_freq", "inv_freq")
-    own, now = getattr(module, name), getattr(module, used, None)
-    if isinstance(now, Tensor) and not torch.equal(now, own.to(now)):
-        module.register_buffer(used, own.to(now.device).clone(), persistent=False)
