@@ -27,7 +27,7 @@ class AttentionStats:
     A row that sees no key has lse -inf, argmax -1 and zeros elsewhere.
     """
 
-    out: Tensor | None = None  # [batch, head, query, d], in v's dtype
+    out: Tensor | None = None  # [batch, head, query, d_value], in v's dtype
     lse: Tensor | None = None  # [batch, head, query], like the seven below; a learned sink counts in it
     entropy: Tensor | None = None  # a learned sink counts as one more outcome
     max_weight: Tensor | None = None

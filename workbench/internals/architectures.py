@@ -113,6 +113,8 @@ class Architecture:
     """Why a kind exists in no layer."""
     length_dependent: int | None = None
     """The length beyond which what is said of a token depends on the length of the text, None where it never does."""
+    keeps_positions: bool = True
+    """Whether every block sees all tokens when logits of some are asked for: some models drop the others on the way."""
     length_reason: str = ""
     """What depends on it."""
 

@@ -64,7 +64,8 @@ def attention_statistics(
     if chunk is not None and chunk < batch.width:
         if border is not None and batch.width > border:
             raise UsageError(
-                f"beyond {border} tokens {engine.architecture.length_reason} depend in {engine.architecture.name} on the "
+                f"beyond {border} tokens {engine.architecture.length_reason} depend in {engine.architecture.name} "
+                f"on the "
                 "length of the text, so pieces of it are not what the whole is; leave chunk out"
             )
         if (why := caching(engine).why) is not None:

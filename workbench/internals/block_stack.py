@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UsageError, WorkbenchError
-from .observed_run import first
+from .forward_arguments import first, first_input
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def find_stack(model: nn.Module, ids: Tensor) -> tuple[Stack, Tensor]:
 
     def member(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         given[id(module)] = given.get(id(module), 0) + 1
-        value = first(args) if args else kwargs.get("hidden_states")
+        value, _ = first_input(args, kwargs)
         passed[id(module)] = (value, first(output))
 
     with ExitStack() as stack, torch.no_grad():
@@ -89,7 +89,8 @@ def find_stack(model: nn.Module, ids: Tensor) -> tuple[Stack, Tensor]:
             ", ".join(f"{path} ({len(modules)})" for path, modules in lists.items() if "." not in path[-2:]) or "none"
         )
         raise WorkbenchError(
-            f"{type(model).__name__} has no list of blocks that all run for a text; lists of modules in it: {found[:300]}; "
+            f"{type(model).__name__} has no list of blocks that all run for a text; lists of modules in it: "
+            f"{found[:300]}; "
             "what is opened here is a stack of blocks, one after the other"
         )
     path = max(outer, key=lambda each: len(outer[each]))

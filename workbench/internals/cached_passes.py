@@ -26,12 +26,11 @@ class Caching:
     """What a check of cached passes found for one model.
 
     why: why a cache cannot be used, None where it can. unkept: layers whose keys, as attention uses them, are not what
-    the cache keeps, so that an edit of them is forgotten at the next token. masked: whether padding is to be told at
-    tokens that come one by one too; models without attention must not be told of it.
+    the cache keeps, so that an edit of them is forgotten at the next token.
     """
 
-    def __init__(self, why: str | None, unkept: frozenset[int], masked: bool = True) -> None:
-        self.why, self.unkept, self.masked = why, unkept, masked
+    def __init__(self, why: str | None, unkept: frozenset[int]) -> None:
+        self.why, self.unkept = why, unkept
 
 
 def caching(engine: Engine) -> Caching:
@@ -53,8 +52,7 @@ def _checked(engine: Engine) -> Caching:
         lengths = (count, count - PADDED)
         try:
             whole = [engine.run(Inputs(rows[i : i + 1, : lengths[i]]))[0] for i in range(2)]  # type: ignore[index]
-            masked = any(layer.attends for layer in engine.architecture.layers) or not engine.architecture.layers
-            unkept = _in_pieces(engine, rows, lengths, whole, masked)
+            unkept = _in_pieces(engine, rows, lengths, whole)
         except _Differs as error:
             return Caching(
                 f"{name} run in pieces does not give what one run of the whole text gives ({error})", frozenset()
@@ -62,7 +60,7 @@ def _checked(engine: Engine) -> Caching:
         except Exception as error:
             told = " ".join(str(error).split())[:200]
             return Caching(f"{name} does not go on from a cache ({type(error).__name__}: {told})", frozenset())
-    return Caching(None, unkept, masked)
+    return Caching(None, unkept)
 
 
 class _Differs(Exception):
@@ -70,7 +68,7 @@ class _Differs(Exception):
 
 
 def _in_pieces(
-    engine: Engine, rows: Tensor, lengths: tuple[int, int], whole: Sequence[Tensor], masked: bool
+    engine: Engine, rows: Tensor, lengths: tuple[int, int], whole: Sequence[Tensor]
 ) -> frozenset[int]:
     rows = rows.cpu()
     width, pad = lengths[0] - NEW, lengths[0] - lengths[1]
@@ -101,7 +99,7 @@ def _in_pieces(
     for step in range(NEW):
         at = torch.tensor([width + step, width - pad + step])
         mask = torch.cat([mask, torch.ones(2, 1, dtype=torch.bool)], dim=1)
-        found = engine.run(Inputs(rows[torch.arange(2), at][:, None], mask if masked else None, at[:, None], cache))
+        found = engine.run(Inputs(rows[torch.arange(2), at][:, None], mask, at[:, None], cache))
         compare(found, 0, -1, int(at[0]))
         compare(found, 1, -1, int(at[1]))
     return unkept
@@ -139,14 +137,16 @@ def check_edits(engine: Engine, edits: Sequence[Edit]) -> None:
             continue
         if edit.site.layer in found.unkept:
             raise UsageError(
-                f"'{edit.site}' cannot be edited while {engine.architecture.name} generates: its cache does not keep keys "
-                "and values as attention uses them, so the edit would be forgotten at the next token; edit one run of a "
+                f"'{edit.site}' cannot be edited while {engine.architecture.name} generates: its cache does not "
+                f"keep keys "
+                "and values as attention uses them, so the edit would be forgotten at the next token; edit one run "
+                "of a "
                 "whole text, or a site before them"
             )
 
 
 def check_frequencies(engine: Engine, lengths: Tensor, longest: int | None = None) -> None:
-    """Raise `UsageError` where frequencies of rotation depend on the length and rows of several lengths would share them.
+    """Raise `UsageError` where what is said of a token depends on the length, for rows of several lengths.
 
     `longest` is how long the rows may become.
     """
@@ -159,6 +159,8 @@ def check_frequencies(engine: Engine, lengths: Tensor, longest: int | None = Non
     name = engine.architecture.name
     if int(lengths.min()) != int(lengths.max()):
         raise UsageError(
-            f"beyond {border} tokens {engine.architecture.length_reason} depend in {name} on the length of the text, so rows of "
-            f"{int(lengths.min())} and {int(lengths.max())} tokens would not give what each gives alone; run them one by one"
+            f"beyond {border} tokens {engine.architecture.length_reason} depend in {name} on the length of the "
+            f"text, so rows of "
+            f"{int(lengths.min())} and {int(lengths.max())} tokens would not give what each gives alone; run them "
+            f"one by one"
         )

@@ -66,7 +66,6 @@ def lowered(model: nn.Module, count: int) -> Iterator[dict[str, int]]:
     far = {name: getattr(config, name) for name, value in reaches(model).items() if value >= count}
     changed: list[tuple[Any, str, int]] = []
     holders = list({id(held): held for held in (config, *model.modules(), *_configs(model))}.values())
-    seen: set[int] = set()
     try:
         for name, own in far.items():
             for holder in holders:

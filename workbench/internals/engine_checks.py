@@ -35,13 +35,15 @@ def refuse_disagreeing(here: HookedModel, plain: HookedModel) -> None:
         raise
     except Exception as error:  # libraries fail in many ways on what they were not made for
         raise WorkbenchError(
-            f"the engine {here.engine.name!r} does not run {name} ({type(error).__name__}: {' '.join(str(error).split())}); "
+            f"the engine {here.engine.name!r} does not run {name} ({type(error).__name__}: "
+            f"{' '.join(str(error).split())}); "
             "use the engine 'hf'"
         ) from error
     apart = differences({"logits": plain.logits(rows)}, {"logits": logits}, [Site("logits")])["logits"]
     if not apart <= tolerance("logits", plain.engine.model):
         raise WorkbenchError(
-            f"the engine {here.engine.name!r} computes other logits than {name} itself, by {apart:.1e} of their size; use "
+            f"the engine {here.engine.name!r} computes other logits than {name} itself, by {apart:.1e} of their "
+            f"size; use "
             "the engine 'hf'"
         )
     sites = some_sites(here)

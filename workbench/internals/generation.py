@@ -51,8 +51,8 @@ def generate(
 
     `stop` are the token ids that end a row (None: those of the model's generation configuration; empty: never). Edits
     act on the prompt, on generated tokens or on both, as each says. Tokens are reported one by one, and the work can be
-    cancelled between them. Rows of different lengths give what each gives alone. A model that cannot go on from a cache, or
-    whose frequencies change with the length, runs the whole text for every token, and without edits.
+    cancelled between them. Rows of different lengths give what each gives alone. A model that cannot go on from a
+    cache, or whose frequencies change with the length, runs the whole text for every token, and without edits.
     """
     if max_new_tokens < 1:
         raise UsageError(f"max_new_tokens is at least 1, not {max_new_tokens}")
@@ -129,8 +129,6 @@ def _cached(engine: Engine, going: _Going, edits: Sequence[Edit], progress: Repo
         frame.generating = True
         last = torch.tensor([0])
         positions = (tokens.lengths.cpu() + step)[:, None]
-        if not caching(engine).masked:
-            mask = None
         if mask is not None:
             mask = torch.cat([mask, torch.ones(tokens.batch, 1, dtype=torch.bool)], dim=1)
 

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ..errors import UsageError
+from .architectures import Layer
+from .cached_passes import caching, check_frequencies
 from .edits import Edit, Frame
 from .engines.base import Hook, Inputs
 from .hooks import edit_hooks
@@ -44,18 +47,36 @@ class CachedPrompts:
         index = torch.tensor(list(rows))
         # the layers of a cache replace their tensors and never write into them, so the tensors can be shared
         cache = copy.copy(self.cache)
-        cache.layers = [copy.copy(layer) for layer in self.cache.layers]
-        cache.batch_select_indices(index)
+        cache.layers = [_picked(layer, index) for layer in self.cache.layers]
         return CachedPrompts(cache, self.mask[index], self.last[index], self.lengths[index])
 
     def inputs(self) -> Inputs:
         return Inputs(self.last[:, None], self.mask, (self.lengths - 1)[:, None], self.cache)
 
 
+def _picked(layer: Any, index: Tensor) -> Any:
+    """Some rows of one layer of a cache, in a copy; states of recurrent layers are written to in place, so they are new."""
+    select = getattr(layer, "batch_select_indices", None)
+    copied = copy.copy(layer) if select else copy.deepcopy(layer)
+    (copied.batch_select_indices if select else copied.reorder_cache)(index)
+    return copied
+
+
 def prefill(session: Session, prompts: Sequence[Sequence[int]]) -> CachedPrompts:
-    """Run prompts of at least two tokens up to their last one; what all of them begin with is run once."""
+    """Run prompts of at least two tokens up to their last one; what all of them begin with is run once.
+
+    Raises `UsageError` for a model that in pieces would not give what it gives for a whole text.
+    """
     engine = session.hooked.engine
+    if (why := caching(engine).why) is not None:
+        raise UsageError(f"prompts cannot be run up to their last token and then on: {why}")
     lengths = torch.tensor([len(prompt) for prompt in prompts])
+    check_frequencies(engine, lengths, int(lengths.max()) + NEW)
+    if (border := engine.architecture.length_dependent) is not None and int(lengths.max()) + NEW > border:
+        raise UsageError(
+            f"prompts of {int(lengths.max())} tokens with answers reach beyond the {border} tokens from which on "
+            f"{engine.architecture.length_reason} depend on the length of the text: shorten them"
+        )
     shared = _shared(session, prompts)
     width = int(lengths.max()) - shared
     ids = torch.zeros(len(prompts), width, dtype=torch.int64)
@@ -69,19 +90,26 @@ def prefill(session: Session, prompts: Sequence[Sequence[int]]) -> CachedPrompts
         if shared:
             engine.run(Inputs(torch.tensor([list(prompts[0][:shared])]), cache=cache), logits=torch.tensor([0]))
             # an index on the CPU fits every layer of a model that is spread over devices
-            cache.batch_select_indices(torch.zeros(len(prompts), dtype=torch.int64))
+            cache.layers = [_picked(layer, torch.zeros(len(prompts), dtype=torch.int64)) for layer in cache.layers]
         if width > 1:
             engine.run(Inputs(ids[:, :-1], mask[:, :-1], positions[:, :-1], cache), logits=torch.tensor([0]))
     return CachedPrompts(cache, mask, ids[:, -1], lengths)
 
 
 def _shared(session: Session, prompts: Sequence[Sequence[int]]) -> int:
-    """How many first tokens are run once for all prompts: none where a window counts the padding after them."""
-    if len(prompts) == 1 or getattr(session.model.config, "sliding_window", None):
+    """How many first tokens are run once for all prompts: none where a layer counts the padding after them."""
+    architecture = session.hooked.engine.architecture
+    plain = all(layer.kind == "full" and _at_seam(layer) for layer in architecture.layers)
+    if len(prompts) == 1 or not plain:
         return 0
     shortest = min(len(prompt) for prompt in prompts) - 1
     first = prompts[0]
     return next((at for at in range(shortest) if any(prompt[at] != first[at] for prompt in prompts)), shortest)
+
+
+def _at_seam(layer: Layer) -> bool:
+    """Whether a layer's attention is computed from positions and a mask alone: with others, columns may count."""
+    return "pattern" in layer.places and layer.places["pattern"].side == "attention"
 
 
 def run(session: Session, waiting: CachedPrompts, taps: Sequence[Hook] = ()) -> Tensor:

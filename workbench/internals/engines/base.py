@@ -85,11 +85,12 @@ class Engine(ABC):
             if takes.cache is None:
                 raise WorkbenchError(f"{type(self.model).__name__} takes no cache of what came before")
             found[takes.cache] = inputs.cache
-        if inputs.mask is not None:
+        # past padding is told at a single token to attention only: what is recurrent has left it behind
+        if inputs.mask is not None and (inputs.ids.shape[1] > 1 or any(self.architecture.attending())):
             found["attention_mask"] = inputs.mask.to(device)
         if inputs.positions is not None and takes.positions:
             found["position_ids"] = inputs.positions.to(device)
-        if logits is not True and takes.logits_to_keep:
+        if logits is not True and self._chooses:
             found["logits_to_keep"] = 1 if logits is False else logits.to(device)
         return found
 
@@ -97,7 +98,12 @@ class Engine(ABC):
         """The asked logits out of what the model gave: a model that cannot choose gives them for all columns."""
         if isinstance(logits, bool):
             return found if logits else None
-        return found if self._takes.logits_to_keep else found[:, logits.to(found.device)]
+        return found if self._chooses else found[:, logits.to(found.device)]
+
+    @property
+    def _chooses(self) -> bool:
+        """Whether the model may be asked for the logits of some columns."""
+        return self._takes.logits_to_keep and self.architecture.keeps_positions
 
     @cached_property
     def _takes(self) -> Arguments:

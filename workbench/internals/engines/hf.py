@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .. import attention, softmax_seam
 from ..architectures import Architecture, ModuleSite, bare
+from ..forward_arguments import first_input, with_input
 from ..layer_checks import examine
 from ..sites import KINDS
 from . import hook_values
@@ -78,21 +79,21 @@ class HfEngine(Engine):
 
     def _after(self, index: int, tap: Hook, place: ModuleSite, called: Callable[[int], None]) -> Callable[..., Any]:
         def hook(module: nn.Module, args: Any, output: Any) -> Any:
-            new = hook_values.replaced(output[0] if isinstance(output, tuple) else output, tap, place)
+            new = hook_values.replaced(output if isinstance(output, Tensor) else output[0], tap, place)
             called(index)
             if new is None:
                 return None
-            return (new, *output[1:]) if isinstance(output, tuple) else new
+            return hook_values.with_first(output, new)
 
         return hook
 
     def _before(self, index: int, tap: Hook, place: ModuleSite, called: Callable[[int], None]) -> Callable[..., Any]:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            new = hook_values.replaced(args[0] if args else kwargs["hidden_states"], tap, place)
+            value, name = first_input(args, kwargs)
+            assert value is not None
+            new = hook_values.replaced(value, tap, place)
             called(index)
-            if new is None:
-                return None
-            return ((new, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": new})
+            return None if new is None else with_input(args, kwargs, name, new)
 
         return hook
 

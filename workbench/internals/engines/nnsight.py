@@ -134,7 +134,7 @@ class NnsightEngine(Engine):
             return self._attention(envoy, taps, called, cached)
 
         def act(passed: Any) -> Any:
-            now = passed[0] if isinstance(passed, tuple) else passed
+            now = passed[0] if isinstance(passed, (tuple, list)) else passed
             changed = False
             for index, tap in taps:
                 new = hook_values.replaced(now, tap, self.architecture.place(tap.site))
@@ -143,7 +143,7 @@ class NnsightEngine(Engine):
                     now, changed = new, True
             if not changed:
                 return None
-            return (now, *passed[1:]) if isinstance(passed, tuple) else now
+            return hook_values.with_first(passed, now)
 
         return TracePoint(lambda: getattr(envoy, side), act, lambda new: setattr(envoy, side, new))
 

@@ -169,7 +169,8 @@ class TransformerLensEngine(Engine):
                 self.wrapped(torch.tensor([[1, 2]], device=self.device), return_type="logits")
         except Exception as error:  # bridges fail in many ways on what they were not made for
             raise WorkbenchError(
-                f"TransformerLens' bridge does not run {type(self.model).__name__} ({type(error).__name__}: {error}); use "
+                f"TransformerLens' bridge does not run {type(self.model).__name__} ({type(error).__name__}: "
+                f"{error}); use "
                 "the engine 'hf' or 'nnsight'"
             ) from error
         return {kind: f"{point} does not fire in this bridge" for kind, point in points.items() if kind not in fired}

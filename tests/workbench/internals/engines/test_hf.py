@@ -188,12 +188,6 @@ def test_progress_tells_each_block_and_a_cancelled_run_stops_between_blocks() ->
         model.logits(ROWS, progress=reporter)
 
 
-def test_every_kind_has_its_place_in_some_architecture() -> None:
-    from workbench.internals.architectures import TABLE
-
-    assert {kind for places in TABLE.values() for kind in places} == set(KINDS) - {"final_norm", "logits"}
-
-
 @pytest.mark.model
 def test_the_default_model_agrees_with_hugging_face(default_model: Any) -> None:
     from transformers import AutoModelForCausalLM
