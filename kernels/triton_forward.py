@@ -15,7 +15,7 @@ def forward_kernel(  # type: ignore[no-untyped-def]
     CAUSAL: tl.constexpr, WINDOW: tl.constexpr, MASK: tl.constexpr, CAP: tl.constexpr, SLOT: tl.constexpr,
     PRECISION: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr,
 ):  # fmt: skip
-    """out `[batch * head, query, d_value]`, lse (natural) `[batch * head, query]`; positions count from the first key."""
+    """out `[batch * head, query, d_value]`, lse (natural) `[batch * head, query]`; positions from the first key on."""
     bh = tl.program_id(1)
     b, h = (bh // heads).to(tl.int64), (bh % heads).to(tl.int64)
     kv = h // GROUP

@@ -11,23 +11,27 @@ if TYPE_CHECKING:
 
 FULL, WINDOW, LINEAR = "full_attention", "sliding_attention", "linear_attention"
 SIZES: dict[str, Any] = {
-    "vocab_size": 67, "hidden_size": 24, "intermediate_size": 28, "num_hidden_layers": 3, "num_layers": 3, "n_layer": 3,
+    "vocab_size": 67, "hidden_size": 24, "intermediate_size": 28, "num_hidden_layers": 3, "num_layers": 3,
+    "n_layer": 3,
     "num_attention_heads": 4, "num_heads": 4, "n_head": 4, "num_key_value_heads": 2, "head_dim": 8, "n_embd": 24,
-    "d_model": 24, "n_heads": 4, "n_layers": 3, "ffn_dim": 28, "word_embed_proj_dim": 24, "n_positions": 96, "n_ctx": 96,
+    "d_model": 24, "n_heads": 4, "n_layers": 3, "ffn_dim": 28, "word_embed_proj_dim": 24, "n_positions": 96,
+    "n_ctx": 96,
     "max_position_embeddings": 96, "max_seq_len": 96, "sliding_window": 6, "window_size": 6, "attention_chunk_size": 6,
     "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "rotary_dim": 4,
-    "num_experts": 4, "num_local_experts": 4, "n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 12,
+    "num_experts": 4, "num_local_experts": 4, "n_routed_experts": 4, "num_experts_per_tok": 2,
+    "moe_intermediate_size": 12,
     "shared_expert_intermediate_size": 12, "shared_intermediate_size": 12, "intermediate_size_mlp": 28, "n_group": 1,
     "topk_group": 1, "n_shared_experts": 1, "kv_lora_rank": 12, "q_lora_rank": 12, "qk_rope_head_dim": 4,
     "qk_nope_head_dim": 6, "v_head_dim": 7, "index_head_dim": 8, "index_n_heads": 2, "index_topk": 6,
-    "mamba_d_state": 4, "mamba_d_conv": 3, "mamba_expand": 2, "mamba_n_heads": 6, "mamba_d_head": 8, "mamba_n_groups": 1,
+    "mamba_d_state": 4, "mamba_d_conv": 3, "mamba_expand": 2, "mamba_n_heads": 6, "mamba_d_head": 8,
+    "mamba_n_groups": 1,
     "mamba_chunk_size": 8, "mamba_dt_rank": 4, "mamba_d_ssm": 48, "mamba_num_heads": 6, "mamba_head_dim": 8,
     "ssm_state_size": 4, "n_groups": 1, "chunk_size": 8, "state_size": 4, "time_step_rank": 4, "conv_kernel": 3,
     "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 6, "linear_value_head_dim": 6,
     "linear_conv_kernel_dim": 3, "hidden_size_per_layer_input": 6, "vocab_size_per_layer_input": 67, "laurel_rank": 4,
     "global_head_dim": 12,
 }  # fmt: skip
-"""Set where a configuration has the field: no two sizes of one model are the same by chance where that can be helped."""
+"""Set where a configuration has the field; sizes differ from one another where that can be helped."""
 LATENT = {"num_key_value_heads": 4}
 
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {

@@ -67,9 +67,7 @@ class _Differs(Exception):
     pass
 
 
-def _in_pieces(
-    engine: Engine, rows: Tensor, lengths: tuple[int, int], whole: Sequence[Tensor]
-) -> frozenset[int]:
+def _in_pieces(engine: Engine, rows: Tensor, lengths: tuple[int, int], whole: Sequence[Tensor]) -> frozenset[int]:
     rows = rows.cpu()
     width, pad = lengths[0] - NEW, lengths[0] - lengths[1]
     ids = torch.stack([rows[0, :width], torch.cat([torch.zeros(pad, dtype=torch.int64), rows[1, : width - pad]])])

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from . import attention
 from .block_stack import Stack
-from .layer_places import norm, same
 from .forward_arguments import first_input
+from .layer_places import norm, same
 from .observed_run import BlockRun, run_blocks
 from .softmax_seam import SoftmaxWatch
 

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from .architectures import bare
 
-
 INPUTS = ("hidden_states", "x", "hidden", "input")
 """What modules call the tensor that they are given, where it is given by name."""
 

@@ -55,7 +55,7 @@ class CachedPrompts:
 
 
 def _picked(layer: Any, index: Tensor) -> Any:
-    """Some rows of one layer of a cache, in a copy; states of recurrent layers are written to in place, so they are new."""
+    """Some rows of one layer of a cache, in a copy; recurrent states are written to in place and so are new."""
     select = getattr(layer, "batch_select_indices", None)
     copied = copy.copy(layer) if select else copy.deepcopy(layer)
     (copied.batch_select_indices if select else copied.reorder_cache)(index)

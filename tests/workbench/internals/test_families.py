@@ -114,7 +114,9 @@ def test_statistics_are_those_of_the_patterns(each: str) -> None:
             "columns": p.sum(2),
         }
         for name, value in expected.items():
-            torch.testing.assert_close(stats[name].double(), value, rtol=1e-3, atol=1e-4, msg=f"{name} of layer {layer}")
+            torch.testing.assert_close(
+                stats[name].double(), value, rtol=1e-3, atol=1e-4, msg=f"{name} of layer {layer}"
+            )
         masses = stats["sink_mass"] + stats["recent_mass"] + stats["far_mass"] + stats.get("learned_sink_mass", 0)
         torch.testing.assert_close(masses, torch.ones_like(masses), rtol=1e-4, atol=1e-4)
         visible = stats["visible_keys"]
@@ -154,7 +156,9 @@ def test_layers_are_of_the_kind_that_their_configuration_says(name: str) -> None
 
 
 def test_capabilities_are_those_of_the_models() -> None:
-    layers = {name: opened(name).session.hooked.architecture.layers for name in ("gpt_oss", "gemma4", "qwen3_5", "glm4")}
+    layers = {
+        name: opened(name).session.hooked.architecture.layers for name in ("gpt_oss", "gemma4", "qwen3_5", "glm4")
+    }
     assert all(layer.learned_sinks for layer in layers["gpt_oss"])
     assert [layer.d_head for layer in layers["gemma4"]] == [8, 12, 8, 12]
     assert [layer.kv_source for layer in layers["gemma4"]] == [None, None, 0, 1]

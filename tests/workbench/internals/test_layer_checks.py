@@ -19,7 +19,9 @@ IDS = torch.tensor([[5, 17, 3, 44, 9, 58, 23, 31]])
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("stream", [1.0, 100.0])
-def test_what_is_served_does_not_depend_on_the_type_or_the_size_of_the_stream(dtype: torch.dtype, stream: float) -> None:
+def test_what_is_served_does_not_depend_on_the_type_or_the_size_of_the_stream(
+    dtype: torch.dtype, stream: float
+) -> None:
     for stem, changes in (("Granite", {"residual_multiplier": 0.2}), ("Olmo2", {}), ("Cohere", {})):
         exact = hooked(build(stem, {**SIZES, **changes})).kinds
         model = build(stem, {**SIZES, **changes})
@@ -78,7 +80,7 @@ def test_a_projection_that_is_not_the_heads_own_is_not_served() -> None:
 
 def test_values_that_are_clipped_on_the_way_are_refused() -> None:
     session = wb.load(build("Olmo", {**SIZES, "clip_qkv": 0.3}))
-    with pytest.raises(SiteError, match="'v' does not exist in olmo: .*not what a projection gives"):
+    with pytest.raises(SiteError, match=r"'v' does not exist in olmo: .*not what a projection gives"):
         session.capture(IDS, "v.1")
 
 
@@ -97,7 +99,13 @@ def test_what_is_no_causal_language_model_is_refused_with_the_reason() -> None:
     base = transformers.LlamaModel(transformers.LlamaConfig(**SIZES))
     with pytest.raises(UsageError, match="LlamaModel has no unembedding"):
         wb.load(base)
-    bert = {"vocab_size": 61, "hidden_size": 24, "intermediate_size": 28, "num_hidden_layers": 2, "num_attention_heads": 4}
+    bert = {
+        "vocab_size": 61,
+        "hidden_size": 24,
+        "intermediate_size": 28,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+    }
     both_ways = transformers.BertLMHeadModel(transformers.BertConfig(**bert)).eval()
     with torch.no_grad():
         for parameter in both_ways.parameters():

@@ -12,7 +12,7 @@ from tests.workbench.internals.hf_reference import everything
 from workbench.errors import SiteError, UnknownName, UsageError
 from workbench.internals import edits
 from workbench.internals.engines import Hook
-from workbench.internals.sites import KINDS, MAP_KINDS, RESIDUAL_KINDS, Site
+from workbench.internals.sites import MAP_KINDS, RESIDUAL_KINDS, Site
 from workbench.internals.tokens import TokenBatch
 from workbench.progress import Cancelled, Progress, Reporter
 
