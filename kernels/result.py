@@ -19,6 +19,10 @@ ROW_STATS = (
 SCALARS = ("lse", "entropy", "max_weight", "distance", "sink_mass", "recent_mass", "far_mass")
 
 
+OF_A_RUN = ("learned_sink_mass", "visible_keys")
+"""Fields that the run of a model fills in: a call of attention by itself does not tell them."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class AttentionStats:
     """Exact statistics of softmax attention; a field that was not asked for is None.

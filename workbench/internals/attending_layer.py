@@ -153,7 +153,7 @@ def _qk_norm(block: nn.Module, run: BlockRun) -> Literal["head", "flat"] | None:
 def own_module(checked: CheckedRuns, index: int) -> str | None:
     """The module that has attention of the model's own making in a block."""
     found = checked.runs[index].softmaxes
-    tokens = checked.arguments["input_ids"].shape[1]
+    tokens = checked.tokens
     if checked.refused is None or len(found) != 1 or found[0][2].shape[2:] != (tokens, tokens):
         return None
     return found[0][0]

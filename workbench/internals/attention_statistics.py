@@ -55,7 +55,7 @@ def attention_statistics(
     Raises `UsageError` for layers or rows that do not exist, for statistics that do not go together, and above 4096
     tokens on an engine whose attention is a query × key matrix.
     """
-    batch = known(engine, TokenBatch.of(tokens))
+    batch = known(engine, tokens)
     request = (wanted or StatisticsSpec()).of(batch)
     chosen = _layers(engine, layers)
     if chunk is not None and (chunk < 1 or edits or logits_at is not None):
@@ -134,7 +134,7 @@ class Recorder:
 
 def uses_custom_attention(engine: Engine, layers: Sequence[int] | None = None) -> bool:
     """Whether this engine's attention passes the seam, in all layers that have attention or in those named."""
-    config = getattr(bare(engine.model), "config", None)
+    config = bare(engine.model).config
     architecture = engine.architecture
     chosen = architecture.layers_with("pattern") if layers is None else layers
     at_seam = all(architecture.place(Site("pattern", layer)).side == "attention" for layer in chosen)

@@ -13,6 +13,7 @@ from ..errors import UsageError
 from . import attention, check_text
 from .architectures import bare
 from .engines.base import Engine, Inputs
+from .stream_end import stream_end
 
 if TYPE_CHECKING:
     from .edits import Edit
@@ -48,10 +49,10 @@ def _checked(engine: Engine) -> Caching:
     border = engine.architecture.length_dependent
     count = check_text.SHORT if border is None else max(min(check_text.SHORT, border), PADDED + NEW + 2)
     with torch.no_grad(), check_text.lowered(model, count):
-        rows = check_text.ids(model, count)
+        rows = check_text.rows(engine.model, count)
         lengths = (count, count - PADDED)
         try:
-            whole = [engine.run(Inputs(rows[i : i + 1, : lengths[i]]))[0] for i in range(2)]  # type: ignore[index]
+            whole = [stream_end(engine, Inputs(rows[i : i + 1, : lengths[i]]))[0] for i in range(2)]
             unkept = _in_pieces(engine, rows, lengths, whole)
         except _Differs as error:
             return Caching(
@@ -68,9 +69,8 @@ class _Differs(Exception):
 
 
 def _in_pieces(engine: Engine, rows: Tensor, lengths: tuple[int, int], whole: Sequence[Tensor]) -> frozenset[int]:
-    rows = rows.cpu()
     width, pad = lengths[0] - NEW, lengths[0] - lengths[1]
-    ids = torch.stack([rows[0, :width], torch.cat([torch.zeros(pad, dtype=torch.int64), rows[1, : width - pad]])])
+    ids = torch.stack([rows[0, :width], torch.cat([torch.zeros_like(rows[1, :pad]), rows[1, : width - pad]])])
     starts = torch.tensor([0, pad])[:, None]
     mask = torch.arange(width) >= starts
     positions = (torch.arange(width) - starts).clamp(min=0)
@@ -81,13 +81,12 @@ def _in_pieces(engine: Engine, rows: Tensor, lengths: tuple[int, int], whole: Se
 
     cache = engine.new_cache()
     with attention.watching({None: note}):
-        found = engine.run(Inputs(ids, mask, positions, cache))
+        found = stream_end(engine, Inputs(ids, mask, positions, cache))
     unkept = _unkept(engine, calls, cache)
     size = max(float(logits.double().norm(dim=-1).max()) for logits in whole)
     coarse = max(2e-3, 64 * torch.finfo(whole[0].dtype).eps)
 
-    def compare(found: Tensor | None, row: int, column: int, position: int) -> None:
-        assert found is not None
+    def compare(found: Tensor, row: int, column: int, position: int) -> None:
         apart = float((found[row, column] - whole[row][position]).double().norm())
         if not apart <= coarse * size:
             raise _Differs(f"{'padded' if row else 'first'} row, token {position}: off by {apart / size:.1e}")
@@ -97,7 +96,7 @@ def _in_pieces(engine: Engine, rows: Tensor, lengths: tuple[int, int], whole: Se
     for step in range(NEW):
         at = torch.tensor([width + step, width - pad + step])
         mask = torch.cat([mask, torch.ones(2, 1, dtype=torch.bool)], dim=1)
-        found = engine.run(Inputs(rows[torch.arange(2), at][:, None], mask, at[:, None], cache))
+        found = stream_end(engine, Inputs(rows[torch.arange(2), at][:, None], mask, at[:, None], cache))
         compare(found, 0, -1, int(at[0]))
         compare(found, 1, -1, int(at[1]))
     return unkept
@@ -143,7 +142,7 @@ def check_edits(engine: Engine, edits: Sequence[Edit]) -> None:
             )
 
 
-def check_frequencies(engine: Engine, lengths: Tensor, longest: int | None = None) -> None:
+def check_lengths(engine: Engine, lengths: Tensor, longest: int | None = None) -> None:
     """Raise `UsageError` where what is said of a token depends on the length, for rows of several lengths.
 
     `longest` is how long the rows may become.

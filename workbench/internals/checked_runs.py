@@ -19,12 +19,17 @@ from .softmax_seam import SoftmaxWatch
 class CheckedRuns:
     """The runs of one model, and what they tell."""
 
-    def __init__(self, model: nn.Module, stack: Stack, rows: Tensor, lowered: dict[str, int]) -> None:
-        self.model, self.stack, self.rows, self.lowered = model, stack, rows, lowered
-        self.arguments = {"input_ids": rows[:1], "use_cache": False}
+    def __init__(self, model: nn.Module, stack: Stack, given: dict[str, Tensor], lowered: dict[str, int]) -> None:
+        self.model, self.stack, self.given, self.lowered = model, stack, given, lowered
+        self.arguments: dict[str, Any] = {**self.rows(1), "use_cache": False}
+        self.tokens = next(iter(given.values())).shape[1]
         self.runs = self.run()
         self.refused: str | None = None
         """Why the seam is not in the model."""
+
+    def rows(self, count: int, tokens: int | None = None) -> dict[str, Tensor]:
+        """The first row of the check's text, so many times, as the model's forward takes it."""
+        return {name: value[:1, :tokens].repeat(count, *[1] * (value.ndim - 1)) for name, value in self.given.items()}
 
     def run(self, change: Any = None, seam: Any = None, **arguments: Any) -> list[BlockRun]:
         return run_blocks(self.model, self.stack.blocks, {**self.arguments, **arguments}, change, seam)
@@ -88,7 +93,7 @@ class CheckedRuns:
 
     def at_position_zero(self) -> list[BlockRun] | None:
         """The run with every position 0, None where the model takes no positions."""
-        zeros = torch.zeros_like(self.arguments["input_ids"])
+        zeros = torch.zeros(1, self.tokens, dtype=torch.int64, device=next(iter(self.given.values())).device)
         try:
             # with a mask, so that equal positions are not taken for the beginnings of many texts
             return self.run(position_ids=zeros, attention_mask=torch.ones_like(zeros))
@@ -97,8 +102,8 @@ class CheckedRuns:
 
     def prefix_holds(self) -> bool:
         """Whether a shorter text gives what the same tokens give in a longer one."""
-        for count in (self.rows.shape[1] * 2 // 3, self.rows.shape[1] - 3):
-            shorter = self.run(input_ids=self.rows[:1, :count])
+        for count in (self.tokens * 2 // 3, self.tokens - 3):
+            shorter = self.run(**self.rows(1, count))
             for own, run in zip(self.runs, shorter, strict=True):
                 if own.gave is None or run.gave is None or own.gave.ndim != 3:
                     return False
@@ -112,7 +117,6 @@ class CheckedRuns:
         if self.refused is not None:
             return False
         widths: list[int] = []
-        count = self.arguments["input_ids"].shape[1]
         self.model.set_attn_implementation("eager")  # type: ignore[operator]
         try:
             with torch.no_grad(), SoftmaxWatch(lambda _, gave: widths.append(gave.shape[-1])):
@@ -121,7 +125,7 @@ class CheckedRuns:
             return False
         finally:
             self.model.set_attn_implementation(attention.NAME)  # type: ignore[operator]
-        return count + 1 in widths
+        return self.tokens + 1 in widths
 
     def keeps_positions(self) -> bool:
         """Whether the last block is given all tokens when the logits of one are asked for."""

@@ -13,7 +13,6 @@ from .observed_run import BlockRun
 
 def confirmed(checked: CheckedRuns, layers: list[Layer]) -> list[Layer]:
     """The layers without kinds whose edit does not do what it should: a second row of the batch is edited."""
-    pair = checked.rows[:1].repeat(2, 1)
     generator = torch.Generator().manual_seed(2)
     runs = checked.runs
 
@@ -50,7 +49,7 @@ def confirmed(checked: CheckedRuns, layers: list[Layer]) -> list[Layer]:
         return new
 
     try:
-        edited = checked.run(change, input_ids=pair)
+        edited = checked.run(change, **checked.rows(2))
     except Exception as error:
         why = f"an edited run of this model ended in {type(error).__name__}: {error}"
         kinds = ("q", "k", "attn_out", "mlp_out", "resid_mid")

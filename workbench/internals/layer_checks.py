@@ -10,8 +10,9 @@ from typing import Any
 
 from torch import nn
 
+from ..models.kinds import CONTINUOUS
 from . import check_text, layer_places
-from .architectures import Architecture, Layer, ModuleSite, Shape, bare, view
+from .architectures import Architecture, Layer, ModuleSite, Shape, bare, unwrapped, view
 from .attending_layer import HEAD_KINDS, at_seam, by_weights, own_module
 from .block_stack import check_causal_class, find_stack
 from .checked_runs import CheckedRuns
@@ -20,6 +21,7 @@ from .layer_kinds import length_dependent, mixer
 from .layer_places import norm, same
 from .observed_run import BlockRun
 
+BLOCK_KINDS = ("embed", "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "mlp_pre", "mlp_post")
 _NO_ROTATION = "it has no rotation: what attention uses are q and k themselves"
 _NO_MID = "attention and MLP read the same residual stream (parallel residual)"
 
@@ -33,24 +35,25 @@ def examine(model: nn.Module) -> Architecture:
     check_causal_class(base)
     count = check_text.length(base)
     with check_text.lowered(base, count) as lowered:
-        rows = check_text.ids(base, count)
-        stack, _ = find_stack(base, rows)
-        checked = CheckedRuns(base, stack, rows, lowered)
+        given = check_text.entering(model, check_text.rows(model, count))
+        stack = find_stack(base, given)
+        checked = CheckedRuns(base, stack, given, lowered)
         checked.install()
-        return _Layers(checked).architecture()
+        return _Layers(checked, unwrapped(model)).architecture()
 
 
 class _Layers:
     """What the runs of one model tell of its layers."""
 
-    def __init__(self, checked: CheckedRuns) -> None:
+    def __init__(self, checked: CheckedRuns, outer: nn.Module) -> None:
+        self.outer: Any = outer.config
         self.checked, self.model, self.stack = checked, checked.model, checked.stack
         self.runs, self.refused, self.lowered = checked.runs, checked.refused, checked.lowered
-        self.arguments = checked.arguments
 
     def architecture(self) -> Architecture:
         """What the runs tell, with only those kinds that an edited run confirms."""
         config: Any = self.model.config.get_text_config()
+        numbers = (self.outer.d_in, self.outer.d_out) if self.outer.model_type == CONTINUOUS else None
         zero = self.checked.at_position_zero()
         layers = [self._layer(index, None if zero is None else zero[index]) for index in range(len(self.runs))]
         layers = self._shared(layers)
@@ -69,9 +72,11 @@ class _Layers:
             d_head=max(
                 (layer.d_head for layer in attending), default=_setting(config, "head_dim") or width // max(heads, 1)
             ),
-            vocabulary=config.vocab_size,
+            vocabulary=config.vocab_size if numbers is None else 0,
             context=_setting(config, "max_position_embeddings") or None,
             d_value=max((layer.d_value for layer in attending), default=0),
+            d_in=None if numbers is None else numbers[0],
+            d_out=None if numbers is None else numbers[1],
         )
         border, reason = length_dependent(config), "the frequencies of its rotation"
         if border is None and any(layer.kind == "indexed" for layer in layers) and not self.checked.prefix_holds():
@@ -92,7 +97,7 @@ class _Layers:
         run, block = self.runs[index], self.stack.blocks[index]
         pre, post = run.given, run.gave
         assert pre is not None and post is not None
-        several = pre.shape[:2] != self.arguments["input_ids"].shape or pre.ndim != 3 or post.shape != pre.shape
+        several = pre.shape[:2] != (1, self.checked.tokens) or pre.ndim != 3 or post.shape != pre.shape
         places = {} if several else {"resid_pre": ModuleSite("", "input"), "resid_post": ModuleSite("", "output")}
         if index == 0 and not several:
             places["embed"] = ModuleSite("", "input")
@@ -120,8 +125,7 @@ class _Layers:
             what = self.refused or f"layer {index} has no softmax attention: it is {told}"
             absent |= dict.fromkeys(HEAD_KINDS, what)
         if several:
-            rows = self.arguments["input_ids"].numel()
-            streams = max(1, pre.numel() // (rows * pre.shape[-1]))
+            streams = max(1, pre.numel() // (self.checked.tokens * pre.shape[-1]))
             return Layer(index, kind, told, places, absent, path, streams=streams, **known)
         here, why, factor = self._added(index, path)
         places |= here
@@ -134,13 +138,11 @@ class _Layers:
     def _several_streams(self, index: int) -> dict[str, str]:
         given = self.runs[index].given
         assert given is not None
-        rows = self.arguments["input_ids"].shape
         why = (
             f"what enters block {index} has the shape {list(given.shape)} and not [batch, position, d_model] with "
-            f"{rows[1]} positions: this model passes on several residual streams at once"
+            f"{self.checked.tokens} positions: this model passes on several residual streams at once"
         )
-        kinds = ("embed", "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "mlp_pre", "mlp_post")
-        return dict.fromkeys(kinds, why)
+        return dict.fromkeys(BLOCK_KINDS, why)
 
     def _added(self, index: int, path: str | None) -> tuple[dict[str, ModuleSite], dict[str, str], float]:
         """Where attn_out, mlp_out and resid_mid are, and the factor on what is added."""

@@ -1,23 +1,25 @@
-"""Prompts are run up to their last token once; what is changed at that token, and what follows, is run many times."""
+"""Prompts are run up to their last token once; what is changed at that token, and what follows, is run many times.
+
+What all prompts begin with is run once too, where padding after it changes nothing. Models whose runs from a cache are
+not what they compute over a whole text are found by a check (`cache_checks`) and refused.
+"""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ..errors import UsageError
-from .architectures import Layer
-from .cached_passes import caching, check_frequencies
+from .cache_checks import checked
+from .cached_prompts import CachedPrompts, fill
 from .edits import Edit, Frame
 from .engines.base import Hook, Inputs
 from .hooks import edit_hooks
 from .sites import Site
-from .tokens import TokenBatch
+from .tokens import TokenBatch, stop_tokens
 
 if TYPE_CHECKING:
     from ..progress import Reporter
@@ -29,87 +31,18 @@ ROWS = 24
 """Prompts that are run at once."""
 
 
-@dataclass(frozen=True)
-class CachedPrompts:
-    """Prompts that were run but for their last token.
-
-    cache: keys and values of all tokens before it. mask: bool `[batch, position]`, the last token included. last: its
-    id, `[batch]`. lengths: tokens of each prompt, `[batch]`.
-    """
-
-    cache: Any
-    mask: Tensor
-    last: Tensor
-    lengths: Tensor
-
-    def pick(self, rows: Sequence[int]) -> CachedPrompts:
-        """Some of the prompts, each as often as it is named; the copy can be run on without touching this one."""
-        index = torch.tensor(list(rows))
-        # the layers of a cache replace their tensors and never write into them, so the tensors can be shared
-        cache = copy.copy(self.cache)
-        cache.layers = [_picked(layer, index) for layer in self.cache.layers]
-        return CachedPrompts(cache, self.mask[index], self.last[index], self.lengths[index])
-
-    def inputs(self) -> Inputs:
-        return Inputs(self.last[:, None], self.mask, (self.lengths - 1)[:, None], self.cache)
-
-
-def _picked(layer: Any, index: Tensor) -> Any:
-    """Some rows of one layer of a cache, in a copy; recurrent states are written to in place and so are new."""
-    select = getattr(layer, "batch_select_indices", None)
-    copied = copy.copy(layer) if select else copy.deepcopy(layer)
-    (copied.batch_select_indices if select else copied.reorder_cache)(index)
-    return copied
-
-
 def prefill(session: Session, prompts: Sequence[Sequence[int]]) -> CachedPrompts:
     """Run prompts of at least two tokens up to their last one; what all of them begin with is run once.
 
-    Raises `UsageError` for a model that in pieces would not give what it gives for a whole text.
+    Raises `UsageError` for a model whose runs from a cache are not what it computes over a whole text.
     """
-    engine = session.hooked.engine
-    if (why := caching(engine).why) is not None:
-        raise UsageError(f"prompts cannot be run up to their last token and then on: {why}")
-    lengths = torch.tensor([len(prompt) for prompt in prompts])
-    check_frequencies(engine, lengths, int(lengths.max()) + NEW)
-    if (border := engine.architecture.length_dependent) is not None and int(lengths.max()) + NEW > border:
-        raise UsageError(
-            f"prompts of {int(lengths.max())} tokens with answers reach beyond the {border} tokens from which on "
-            f"{engine.architecture.length_reason} depend on the length of the text: shorten them"
-        )
-    shared = _shared(session, prompts)
-    width = int(lengths.max()) - shared
-    ids = torch.zeros(len(prompts), width, dtype=torch.int64)
-    for row, prompt in enumerate(prompts):
-        ids[row, width - len(prompt) + shared :] = torch.tensor(list(prompt[shared:]))
-    pad = (width + shared - lengths)[:, None]
-    mask = torch.cat([torch.ones(len(prompts), shared, dtype=torch.bool), torch.arange(width) >= pad], dim=1)
-    positions = shared + (torch.arange(width) - pad).clamp(min=0)
-    cache = engine.new_cache()
-    with session.lock, torch.no_grad():
-        if shared:
-            engine.run(Inputs(torch.tensor([list(prompts[0][:shared])]), cache=cache), logits=torch.tensor([0]))
-            # an index on the CPU fits every layer of a model that is spread over devices
-            cache.layers = [_picked(layer, torch.zeros(len(prompts), dtype=torch.int64)) for layer in cache.layers]
-        if width > 1:
-            engine.run(Inputs(ids[:, :-1], mask[:, :-1], positions[:, :-1], cache), logits=torch.tensor([0]))
-    return CachedPrompts(cache, mask, ids[:, -1], lengths)
-
-
-def _shared(session: Session, prompts: Sequence[Sequence[int]]) -> int:
-    """How many first tokens are run once for all prompts: none where a layer counts the padding after them."""
-    architecture = session.hooked.engine.architecture
-    plain = all(layer.kind == "full" and _at_seam(layer) for layer in architecture.layers)
-    if len(prompts) == 1 or not plain:
-        return 0
-    shortest = min(len(prompt) for prompt in prompts) - 1
-    first = prompts[0]
-    return next((at for at in range(shortest) if any(prompt[at] != first[at] for prompt in prompts)), shortest)
-
-
-def _at_seam(layer: Layer) -> bool:
-    """Whether a layer's attention is computed from positions and a mask alone: with others, columns may count."""
-    return "pattern" in layer.places and layer.places["pattern"].side == "attention"
+    with session.lock:
+        engine = session.hooked.engine
+        found = checked(engine)
+        if found.why is not None:
+            raise UsageError(f"prompts cannot be run in two parts on {engine.architecture.name}: {found.why}")
+        even = len({len(prompt) for prompt in prompts}) == 1
+        return fill(engine, prompts, share=len(prompts) > 1 and (found.padding_between or even))
 
 
 def run(session: Session, waiting: CachedPrompts, taps: Sequence[Hook] = ()) -> Tensor:
@@ -135,7 +68,7 @@ def residuals(session: Session, waiting: CachedPrompts, layers: Sequence[int]) -
 def answers(session: Session, waiting: CachedPrompts, edits: Sequence[Edit] = (), new: int = NEW) -> list[str]:
     """What picked prompts are answered, greedily, up to the token that ends a turn; the edits see each last token."""
     hooked = session.hooked
-    ends = _ends(session)
+    ends = torch.tensor(sorted(stop_tokens(session.model)), dtype=torch.int64)
     batch = len(waiting.last)
     frame = Frame(TokenBatch(waiting.last[:, None], torch.ones(batch, dtype=torch.int64)))
     said = torch.zeros(batch, 0, dtype=torch.int64)
@@ -168,12 +101,6 @@ def answer_all(
         said = answers(session, prefill(session, [prompts[row] for row in rows]), new=new)
         found.update(zip(rows, said, strict=True))
     return [found[index] for index in range(len(prompts))]
-
-
-def _ends(session: Session) -> Tensor:
-    settings = getattr(session.model, "generation_config", None) or session.model.config
-    ends = getattr(settings, "eos_token_id", None)
-    return torch.tensor([] if ends is None else [ends] if isinstance(ends, int) else list(ends), dtype=torch.int64)
 
 
 def _text(session: Session, ids: Tensor, ends: Tensor) -> str:

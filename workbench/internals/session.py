@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,21 +16,17 @@ from ..progress import Reporter
 from ..records.record import ModelInfo
 from . import engines
 from .architectures import Shape
-from .edits import Edit
 from .engine_checks import refuse_disagreeing
 from .fifo_lock import FifoRLock
-from .generation import Generated
-from .hooked_model import ActivationCache, HookedModel, SiteLike
+from .hooked_model import HookedModel
 from .prompts import Ids, Prompt, Prompts
+from .session_calls import SessionCalls
 from .session_table import session_table
 from .tokens import TokenBatch
+from .values import ValuePrompts
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
-
-    from .attention_statistics import StatisticsByLayer
-    from .layer_statistics import LayerChunk
 
 
 def load(
@@ -64,7 +60,7 @@ def load(
     return Session(load_model(model, trust_remote_code=trust_remote_code, progress=progress, **asked), engine)
 
 
-class Session:
+class Session(SessionCalls):
     """A loaded model. Calls of several threads are served one after the other, in the order they came.
 
     `lock` can be held over several calls, so that nothing of another thread comes between them.
@@ -78,7 +74,8 @@ class Session:
         self.lock = FifoRLock()
         self.engine_name = engine
         self._shape = self.engine(engine).shape
-        self._prompts = Prompts(loaded.tokenizer, self._shape.vocabulary)
+        d_in = self._shape.d_in
+        self._prompts = Prompts(loaded.tokenizer, self._shape.vocabulary) if d_in is None else ValuePrompts(d_in)
 
     @property
     def model(self) -> Any:
@@ -169,98 +166,6 @@ class Session:
         if context is None or longest <= context:
             return None
         return f"{longest} tokens are more than the {context} that this model was made for: it was not trained there"
-
-    def capture(
-        self,
-        prompt: Prompt,
-        sites: SiteLike | Sequence[SiteLike],
-        positions: Sequence[int] | None = None,
-        logits: bool = False,
-        edits: Sequence[Edit] = (),
-        device: str = "cpu",
-        *,
-        chat: bool = False,
-        engine: str | None = None,
-        progress: Reporter | None = None,
-    ) -> ActivationCache:
-        """Read sites in one run of the model; see `HookedModel.capture`."""
-        with self._turn(prompt, chat, engine, progress) as (hooked, tokens):
-            return hooked.capture(tokens, sites, positions, logits, edits, device, progress)
-
-    def logits(
-        self,
-        prompt: Prompt,
-        positions: Sequence[int] | None = None,
-        edits: Sequence[Edit] = (),
-        device: str = "cpu",
-        *,
-        chat: bool = False,
-        engine: str | None = None,
-        progress: Reporter | None = None,
-    ) -> Tensor:
-        """The model's output before the softmax, `[batch, position, vocabulary]`; see `HookedModel.logits`."""
-        with self._turn(prompt, chat, engine, progress) as (hooked, tokens):
-            return hooked.logits(tokens, positions, edits, device, progress)
-
-    def gradients(
-        self,
-        prompt: Prompt,
-        sites: SiteLike | Sequence[SiteLike],
-        objective: Callable[[Tensor], Tensor],
-        edits: Sequence[Edit] = (),
-        logits_at: Sequence[int] | None = None,
-        device: str = "cpu",
-        *,
-        chat: bool = False,
-        engine: str | None = None,
-        progress: Reporter | None = None,
-    ) -> ActivationCache:
-        """The gradient at each site of a scalar objective of the logits; see `HookedModel.gradients`."""
-        with self._turn(prompt, chat, engine, progress) as (hooked, tokens):
-            return hooked.gradients(tokens, sites, objective, edits, logits_at, device, progress)
-
-    def attention_statistics(
-        self,
-        prompt: Prompt,
-        see: Callable[[LayerChunk], None] | None = None,
-        *,
-        layers: Sequence[int] | None = None,
-        chunk: int | None = None,
-        edits: Sequence[Edit] = (),
-        logits_at: Sequence[int] | None = None,
-        chat: bool = False,
-        engine: str | None = None,
-        progress: Reporter | None = None,
-        stage: str = "layers",
-        **wanted: Any,
-    ) -> StatisticsByLayer:
-        """Exact attention statistics of a text of any length; see
-        `attention_statistics.attention_statistics`, and for `wanted`
-        `layer_statistics.StatisticsSpec`: stats, segments, sink, recent, columns, points, topk, rows."""
-        from . import attention_statistics
-
-        with self._turn(prompt, chat, engine, progress) as (hooked, tokens):
-            return attention_statistics.attention_statistics(
-                hooked.engine, tokens, attention_statistics.StatisticsSpec(**wanted), see,
-                layers=layers, chunk=chunk, edits=edits, logits_at=logits_at, progress=progress, stage=stage,
-            )  # fmt: skip
-
-    def generate(
-        self,
-        prompt: Prompt,
-        max_new_tokens: int,
-        edits: Sequence[Edit] = (),
-        stop: Sequence[int] | None = None,
-        temperature: float = 0.0,
-        seed: int = 0,
-        *,
-        chat: bool = False,
-        engine: str | None = None,
-        progress: Reporter | None = None,
-    ) -> Generated:
-        """Generate token by token, greedily unless a temperature is given; see `HookedModel.generate`."""
-        with self._turn(prompt, chat, engine, progress) as (hooked, tokens):
-            return hooked.generate(tokens, max_new_tokens, edits, stop, temperature, seed, progress)
 
     def close(self) -> None:
         """Let go of the weights, once the thread at work is done; later calls raise `WorkbenchError`."""

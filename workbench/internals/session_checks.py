@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 
 from ..records.record import Check
 from .engine_checks import coarser, differences, short_rows, some_sites, tolerance
+from .hooks import known
 from .sites import MAP_KINDS, Site
 
 if TYPE_CHECKING:
@@ -64,14 +65,13 @@ def _eager(reference: HookedModel, seen: Mapping[str, Tensor]) -> Check:
     import torch
 
     from .shared_weights import clone_sharing_weights
-    from .tokens import TokenBatch
 
-    batch, device = TokenBatch.of(short_rows(reference)), reference.engine.device
+    batch, device = known(reference.engine, short_rows(reference)), reference.engine.device
     plain = clone_sharing_weights(reference.engine.model)
     plain.set_attn_implementation("eager")  # type: ignore[operator]
     with torch.no_grad():
         told = plain(
-            input_ids=batch.ids.to(device),
+            **reference.engine.entering(batch.ids),
             attention_mask=batch.real.long().to(device),
             output_hidden_states=True,
             output_attentions=True,

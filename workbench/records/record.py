@@ -19,6 +19,8 @@ class RecordModel(BaseModel):
 
 
 class AdapterInfo(RecordModel):
+    """The adapter on top of the model."""
+
     id: str
     sha256: str
 
@@ -64,11 +66,15 @@ class DataUse(RecordModel):
 
 
 class GitInfo(RecordModel):
+    """The checkout that the code ran from; nothing for an installed package."""
+
     commit: str | None = None
     dirty: bool | None = None
 
 
 class Environment(RecordModel):
+    """What a run ran on."""
+
     python: str
     platform: str
     packages: dict[str, str] = Field(default_factory=dict)
@@ -145,6 +151,8 @@ class Check(RecordModel):
 
 
 class Stats(RecordModel):
+    """What a run cost."""
+
     seconds: float = 0.0
     """Wall-clock time, earlier attempts of a resumed run included."""
     peak_bytes: int = 0
@@ -152,6 +160,8 @@ class Stats(RecordModel):
 
 
 class ErrorInfo(RecordModel):
+    """Why a run ended before its end."""
+
     kind: str
     message: str
     traceback: str = ""

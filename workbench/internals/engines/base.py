@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ...errors import SiteError, WorkbenchError
+from ..architectures import bare
 from ..forward_arguments import Arguments, fresh_frequencies
 from ..sites import Site
 
@@ -33,9 +34,10 @@ class Hook(NamedTuple):
 class Inputs(NamedTuple):
     """What goes into one run of the model.
 
-    ids: `[batch, position]`. mask: bool `[batch, position so far]`, False at padding; None when padding, if any, is on
-    the right, where causal attention never looks. positions: `[batch, position]`, None for 0, 1, 2 …. cache: the keys
-    and values so far, which the run extends; None to keep none.
+    ids: token ids `[batch, position]`, or values `[batch, position, d_in]` of a model without a vocabulary. mask: bool
+    `[batch, position so far]`, False at padding; None when padding, if any, is on the right, where causal attention
+    never looks. positions: `[batch, position]`, None for 0, 1, 2 …. cache: the keys and values so far, which the run
+    extends; None to keep none.
     """
 
     ids: Tensor
@@ -56,6 +58,8 @@ class Engine(ABC):
     """The module whose parameters are the model's weights."""
     refused: dict[str, str]
     """Why a kind that the model has is not served."""
+    read_in: nn.Module | None = None
+    """What makes the residual stream of values, in a model without a vocabulary."""
 
     @property
     def trusted(self) -> bool:
@@ -75,12 +79,19 @@ class Engine(ABC):
         called.
         """
 
+    def entering(self, ids: Tensor) -> dict[str, Any]:
+        """Token ids or values as the argument by which the model's forward takes them."""
+        if self.read_in is None:
+            return {"input_ids": ids.to(self.device)}
+        weight = next(self.read_in.parameters())
+        return {"inputs_embeds": self.read_in(ids.to(weight))}
+
     def arguments(self, inputs: Inputs, logits: bool | Tensor) -> dict[str, Any]:
         """The arguments of the model's forward for one run, with logits as `run` is asked for them."""
         takes, device = self._takes, self.device
         if self.architecture.length_dependent is not None:
             fresh_frequencies(self.model)
-        found: dict[str, Any] = {"input_ids": inputs.ids.to(device), "use_cache": inputs.cache is not None}
+        found: dict[str, Any] = {**self.entering(inputs.ids), "use_cache": inputs.cache is not None}
         if inputs.cache is not None:
             if takes.cache is None:
                 raise WorkbenchError(f"{type(self.model).__name__} takes no cache of what came before")
@@ -113,7 +124,7 @@ class Engine(ABC):
         """An empty cache of what came before, for `Inputs.cache`."""
         from transformers import DynamicCache
 
-        return DynamicCache(config=self.model.config)  # type: ignore[arg-type]
+        return DynamicCache(config=bare(self.model).config)  # type: ignore[arg-type]
 
     @property
     def device(self) -> device:

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from .. import attention, softmax_seam
-from ..architectures import Architecture, ModuleSite, bare
+from ..architectures import Architecture, ModuleSite, bare, read_in_of
 from ..forward_arguments import first_input, with_input
 from ..layer_checks import examine
 from ..sites import KINDS
@@ -33,6 +33,7 @@ class HfEngine(Engine):
 
     def __init__(self, model: nn.Module, architecture: Architecture | None = None) -> None:
         self.model = model
+        self.read_in = read_in_of(model)
         model.eval()
         self.architecture: Architecture = architecture or examine(model)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from ..architectures import Architecture
+from ..architectures import Architecture, read_in_of
 from ..shared_weights import clone_sharing_weights
 from ..sites import KINDS, MAP_KINDS, Site
 from . import hook_values
@@ -51,6 +51,7 @@ class NnsightEngine(Engine):
 
         self.architecture = architecture or HfEngine(model).architecture
         self.model = clone_sharing_weights(model)
+        self.read_in = read_in_of(model)
         self._tokenizer = tokenizer
         self._traced = nnsight.NNsight(self.model)
         self.refused = self._unreachable()
