@@ -23,7 +23,7 @@ from .attention_call import Call, LongMask, Unsupported
 NAME = "workbench"
 LONG = 4096
 """Above this many queries or keys no query × key tensor is allocated."""
-_SHORT = 64
+SHORT = 64
 """Up to this many queries and keys attention is written out, so that it is the pattern times the values to the bit."""
 _CHUNK = 1 << 20
 """Entries of query × key that one step of chunked attention holds for each head."""
@@ -115,7 +115,7 @@ def _visible_to(call: Call, queries: Tensor) -> Tensor | None:
 def attend(call: Call) -> Tensor:
     """Attention as the model defines it: `[batch, query, head, d_value]`."""
     length = call.q.shape[2]
-    if 1 < length <= _SHORT and call.k.shape[2] <= _SHORT:
+    if 1 < length <= SHORT and call.k.shape[2] <= SHORT:
         return _explicit(call)
     if call.softcap is None and call.sinks is None and not isinstance(call.mask, LongMask):
         mask = None if call.mask is None else call.mask[..., : call.k.shape[2]]
@@ -166,6 +166,17 @@ def _chunk(call: Call, start: int, stop: int) -> Tensor:
     """The output for the queries `start..stop`, computed on the keys that any of them sees."""
     rows, _ = part(call, start, stop)
     return attend(rows) if call.softcap is None and call.sinks is None else _explicit(rows)
+
+
+def log_normaliser(call: Call) -> Tensor:
+    """The logarithm of what each row's weights are divided by, `[batch, head, query]`, in float32."""
+    logits, mask = scores(call).float(), call.visible(0, call.q.shape[2])
+    if mask is not None:
+        logits = logits.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else logits + mask
+    sinks = _sink_rows(call)
+    if sinks is not None:
+        logits = torch.cat([logits, sinks.float().expand(*logits.shape[:3], 1)], dim=-1)
+    return logits.logsumexp(-1)
 
 
 def _explicit(call: Call) -> Tensor:
