@@ -16,8 +16,8 @@ def attend(call: Call, request: Request, layer: int, start: int) -> tuple[Tensor
     """A call's output `[batch, query, head, d_value]` and its statistics; `start` is its first position.
 
     Kernels do both in one pass where the layer sees all keys before a query, or those within a window. Other attention
-    (chunks, chosen keys, a bias on scores) and short texts are computed from the pattern, block of rows by block. Raises `WorkbenchError` for attention
-    that is not causal.
+    (chunks, chosen keys, a bias on scores) and short texts are computed from the pattern, block of rows by block.
+    Raises `WorkbenchError` for attention that is not causal.
     """
     count, keys = call.q.shape[2], call.k.shape[2]
     if keys < count and call.window is None:
