@@ -19,7 +19,7 @@ from ..kernels import AttentionStats
 from ..progress import Reporter
 from . import attention, pattern_statistics
 from .architectures import bare
-from .cached_passes import caching
+from .cache_checks import checked
 from .call_statistics import attend
 from .edits import Edit, Frame
 from .engines.base import Engine, Hook, Inputs
@@ -68,7 +68,7 @@ def attention_statistics(
                 f"on the "
                 "length of the text, so pieces of it are not what the whole is; leave chunk out"
             )
-        if (why := caching(engine).why) is not None:
+        if (why := checked(engine).pieces) is not None:
             raise UsageError(f"chunk cannot be used: {why}; leave it out")
     columns = None if logits_at is None else batch.columns(logits_at)
     collected = ChunkAccumulator(batch.width)

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from ..errors import UsageError
 from ..progress import Reporter
-from .cached_passes import caching, check_edits, check_lengths
+from .cache_checks import check_edits, checked
 from .edits import Edit, Frame
 from .engines.base import Engine, Hook, Inputs
-from .hooks import edit_hooks, known, refuse_without_vocabulary
+from .hooks import check_lengths, edit_hooks, known, refuse_without_vocabulary
 from .tokens import TokenBatch, stop_tokens
 
 
@@ -76,7 +76,7 @@ def _decoding(engine: Engine, tokens: TokenBatch, count: int, edits: Sequence[Ed
     border, why = engine.architecture.length_dependent, None
     if border is not None and tokens.width + count > border:
         why = f"beyond {border} tokens {engine.architecture.length_reason} depend on the length of the text"
-    why = why or caching(engine).why
+    why = why or checked(engine).pieces
     if why is None:
         check_edits(engine, edits)
         return Decoding(engine, tokens, edits)
