@@ -55,19 +55,27 @@ def watching(watchers: Mapping[nn.Module, Watcher] | Mapping[None, Watcher]) -> 
 def scores(call: Call, queries: Tensor | None = None) -> Tensor:
     """Attention logits of the asked queries `[batch, query]` (None: all) after scale, softcap and bias; no mask.
 
-    `[batch, head, query, key]`; keys are not expanded for grouped-query attention.
+    `[batch, head, query, key]`; keys of long texts are not expanded for grouped-query attention.
     """
-    q = call.q
+    q, k = call.q, _of_heads(call.k, call.q.shape[1])
     if queries is not None:
         q = q.gather(2, queries.to(q.device)[:, None, :, None].expand(-1, q.shape[1], -1, q.shape[3]))
-    groups = q.shape[1] // call.k.shape[1]
+    groups = q.shape[1] // k.shape[1]
     grouped = q.unflatten(1, (-1, groups)).flatten(2, 3)
-    logits = (grouped @ call.k.transpose(-1, -2)).unflatten(2, (groups, -1)).flatten(1, 2) * call.scaling
+    logits = (grouped @ k.transpose(-1, -2)).unflatten(2, (groups, -1)).flatten(1, 2) * call.scaling
     if call.softcap is not None:
         logits = call.softcap * torch.tanh(logits / call.softcap)
     if call.bias is not None:
         logits = logits + _rows_of(call.bias, call, queries)
     return logits
+
+
+def _of_heads(keys: Tensor, heads: int) -> Tensor:
+    """Keys or values as they are multiplied, `[batch, kv_head, key, d]`: those of few tokens once for every head.
+
+    So eager attention multiplies them, and its sums are met to the last bit.
+    """
+    return keys if keys.shape[2] > SHORT else keys.repeat_interleave(heads // keys.shape[1], dim=1)
 
 
 def _rows_of(value: Tensor, call: Call, queries: Tensor | None) -> Tensor:
@@ -157,6 +165,7 @@ def _cut(value: Tensor | None, start: int, stop: int, first: int, last: int) -> 
 
 def mixed(weights: Tensor, v: Tensor) -> Tensor:
     """Weights `[batch, head, query, key]` times values `[batch, kv_head, key, d]`: `[batch, query, head, d]`."""
+    v = _of_heads(v, weights.shape[1])
     groups = weights.shape[1] // v.shape[1]
     summed = weights.unflatten(1, (-1, groups)).flatten(2, 3) @ v
     return summed.unflatten(2, (groups, -1)).flatten(1, 2).transpose(1, 2)

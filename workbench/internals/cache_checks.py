@@ -144,11 +144,8 @@ def _piecewise(engine: Engine, rows: Tensor, lengths: tuple[int, int], whole: Se
 
 def _unkept(engine: Engine, calls: Sequence[tuple[nn.Module, Tensor]], cache: Any) -> frozenset[int]:
     """The layers whose call's keys are no memory of the cache."""
-    held = {
-        keys.untyped_storage().data_ptr()
-        for layer in getattr(cache, "layers", ())
-        if isinstance(keys := getattr(layer, "keys", None), Tensor)
-    }
+    kept = [getattr(layer, "keys", None) for layer in getattr(cache, "layers", ())]
+    held = [keys for keys in kept if isinstance(keys, Tensor)]
     by_module = {id(module): keys for module, keys in calls}
     missing = {layer.kv_source for layer in engine.architecture.layers if layer.kv_source is not None}
     for layer in engine.architecture.layers:
@@ -156,9 +153,16 @@ def _unkept(engine: Engine, calls: Sequence[tuple[nn.Module, Tensor]], cache: An
             continue
         module = bare(engine.model).get_submodule(f"{engine.architecture.blocks}.{layer.index}.{layer.attention}")
         keys = by_module.get(id(getattr(module, "original_component", module)))
-        if keys is None or keys.untyped_storage().data_ptr() not in held or layer.kv_source is not None:
+        if keys is None or not any(_one_memory(keys, each) for each in held) or layer.kv_source is not None:
             missing.add(layer.index)
     return frozenset(missing)
+
+
+def _one_memory(one: Tensor, other: Tensor) -> bool:
+    try:
+        return one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
+    except RuntimeError:  # a kind of tensor whose memory has no address
+        return one is other
 
 
 def _branched(engine: Engine) -> tuple[str | None, bool]:

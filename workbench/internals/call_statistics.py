@@ -105,5 +105,11 @@ def _visible_keys(call: Call, start: int, key_start: int, plain: bool, window: i
             rows.append(visible[None, None])
             continue
         seen = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
+        last = torch.arange(first, first + seen.shape[2], device=seen.device) + start - key_start
+        if bool((seen & (torch.arange(keys, device=seen.device) > last[:, None])).any()):
+            raise WorkbenchError(
+                f"{type(call.module).__name__} sees later tokens (its mask is not causal); these statistics are of "
+                "causal attention"
+            )
         rows.append(seen.sum(-1).amax(1, keepdim=True))
     return torch.cat([row.expand(max(len(each) for each in rows), -1, -1) for row in rows], dim=2)

@@ -17,22 +17,24 @@ def in_float32(parts: Sequence[nn.Module]) -> Iterator[None]:
     A part's own weights come back when it ends, so that one part at most is held twice. Weights that are not floating
     (quantised ones) stay as they are.
     """
-    held: dict[nn.Module, list[tuple[Tensor, Tensor]]] = {}
+    held: dict[nn.Module, list[tuple[dict[str, Tensor | None], str, Tensor]]] = {}
 
     def begin(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if module not in held:
             held[module] = [
-                (tensor, tensor.data)
-                for tensor in (*module.parameters(), *module.buffers())
-                if tensor.dtype in (torch.float16, torch.bfloat16)
+                (places, name, tensor)
+                for inner in module.modules()
+                for places in (inner._parameters, inner._buffers)
+                for name, tensor in places.items()
+                if tensor is not None and tensor.dtype in (torch.float16, torch.bfloat16)
             ]
-            for tensor, data in held[module]:
-                tensor.data = data.float()
+            for places, name, tensor in held[module]:
+                places[name] = tensor.detach().float()
         return _widened(args), _widened(kwargs)
 
     def restore(module: nn.Module) -> None:
-        for tensor, data in held.pop(module, ()):
-            tensor.data = data
+        for places, name, tensor in held.pop(module, ()):
+            places[name] = tensor
 
     with ExitStack() as stack:
         for part in dict.fromkeys(parts):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -62,6 +62,8 @@ class StatisticsSpec:
                 raise UsageError(
                     f"{name} has {value.shape[-1]} entries for a text of {tokens.width} tokens; give one a token"
                 )
+        if (why := "; ".join(self._wrong(ROW_STATS))) != "":
+            raise UsageError(f"attention statistics: {why}")
         rows = None
         if self.rows is not None:
             columns = tokens.columns(self.rows)
@@ -78,6 +80,26 @@ class StatisticsSpec:
         if weights is not None and tokens.padded:
             weights = weights * tokens.real[:, None]
         return Request(self, tokens, weights, rows)
+
+    def _wrong(self, all_rows: Sequence[str]) -> Iterator[str]:
+        """What cannot be asked of any text, whatever computes it."""
+        for name in ("sink", "recent", "topk"):
+            if getattr(self, name) < 0:
+                yield f"{name} is {getattr(self, name)}; give 0 or more"
+        if self.rows is not None and not self.topk:
+            yield "rows is given without topk; say how many keys a row"
+        if self.points is not None and int(self.points.min()) < -1:
+            yield f"points holds {int(self.points.min())}; give key positions, or -1 for none"
+        if self.segments is None:
+            if self.n_segments is not None:
+                yield "n_segments is given without segments"
+            if "segment_mass" in self.stats and tuple(self.stats) != tuple(all_rows):
+                yield '"segment_mass" needs segments, an integer for each key'
+            return
+        low, high = int(self.segments.min()), int(self.segments.max())
+        count = high + 1 if self.n_segments is None else self.n_segments
+        if low < -1 or high >= count or count < 1:
+            yield f"segments holds ids from {low} to {high}; allowed are -1 (none) and 0 to {count - 1}"
 
 
 @dataclass(frozen=True, eq=False)

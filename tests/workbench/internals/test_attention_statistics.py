@@ -252,7 +252,7 @@ def test_attention_that_is_no_plain_softmax_is_refused(batch: TokenBatch) -> Non
 
     recorder = attention_statistics.Recorder(WANTED.of(batch), lambda part: None, 1)
     with (
-        pytest.raises(WorkbenchError, match="neither causal nor a window"),
+        pytest.raises(WorkbenchError, match="its mask is not causal"),
         attention_statistics.recording(model.engine, recorder, [0]),
         attention.watching({module: hide}),
     ):

@@ -91,8 +91,8 @@ def _keep_attention(adapter: Any, architecture: Architecture) -> None:
         for layer in architecture.layers
         for part in PARTS
     )
-    everywhere = len(architecture.layers_with("scores")) == architecture.shape.layers
-    if everywhere and alike and (fused or {*PARTS, "o"} <= modules):
+    at_seam = all((place := layer.places.get("scores")) and place.side == "attention" for layer in architecture.layers)
+    if at_seam and alike and (fused or {*PARTS, "o"} <= modules):
         inside["attn"] = NativeAttention(inside["attn"], architecture)
 
 
