@@ -111,7 +111,7 @@ class Profile:
             sums.binned[name][:, bins] += np.add.reduceat(values, at - part.start, axis=1, dtype=np.float64)
             if name in UNITS:
                 sums.scored[name] = sums.scored.get(name, 0.0) + values[:, low:high].sum(1, dtype=np.float64)
-        masses = stats["sink_mass"] + stats["recent_mass"] + stats["far_mass"]
+        masses = stats["sink_mass"] + stats["recent_mass"] + stats["far_mass"] + stats.get("learned_sink_mass", 0.0)
         sums.worst = max(sums.worst, float(np.abs(masses - 1).max()))
         if "segment_mass" in stats:
             self._take_flow(sums, part.start, stop, stats["segment_mass"])

@@ -168,6 +168,8 @@ def _one_memory(one: Tensor, other: Tensor) -> bool:
 def _branched(engine: Engine) -> tuple[str | None, bool]:
     """Why kept prompts may not be branched, and whether padding may stand after what they have in common."""
     size = engine.architecture.shape.vocabulary
+    if size == 0:
+        return "it takes numbers and no tokens", False
     prompts = [[token % size for token in (*_SHARED, *end)] for end in _ENDS]
     after = torch.tensor([[token % size for token in _AFTER]])
     whole = [stream_end(engine, Inputs(torch.tensor([[*prompt, *after[0].tolist()]]))) for prompt in prompts]
