@@ -39,7 +39,7 @@ report: model
 	@echo "The dashboards:  make serve"
 
 test: model
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder --durations 40
 
 check: lint types
 

@@ -47,7 +47,7 @@ def compute(problem: Problem) -> tuple[dict[str, Tensor], Tensor]:
     lse, columns = problem.lse, None
     if lse is None:
         _pass(problem, tiles, rows, None, columns=False)
-        lse = rows.scalars[0]
+        lse = rows.scalars[SCALARS.index("lse")]
         if problem.columns is not None:
             columns = _pass(problem, tiles, None, lse, columns=True)
     elif problem.want or problem.columns is not None:

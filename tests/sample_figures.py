@@ -34,7 +34,7 @@ def grid() -> Figure:
     return Figure(
         name="grid",
         title="Three heads in the middle layers copy the needle",
-        panels=[Panel([mark], Axis("head"), Axis("layer"))],
+        panels=[Panel([mark], Axis("head", dim="head"), Axis("layer", dim="layer"))],
         caption="Retrieval score of every head on the needles that heads were selected on; the top three are outlined.",
         alt="A grid of 30 layers by 9 heads, nearly all close to 0; heads 17.3, 18.6 and 18.7 stand out at 0.4 to 0.5.",
     )

@@ -110,7 +110,7 @@ def overview(measure: Measure) -> Figure:
     return Figure(
         name="strip",
         title="The whole text",
-        panels=[Panel([mark], Axis("position (tokens)"), Axis("", ticks=[], tick_labels=[]))],
+        panels=[Panel([mark], Axis("position (tokens)", dim="position"), Axis("", ticks=[], tick_labels=[]))],
         caption=f"{label[:1].upper()}{label[1:]}. {pooled} A click opens the window there.".replace("  ", " "),
         alt=f"One row of {len(starts) - 1} bins along the text, shaded by {label}.",
     )

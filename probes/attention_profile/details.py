@@ -93,7 +93,7 @@ def _along(data: xr.DataTree, layer: int, head: int) -> Figure:
             Line(query, profile[name].sel(layer=layer, head=head).values.tolist(), "this head"),
             Line(query, profile[name].mean(("layer", "head")).values.tolist(), "mean of all heads"),
         ]
-        panels.append(Panel(marks, Axis("query (tokens)"), Axis(label, limits=(-0.02, 1.02)), label))
+        panels.append(Panel(marks, Axis("query (tokens)", dim="query"), Axis(label, limits=(-0.02, 1.02)), label))
     return Figure(
         name="along",
         title=f"Head {layer}.{head} along the text",

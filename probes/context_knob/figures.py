@@ -55,7 +55,11 @@ def _conditions(data: xr.DataTree) -> Figure:
             Scatter(x, heights("prior"), "right from the prior", names=ticks),
             Scatter(x, heights("context"), "right from the context", names=ticks, muted=True),
         ]
-        panels.append(Panel(marks, Axis("condition", x, ticks), Axis("share", limits=SHARE), title=ARMS[str(arm)]))
+        panels.append(
+            Panel(
+                marks, Axis("condition", x, ticks, dim="condition"), Axis("share", limits=SHARE), title=ARMS[str(arm)]
+            )
+        )
     return Figure(
         name="conditions",
         title="Pairs answered right: asked, and steered by one direction",
@@ -110,7 +114,7 @@ def _sweep(data: xr.DataTree) -> Figure:
     return Figure(
         name="sweep",
         title="Where one direction steers",
-        panels=[Panel(marks, Axis("block"), Axis("steering pair accuracy", limits=NAMED))],
+        panels=[Panel(marks, Axis("block", dim="block"), Axis("steering pair accuracy", limits=NAMED))],
         caption=(
             f"A direction learnt by interchange at each block, then set without an intent line on "
             f"{swept.sizes['example']} validation items, at several multiples of its natural values."

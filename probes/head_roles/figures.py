@@ -45,8 +45,8 @@ def _grid(data: xr.DataTree) -> Figure:
                         outlined=found,
                     )
                 ],
-                x=Axis("head"),
-                y=Axis("layer"),
+                x=Axis("head", dim="head"),
+                y=Axis("layer", dim="layer"),
             )
         ],
         caption="Retrieval score of every head on the held-out needles; named retrieval heads are outlined.",
@@ -107,6 +107,7 @@ def _sorted(data: xr.DataTree) -> Figure:
                         of("copy_low"),
                         of("copy_high"),
                         names=[f"{layer}.{head}" for layer, head in at],
+                        dims={"layer": [layer for layer, _ in at], "head": [head for _, head in at]},
                     ),
                     Scatter(x, of("copy_chance"), ORDER, muted=True),
                     ReferenceLine(float(data.attrs["threshold"]), "y", "threshold"),
@@ -123,14 +124,16 @@ def _sorted(data: xr.DataTree) -> Figure:
 def _against_induction(data: xr.DataTree) -> Figure:
     heads = data["heads"].to_dataset()
     score = heads["copy_score"].values.ravel()
-    names = [f"{layer}.{head}" for layer in heads["layer"].values for head in heads["head"].values]
+    every = [(int(layer), int(head)) for layer in heads["layer"].values for head in heads["head"].values]
+    names = [f"{layer}.{head}" for layer, head in every]
+    dims = {"layer": [layer for layer, _ in every], "head": [head for _, head in every]}
     panels = []
     for repeat, period in zip(heads["repeat"].values, heads["period"].values, strict=True):
         induction = heads["induction"].sel(repeat=repeat).values.ravel()
         panels.append(
             Panel(
                 [
-                    Scatter(induction.tolist(), score.tolist(), "heads", names=names),
+                    Scatter(induction.tolist(), score.tolist(), "heads", names=names, dims=dims),
                     ReferenceLine(float(data.attrs["threshold"]), "y", "threshold"),
                 ],
                 Axis("induction score", limits=(-0.02, 1.02)),

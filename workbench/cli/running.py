@@ -189,7 +189,7 @@ def suite(
     from ..runs.suite import given_to
     from ..runs.suite import suite as run_suite
 
-    probes = list(PROBES)
+    probes, broken = PROBES.loaded()
     values = given_to(probes, settings or ())
     for probe in probes:
         resolve(probe.Config, probe.presets, preset or "quick", values[probe.name])
@@ -212,7 +212,7 @@ def suite(
         line(f"report: {done.report}")
     if done.failed:
         said = "; ".join(f"{name}: {why}" for name, why in done.failed.items())
-        raise WorkbenchError(f"{len(done.failed)} of {len(probes)} probes failed: {strip_control(said)}")
+        raise WorkbenchError(f"{len(done.failed)} of {len(probes) + len(broken)} probes failed: {strip_control(said)}")
 
 
 def rerun(

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import UsageError
 from . import style
-from .spec import Bars, FigureSpec, Heatmap, Line, Panel, Scatter, Tokens, Violin
+from .spec import MARK_NAMES, Bars, FigureSpec, Heatmap, Panel, ReferenceLine, Tokens, Violin
 from .text import escape_whitespace, folded, shorten
 
 WIDTH = 760
@@ -56,7 +56,7 @@ def series(figure: FigureSpec) -> dict[tuple[int, int], Series]:
     """The style of every curve, point, bar and violin, by panel and mark; equal labels look equal in all panels."""
     index: dict[tuple[bool, str], int] = {}
     found: dict[tuple[int, int], Series] = {}
-    drawn = (Line, Scatter, Bars, Violin)
+    drawn = tuple(kind for kind in MARK_NAMES if kind not in (Heatmap, Tokens, ReferenceLine))
     told_apart = {
         (mark.label, getattr(mark, "muted", False))
         for panel in figure.panels

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 INCH = 110.0
 """Pixels of the interactive figure on one inch of paper."""
+PAPER, ABOVE = "paper", "title-above-"
+"""Names in the SVG of the paper, and of the title; after the second stands where it ends, in points from the top."""
 LOCK = threading.RLock()
 """matplotlib's settings belong to the whole process; one drawing at a time changes them."""
 
@@ -93,8 +95,9 @@ def draw(figure: FigureSpec, theme: str = "light", title: bool = True) -> Drawin
         size = (geometry.WIDTH / INCH, (sum(inner) + sum(around) + 34 * title + 24 * -(-legend // across)) / INCH)
         drawing = Drawing(figsize=size, layout="constrained")
         FigureCanvasAgg(drawing)
+        heading = None
         if title:
-            drawing.suptitle(figure.title, x=0.01, ha="left", fontsize=11, fontweight="bold", wrap=True)
+            heading = drawing.suptitle(figure.title, x=0.01, ha="left", fontsize=11, fontweight="bold", wrap=True)
         # A panel that does not use its whole column lies in a grid of its own, which also holds what is around it;
         # without one, the plotting areas of all panels are aligned.
         nested = min(shares) < 1
@@ -116,6 +119,10 @@ def draw(figure: FigureSpec, theme: str = "light", title: bool = True) -> Drawin
         if handles:
             drawing.legend(list(handles.values()), list(handles), loc="outside lower left", ncols=across)
         _settle(drawing)
+        drawing.patch.set_gid(PAPER)
+        if heading is not None:
+            below = heading.get_window_extent().y0 / drawing.dpi
+            heading.set_gid(f"{ABOVE}{72 * (drawing.get_figheight() - below):.1f}")
     return drawing
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 import numpy as np
 
@@ -29,15 +29,16 @@ def draw_mark(axes: Axes, panel: Panel, m: int, look: Series | None) -> Any:
         return _tokens(axes, mark, panel)
     if isinstance(mark, ReferenceLine):
         return _rule(axes, mark)
-    if look is None:
-        return None
+    assert look is not None, "every other mark is a series"
     if isinstance(mark, Line):
         return _line(axes, mark, look)
     if isinstance(mark, Scatter):
         return _points(axes, mark, look)
     if isinstance(mark, Bars):
         return _bars(axes, mark, look, geometry.bar_places(panel)[m])
-    return _violins(axes, mark, look)
+    if isinstance(mark, Violin):
+        return _violins(axes, mark, look)
+    assert_never(mark)
 
 
 def _colours(scale: str) -> Any:

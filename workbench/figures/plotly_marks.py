@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 
 from . import geometry, style
 from .geometry import Series
-from .spec import Bars, Heatmap, Line, Panel, Scatter, Tokens, Violin
+from .spec import Bars, Heatmap, Line, Panel, ReferenceLine, Scatter, Tokens, Violin
 from .text import escape_whitespace, plotly_label, plotly_text
 
 Trace = dict[str, Any]
@@ -22,15 +22,18 @@ def traces(panel: Panel, m: int, look: Series | None, scale: dict[str, Any] | No
         return [*_missing(mark, panel), _heatmap(mark, panel, scale)]
     if isinstance(mark, Tokens):
         return _tokens(mark, scale)
-    if look is None:
-        return []
+    if isinstance(mark, ReferenceLine):
+        return []  # a shape of the layout
+    assert look is not None, "every other mark is a series"
     if isinstance(mark, Line):
         return _line(mark, look, panel)
     if isinstance(mark, Scatter):
         return _points(mark, look, panel)
     if isinstance(mark, Bars):
         return _bars(mark, look, panel, geometry.bar_places(panel)[m])
-    return _violins(mark, look) if isinstance(mark, Violin) else []
+    if isinstance(mark, Violin):
+        return _violins(mark, look)
+    assert_never(mark)
 
 
 def _words(panel: Panel) -> tuple[str, str]:

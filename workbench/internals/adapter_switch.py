@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..errors import UsageError
 from ..models.adapters import attach_adapter
 from .session import load
 
@@ -49,16 +50,24 @@ def with_adapter(session: Session, name: str | None) -> Iterator[AdapterArms]:
     if name is None:
         yield AdapterArms(session, session.info.adapter)
         return
-    with session.lock, _as_before(session.model):
+    with session.lock, as_before(session.model):
         info = attach_adapter(session.model, name)
         # engines may hold on to the modules that an adapter replaces, so they are built anew
         yield AdapterArms(load(session.model, session.engine_name, tokenizer=session.tokenizer), info)
 
 
 @contextmanager
-def _as_before(model: Any) -> Iterator[None]:
-    """Take out any adapter that was put in meanwhile, and let the same weights want gradients as before."""
+def as_before(model: Any) -> Iterator[None]:
+    """Adapters put into a model until the block ends are taken out then; modes and gradients are as before.
+
+    Raises `UsageError` for a model that carries an adapter already: it would be taken out with the others.
+    """
+    if held := _tuned(model):
+        raise UsageError(
+            f"the model carries an adapter already (at {held[0].name}): take it out, or go on without another"
+        )
     wanting = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    modes = [(module, module.training) for module in model.modules()]
     try:
         yield
     finally:
@@ -69,6 +78,8 @@ def _as_before(model: Any) -> Iterator[None]:
             vars(model).pop(name, None)
         for parameter, wanted in wanting:
             parameter.requires_grad_(wanted)
+        for module, training in modes:
+            module.training = training
 
 
 class _Tuned(NamedTuple):

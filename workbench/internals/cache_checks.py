@@ -114,13 +114,10 @@ def _piecewise(engine: Engine, rows: Tensor, lengths: tuple[int, int], whole: Se
     starts = torch.tensor([0, pad])[:, None]
     mask = torch.arange(width) >= starts
     positions = (torch.arange(width) - starts).clamp(min=0)
-    calls: list[tuple[nn.Module, Tensor]] = []
-
-    def note(call: attention.Call) -> None:
-        calls.append((call.module, call.k))
+    calls: list[attention.Call] = []
 
     cache = engine.new_cache()
-    with attention.watching({None: note}):
+    with attention.watching({None: calls.append}):
         found = stream_end(engine, Inputs(ids, mask, positions, cache))
     unkept = _unkept(engine, calls, cache)
     size = max(float(ends.double().norm(dim=-1).max()) for ends in whole)
@@ -142,18 +139,24 @@ def _piecewise(engine: Engine, rows: Tensor, lengths: tuple[int, int], whole: Se
     return unkept
 
 
-def _unkept(engine: Engine, calls: Sequence[tuple[nn.Module, Tensor]], cache: Any) -> frozenset[int]:
-    """The layers whose call's keys are no memory of the cache."""
-    kept = [getattr(layer, "keys", None) for layer in getattr(cache, "layers", ())]
-    held = [keys for keys in kept if isinstance(keys, Tensor)]
-    by_module = {id(module): keys for module, keys in calls}
+def _unkept(engine: Engine, calls: Sequence[attention.Call], cache: Any) -> frozenset[int]:
+    """The layers whose call's keys or values are no memory of the cache."""
+    held = [
+        kept
+        for layer in getattr(cache, "layers", ())
+        for name in ("keys", "values")
+        if isinstance(kept := getattr(layer, name, None), Tensor)
+    ]
+    by_module = {id(call.module): call for call in calls}
     missing = {layer.kv_source for layer in engine.architecture.layers if layer.kv_source is not None}
     for layer in engine.architecture.layers:
         if layer.attention is None or not layer.attends:
             continue
         module = bare(engine.model).get_submodule(f"{engine.architecture.blocks}.{layer.index}.{layer.attention}")
-        keys = by_module.get(id(getattr(module, "original_component", module)))
-        if keys is None or not any(_one_memory(keys, each) for each in held) or layer.kv_source is not None:
+        call = by_module.get(id(getattr(module, "original_component", module)))
+        used = () if call is None else (call.k, call.v)
+        kept = all(any(_one_memory(one, each) for each in held) for one in used)
+        if call is None or not kept or layer.kv_source is not None:
             missing.add(layer.index)
     return frozenset(missing)
 

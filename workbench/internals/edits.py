@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, assert_never, get_args
 
 from ..errors import SiteError, UsageError
 from .sites import MAP_KINDS, Site
@@ -18,6 +18,7 @@ from .tokens import TokenBatch
 if TYPE_CHECKING:
     from torch import Tensor
 
+Op = Literal["set", "add", "project", "patch"]
 During = Literal["all", "prompt", "generation"]
 Value = "float | Tensor"
 
@@ -31,7 +32,7 @@ class Edit:
     """
 
     site: Site
-    op: Literal["set", "add", "project", "patch"]
+    op: Op
     value: float | Tensor | None
     direction: Tensor | None = None
     positions: Sequence[int] | None = None
@@ -43,6 +44,8 @@ class Edit:
                 f"'{self.site}' is read-only: it is computed from other sites; edit q, k, q_rot, k_rot or z for "
                 "attention, final_norm for logits"
             )
+        if self.op not in get_args(Op):
+            raise UsageError(f"an edit is {', '.join(map(repr, get_args(Op)))}, not {self.op!r}")
         if self.during not in ("all", "prompt", "generation"):
             raise UsageError(f"during is 'all', 'prompt' or 'generation', not {self.during!r}")
         if self.during == "generation" and self.positions is not None:
@@ -178,6 +181,8 @@ def apply(edit: Edit, whole: Tensor, frame: Frame) -> Tensor | None:
             new = pick(edit.value, shape)  # type: ignore[arg-type]
         case "patch":
             new = pick(_matched(edit, shape, frame), shape)
+        case _:
+            assert_never(edit.op)
     written = whole.clone()
     written[(rows, columns, *heads)] = new
     return written

@@ -33,6 +33,9 @@ def statistics(pattern: Tensor, request: Request) -> AttentionStats:
     if "lse" in wanted.stats and tuple(wanted.stats) != ROW_STATS:
         raise UsageError("lse cannot be told from an attention pattern; take an engine with native attention")
     found = of_rows(pattern, request, 0, 0)
+    wished = {*wanted.stats} - {"lse"} - ({"segment_mass"} if wanted.segments is None else set())
+    if absent := wished - found.keys():  # not to have it must not read like not having been asked for it
+        raise UsageError(f"{', '.join(sorted(absent))} cannot be told from an attention pattern")
     found["visible_keys"] = (pattern > 0).sum(-1).amax(1, keepdim=True)
     return request.cleaned(AttentionStats(**found), 0)
 

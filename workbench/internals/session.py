@@ -16,6 +16,7 @@ from ..progress import Reporter
 from ..records.record import ModelInfo
 from . import engines
 from .architectures import Shape
+from .borrowing import borrowed
 from .engine_checks import refuse_disagreeing
 from .fifo_lock import FifoRLock
 from .hooked_model import HookedModel
@@ -63,7 +64,8 @@ def load(
 class Session(SessionCalls):
     """A loaded model. Calls of several threads are served one after the other, in the order they came.
 
-    `lock` can be held over several calls, so that nothing of another thread comes between them.
+    `lock` can be held over several calls, so that nothing of another thread comes between them. Between two calls the
+    model is as its user left it.
     """
 
     def __init__(self, loaded: Loaded, engine: str = "hf") -> None:
@@ -122,9 +124,9 @@ class Session(SessionCalls):
         engines.check(name)
         with self.lock:
             if name not in self._hooked:
-                # plain hooks come first: they set the model's attention and verify what it has, for all engines
-                known = None if name == "hf" else self.engine("hf").architecture
-                made = HookedModel(engines.build(name, loaded.model, loaded.tokenizer, known))
+                # plain hooks come first: they verify what the model has, for all engines
+                plain = None if name == "hf" else self.engine("hf").engine
+                made = HookedModel(engines.build(name, loaded.model, loaded.tokenizer, plain))
                 if not made.engine.trusted:
                     refuse_disagreeing(made, self.engine("hf"))
                 self._hooked[name] = made
@@ -144,6 +146,13 @@ class Session(SessionCalls):
     def nnsight(self) -> Any:
         """nnsight's model on the same weights; hold `lock` around its traces."""
         return self.engine("nnsight").engine.wrapped  # type: ignore[attr-defined]
+
+    @contextmanager
+    def borrowed(self) -> Iterator[Any]:
+        """The transformers model as the workbench runs it, in its mode and with its attention, until the block ends."""
+        model = self._open.model
+        with self.lock, borrowed(model, self.engine("hf").engine.implementations):
+            yield model
 
     def tokens(self, prompt: Prompt, chat: bool = False) -> TokenBatch:
         """Token ids of a text, texts or ids, as the tokenizer makes them by itself; with `chat` in its chat template.

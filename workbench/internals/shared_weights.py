@@ -7,13 +7,17 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from .architectures import bare
+from .borrowing import Implementations, borrowed
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-def clone_sharing_weights(model: nn.Module) -> nn.Module:
-    """A copy of the model, with its own modules and configuration, whose parameters and buffers are the model's own."""
-    model = bare(model)
+def clone_sharing_weights(model: nn.Module, implementations: Implementations = ()) -> nn.Module:
+    """A copy of the model, with its own modules and configuration, whose parameters and buffers are the model's own.
+
+    It is in evaluation mode, and its attention stays the one given.
+    """
     shared = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
-    return copy.deepcopy(model, shared)
+    with borrowed(model, implementations):
+        return copy.deepcopy(bare(model), shared)

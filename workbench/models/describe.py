@@ -19,6 +19,7 @@ def describe(loaded: Loaded, engine: str, attention: str) -> ModelInfo:
     fingerprint = noted_fingerprint(loaded.source.folder, dtype) if loaded.source else None
     if fingerprint is None and not any(p.is_meta for p in parameters):
         fingerprint = weights_fingerprint(model if loaded.weights is None else loaded.weights)
+    known = loaded.source.known if loaded.source else None
     return ModelInfo(
         id=loaded.id,
         revision=loaded.source.revision if loaded.source else None,
@@ -27,6 +28,8 @@ def describe(loaded: Loaded, engine: str, attention: str) -> ModelInfo:
         tokenizer_sha256=None if loaded.tokenizer is None else tokenizer_fingerprint(loaded.tokenizer),
         dtype=dtype,
         quantisation=loaded.quantisation,
+        about=known.about if known else None,
+        licence=known.licence.name if known else None,
         device=", ".join(sorted({str(p.device) for p in parameters})),
         device_map=loaded.device_map,
         trust_remote_code=loaded.trust_remote_code,

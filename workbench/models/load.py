@@ -74,9 +74,10 @@ def load_model(
 
 
 def wrap_model(model: Any, tokenizer: Any = None) -> Loaded:
-    """Take a model or `(model, tokenizer)` that is in memory already, as it is; it is set to evaluation mode.
+    """Take a model or `(model, tokenizer)` that is in memory already, as it is.
 
-    Raises `UsageError` for what is no causal language model of transformers.
+    Of a model that `torch.compile` has wrapped, the model inside is taken. Raises `UsageError` for what is no causal
+    language model of transformers.
     """
     import torch
 
@@ -84,6 +85,8 @@ def wrap_model(model: Any, tokenizer: Any = None) -> Loaded:
         if len(model) != 2 or tokenizer is not None:
             raise UsageError("a model in memory is given as (model, tokenizer), or as model with tokenizer=")
         model, tokenizer = model
+    if type(model).__name__ == "OptimizedModule":
+        model = model._orig_mod
     if not isinstance(model, torch.nn.Module) or not hasattr(model, "config") or not hasattr(model, "forward"):
         raise UsageError(
             f"{type(model).__name__} is not a model: give a name, a folder, a Hugging Face id, or (model, tokenizer) "

@@ -37,6 +37,10 @@ class ModelInfo(RecordModel):
     dtype: str | None = None
     quantisation: str | None = None
     """How the weights were quantised before they were loaded, in words."""
+    about: str | None = None
+    """What a model known by name is, in words: among others whether it is a base model."""
+    licence: str | None = None
+    """Under what a model known by name may be used."""
     device: str | None = None
     device_map: str | None = None
     """How the layers were told to spread over devices."""

@@ -118,10 +118,16 @@ def _figures(run: RunLike, key: str) -> tuple[list[FigureBlock], list[str]]:
         return [], [f"The figures cannot be read: {error}."]
     for i, name in enumerate(names, start=1):
         try:
-            pictures.append(FigureBlock(run.figures[name], f"{key}-figure-{i}"))
+            pictures.append(FigureBlock(run.figures[name], f"{key}-figure-{i}", _saved(run, name)))
         except WorkbenchError as error:
             missing.append(f"Figure {name} cannot be shown: {error}.")
     return pictures, missing
+
+
+def _saved(run: RunLike, name: str) -> str | None:
+    """The SVG that a run saved of a figure; one that is shown without its texts has none to show."""
+    saved = getattr(run, "saved_svg", None)
+    return None if saved is None else saved(name)
 
 
 def _sections(

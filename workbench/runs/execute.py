@@ -114,13 +114,14 @@ def _begin(
     return folder, record, heart
 
 
-def _started(probe: Probe, session: Session, preset: str, spec: Spec) -> Record:
+def _started(probe: Probe | str, session: Session, preset: str, spec: Spec) -> Record:
     created, model = store.now(), session.info
+    name, question, method = (probe, "", "") if isinstance(probe, str) else (probe.name, probe.question, probe.method)
     return Record(
-        id=store.new_id(probe.name, spec.model_dump_json() + str(model.fingerprint)),
-        probe=probe.name,
-        question=probe.question,
-        method=probe.method,
+        id=store.new_id(name, spec.model_dump_json() + str(model.fingerprint)),
+        probe=name,
+        question=question,
+        method=method,
         preset=preset,
         created=created,
         started=created,
@@ -135,7 +136,7 @@ def _error(error: BaseException) -> ErrorInfo:
 
 
 def record_refusal(
-    probe: Probe,
+    probe: Probe | str,
     session: Session,
     preset: str,
     seed: int,
@@ -143,7 +144,10 @@ def record_refusal(
     error: Exception,
     runs: str | os.PathLike[str],
 ) -> Path:
-    """Keep a record of a run that was refused before it began, for a report that must not leave it out."""
+    """Keep a record of a run that was refused before it began, for a report that must not leave it out.
+
+    A probe that cannot be loaded is told by its name.
+    """
     spec = Spec(given=json.loads(json.dumps(dict(given), default=str)), seed=seed)
     record = _started(probe, session, preset, spec)
     record.status, record.finished = "error", record.created

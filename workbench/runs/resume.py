@@ -68,11 +68,16 @@ def stage_key(record: Record) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def check_resumable(record: Record, prepared: Prepared) -> Record:
-    """The record, if the prepared run asks for the same; raises `UsageError` saying what differs."""
+def refuse_unstopped(record: Record) -> None:
+    """Raise `UsageError` for a run that did not stop before its end."""
     if record.status in ("success", "started"):
         done = "is already done" if record.status == "success" else "is still running"
         raise UsageError(f"run {record.id} {done}; there is nothing to resume")
+
+
+def check_resumable(record: Record, prepared: Prepared) -> Record:
+    """The record, if the prepared run asks for the same; raises `UsageError` saying what differs."""
+    refuse_unstopped(record)
     if record.probe != prepared.probe.name:
         raise UsageError(f"run {record.id} is of the probe {record.probe!r}, not {prepared.probe.name!r}")
     wanted = prepared.config.model_dump(mode="json")

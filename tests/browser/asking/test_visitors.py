@@ -65,10 +65,10 @@ SERVING = """
 import sys
 from tests.dashboards import slow_probe
 from workbench.dashboards import serve
-from workbench.dashboards.jobs import Asked
+from workbench.dashboards.server.job_queue import RunRequest
 slow_probe.register()
 served = serve(sys.argv[1], port=int(sys.argv[2]), threaded=True)
-served.jobs.submit(Asked("slow", "organism/attention-profile", given={"n": 500, "pause": 0.1}), "tab")
+served.jobs.submit(RunRequest("slow", "organism/attention-profile", given={"n": 500, "pause": 0.1}), "tab")
 print("served", flush=True)
 sys.stdin.read()
 """

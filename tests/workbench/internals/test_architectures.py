@@ -72,7 +72,7 @@ def test_an_unknown_architecture_serves_what_holds_and_refuses_the_rest(which: s
         before = model(ids, output_hidden_states=True)
     wrapped = hooked(model)
     assert set(wrapped.kinds) == set(KINDS) - missing
-    assert (model.config._attn_implementation == "workbench") is seam
+    assert (wrapped.engine.implementation == "workbench") is seam
     seen = wrapped.capture(ids, ["resid_pre.2", "resid_post.0"], logits=True)
     torch.testing.assert_close(seen.logits, before.logits, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(seen["resid_pre.2"], before.hidden_states[2], rtol=1e-4, atol=1e-4)

@@ -143,7 +143,7 @@ def test_a_hub_model_in_the_cache_loads_without_a_network(folder: Path, tmp_path
 def test_a_model_in_memory_is_taken_as_it_is() -> None:
     model = tiny("llama").train()
     session = wb.load(model)
-    assert session.model is model and not model.training
+    assert session.model is model and model.training
     for wrong in ({"dtype": "bfloat16"}, {"device": "cpu"}, {"adapter": "x"}):
         with pytest.raises(UsageError, match="is taken as it is; leave out"):
             wb.load(model, **wrong)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ...errors import SiteError, WorkbenchError
 from ..architectures import bare
+from ..borrowing import Implementations, borrowed
 from ..forward_arguments import Arguments, fresh_frequencies
 from ..sites import Site
 
@@ -49,7 +50,8 @@ class Inputs(NamedTuple):
 class Engine(ABC):
     """One way to reach a model's internals; `HookedModel` builds everything else on it.
 
-    An engine is not safe with threads: whoever holds it holds the session's lock.
+    Each run borrows the model and gives it back as it was. An engine is not safe with threads: whoever holds it holds
+    the session's lock.
     """
 
     name: ClassVar[str]
@@ -58,6 +60,8 @@ class Engine(ABC):
     """The module whose parameters are the model's weights."""
     refused: dict[str, str]
     """Why a kind that the model has is not served."""
+    implementations: Implementations = ()
+    """The attention implementations under which the model runs, where they are set for each run."""
     read_in: nn.Module | None = None
     """What makes the residual stream of values, in a model without a vocabulary."""
 
@@ -70,7 +74,6 @@ class Engine(ABC):
     def kinds(self) -> tuple[str, ...]:
         """The kinds of site that this engine can serve on this model."""
 
-    @abstractmethod
     def run(self, inputs: Inputs, taps: Sequence[Hook] = (), *, logits: bool | Tensor = True) -> Tensor | None:
         """Run the model once under the taps, in the gradient mode of the caller, and leave no hook behind.
 
@@ -78,6 +81,21 @@ class Engine(ABC):
         only, and False none: then the run ends as soon as every tap was called. Raises `SiteError` if a tap was never
         called.
         """
+        if not taps and logits is False:
+            return None
+        with borrowed(self.model, self.implementations):
+            return self._run(inputs, taps, logits)
+
+    @abstractmethod
+    def _run(self, inputs: Inputs, taps: Sequence[Hook], logits: bool | Tensor) -> Tensor | None:
+        """The run of this engine, on a model that is ready for it."""
+
+    @property
+    def implementation(self) -> str | None:
+        """The attention implementation under which the model runs."""
+        config = bare(self.model).config
+        set_here = {id(each): name for each, name in self.implementations}
+        return set_here.get(id(config), getattr(config, "_attn_implementation", None))
 
     def entering(self, ids: Tensor) -> dict[str, Any]:
         """Token ids or values as the argument by which the model's forward takes them."""

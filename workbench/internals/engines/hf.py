@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, assert_never
 
 from torch import Tensor, nn
 
 from .. import attention, softmax_seam
 from ..architectures import Architecture, ModuleSite, bare, read_in_of
+from ..borrowing import borrowed, implementations
 from ..forward_arguments import first_input, with_input
 from ..layer_checks import examine
 from ..sites import KINDS
@@ -25,25 +26,25 @@ class _Enough(Exception):
 class HfEngine(Engine):
     """Serves every kind that the architecture has, at the cost of the plain forward and O(tokens) memory.
 
-    Sets the model to evaluation mode and its attention to the seam `workbench`, where that computes what the model's
-    own attention does. A layer serves the kinds that a short run has verified there; see `layer_checks`.
+    For each run the model is in evaluation mode and its attention is the seam `workbench`, where that computes what the
+    model's own attention does. A layer serves the kinds that a short run has verified there; see `layer_checks`.
     """
 
     name = "hf"
 
-    def __init__(self, model: nn.Module, architecture: Architecture | None = None) -> None:
+    def __init__(self, model: nn.Module) -> None:
         self.model = model
         self.read_in = read_in_of(model)
-        model.eval()
-        self.architecture: Architecture = architecture or examine(model)
+        own = implementations(model)
+        with borrowed(model, own):
+            self.architecture: Architecture = examine(model)
+            self.implementations = [(each, each._attn_implementation_internal) for each, _ in own]
 
     def kinds(self) -> tuple[str, ...]:
         return self.architecture.kinds
 
-    def run(self, inputs: Inputs, taps: Sequence[Hook] = (), *, logits: bool | Tensor = True) -> Tensor | None:
+    def _run(self, inputs: Inputs, taps: Sequence[Hook], logits: bool | Tensor) -> Tensor | None:
         waiting = set(range(len(taps)))
-        if not waiting and logits is False:
-            return None
 
         def called(index: int) -> None:
             waiting.discard(index)
@@ -63,9 +64,11 @@ class HfEngine(Engine):
                     own[module].append((index, tap))
                 elif place.side == "output":
                     stack.enter_context(module.register_forward_hook(self._after(index, tap, place, called)))
-                else:
+                elif place.side == "input" or place.side == "stream":
                     before = self._before(index, tap, place, called)
                     stack.enter_context(module.register_forward_pre_hook(before, with_kwargs=True))
+                else:
+                    assert_never(place.side)
             stack.enter_context(softmax_seam.watching({m: self._reader(group, called) for m, group in own.items()}))
             stack.enter_context(
                 attention.watching({m: self._watcher(group, called, cached) for m, group in seam.items()})

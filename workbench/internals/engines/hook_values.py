@@ -41,7 +41,7 @@ def replaced(passing: Tensor, tap: Hook, place: ModuleSite) -> Tensor | None:
 def at_attention(call: attention.Call, tap: Hook, cached: bool = False) -> None:
     """Show a call of attention to a tap at one of the kinds that are found there.
 
-    With `cached`, edited keys are written where the cache holds them, so that later tokens see them too.
+    With `cached`, edited keys and values are written where the cache holds them, so that later tokens see them too.
     """
     length = call.q.shape[2]
     match tap.site.kind:
@@ -60,9 +60,15 @@ def at_attention(call: attention.Call, tap: Hook, cached: bool = False) -> None:
         case "v":
             fresh = call.v[:, :, call.v.shape[2] - length :]
             new = tap.see(fresh.transpose(1, 2))
-            if new is not None:
+            if new is None:
+                return
+            if cached and not torch.is_grad_enabled():
+                fresh.copy_(new.transpose(1, 2))
+            else:
                 call.v = torch.cat([call.v[:, :, : call.v.shape[2] - length], new.transpose(1, 2)], dim=2)
-        case kind:
+        case "scores" | "pattern" as kind:
             every = torch.arange(length, device=call.q.device).expand(call.q.shape[0], -1)
             rows = attention.scores if kind == "scores" else attention.pattern
             tap.see(rows(call, every if tap.queries is None else tap.queries))
+        case kind:
+            raise AssertionError(f"{kind!r} is not found at a call of attention")

@@ -15,6 +15,8 @@ from .base import Engine, Hook, Inputs
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from .hf import HfEngine
+
 ORDER = (
     "embed", "resid_pre", "q", "k", "v", "q_rot", "k_rot", *MAP_KINDS, "z", "attn_out", "resid_mid", "mlp_pre",
     "mlp_post", "mlp_out", "resid_post", "final_norm",
@@ -44,13 +46,14 @@ class NnsightEngine(Engine):
 
     name: ClassVar[str] = "nnsight"
 
-    def __init__(self, model: nn.Module, tokenizer: Any = None, architecture: Architecture | None = None) -> None:
+    def __init__(self, model: nn.Module, tokenizer: Any = None, plain: HfEngine | None = None) -> None:
         import nnsight
 
         from .hf import HfEngine
 
-        self.architecture = architecture or HfEngine(model).architecture
-        self.model = clone_sharing_weights(model)
+        plain = plain or HfEngine(model)
+        self.architecture: Architecture = plain.architecture
+        self.model = clone_sharing_weights(model, plain.implementations)
         self.read_in = read_in_of(model)
         self._tokenizer = tokenizer
         self._traced = nnsight.NNsight(self.model)
@@ -85,11 +88,9 @@ class NnsightEngine(Engine):
             return refused
         return refused | dict.fromkeys(seam, f"nnsight finds no call of {CALL!r} in the source of its attention")
 
-    def run(self, inputs: Inputs, taps: Sequence[Hook] = (), *, logits: bool | Tensor = True) -> Tensor | None:
+    def _run(self, inputs: Inputs, taps: Sequence[Hook], logits: bool | Tensor) -> Tensor | None:
         from nnsight.intervention.interleaver import OutOfOrderError
 
-        if not taps and logits is False:
-            return None
         waiting = set(range(len(taps)))
         stops = self._stops(taps, waiting.discard, inputs.cache is not None)
         try:

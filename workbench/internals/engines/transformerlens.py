@@ -10,13 +10,15 @@ from ...errors import UsageError, WorkbenchError
 from ..architectures import Architecture, read_in_of
 from ..attention import LONG, Call
 from ..shared_weights import clone_sharing_weights
-from ..sites import MAP_KINDS
+from ..sites import KINDS, MAP_KINDS
 from ..values import example
 from . import hook_values
 from .base import Engine, Hook, Inputs
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from .hf import HfEngine
 
 POINTS = {
     "embed": "blocks.0.hook_in",
@@ -35,6 +37,8 @@ POINTS = {
     "final_norm": "ln_final.hook_out",
 }
 """The hook point at which each kind is found; the embeddings where they enter block 0, learned positions included."""
+# a kind that is not in the table would count as served
+assert set(POINTS) == set(KINDS) - {"logits"}, "every kind of site needs its hook point"
 
 
 class _Enough(Exception):
@@ -55,21 +59,23 @@ class TransformerLensEngine(Engine):
         self,
         model: nn.Module,
         tokenizer: Any = None,
-        architecture: Architecture | None = None,
+        plain: HfEngine | None = None,
         native: bool = True,
     ) -> None:
         from .hf import HfEngine
         from .native_attention import build, is_native
 
-        self.architecture = architecture or HfEngine(model).architecture
-        self.model = clone_sharing_weights(model)
+        plain = plain or HfEngine(model)
+        self.architecture: Architecture = plain.architecture
+        self.model = clone_sharing_weights(model, plain.implementations)
         self.read_in = read_in_of(model)
         try:
             self.wrapped = build(self.model, self.architecture, tokenizer, native)
         except WorkbenchError:
             if not native:
                 raise
-            self.model = clone_sharing_weights(model)  # the first one's modules were rewritten on the way
+            # the first one's modules were rewritten on the way
+            self.model = clone_sharing_weights(model, plain.implementations)
             self.wrapped = build(self.model, self.architecture, tokenizer, native=False)
         self.native = is_native(self.wrapped)
         self.refused = self._unreachable()
@@ -84,7 +90,7 @@ class TransformerLensEngine(Engine):
         """Never: what it serves must be seen to agree with plain hooks."""
         return False
 
-    def run(self, inputs: Inputs, taps: Sequence[Hook] = (), *, logits: bool | Tensor = True) -> Tensor | None:
+    def _run(self, inputs: Inputs, taps: Sequence[Hook], logits: bool | Tensor) -> Tensor | None:
         if self.wrapped.compatibility_mode:
             raise WorkbenchError(
                 "the bridge was put into compatibility mode, which changes its weights and what its hooks see; "
@@ -97,8 +103,6 @@ class TransformerLensEngine(Engine):
                 f"weights a head in every layer: refused above {LONG} tokens; use the engine 'hf' or 'nnsight'"
             )
         waiting = set(range(len(taps)))
-        if not waiting and logits is False:
-            return None
 
         def called(index: int) -> None:
             waiting.discard(index)
