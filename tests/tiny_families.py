@@ -43,7 +43,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "opt": ("opt", {}),
     "falcon_h1": ("falcon_h1", {"key_multiplier": 0.6, "attention_out_multiplier": 0.7}),
     "llama4": ("llama4_text", {"num_experts_per_tok": 1, "no_rope_layers": [1, 1, 0]}),
-    "phi": ("phi", {"num_key_value_heads": 4, "head_dim": ...}),
+    "phi": ("phi", {"num_key_value_heads": 4, "head_dim": ..., "hidden_size": 32}),
     "qwen3_next": ("qwen3_next", {"layer_types": [LINEAR, FULL, LINEAR]}),
     "qwen3_5": ("qwen3_5_text", {"layer_types": [LINEAR, FULL, FULL]}),
     "nemotron_h": ("nemotron_h", {"layers_block_type": ["mamba", "attention", "mlp"]}),

@@ -50,7 +50,8 @@ class Opened:
         model.set_attn_implementation("eager")
         model.config._attn_implementation = "eager"
         with torch.no_grad():
-            found = model(torch.tensor([IDS]), output_attentions=True, use_cache=False).attentions or ()
+            out = model(torch.tensor([IDS]), output_attentions=True, use_cache=False)
+        found = getattr(out, "attentions", None) or ()
         return [weights for weights in found if isinstance(weights, Tensor) and weights.ndim == 4]
 
     def greedy(self, count: int) -> list[int]:
