@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # several processes at once, each waiting in a loop for its threads, are five to ten times slower on two cores
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if _sharing := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
+    # what a test starts inherits it, too
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _sharing)))
 
 import pytest
 

@@ -207,18 +207,30 @@ def svg(
 ) -> str:
     """The static figure as SVG, the same bytes for the same figure; `transparent` leaves out the paper."""
     with _painting(theme, text):
-        buffer = io.StringIO()
-        drawing = draw(figure, theme, title)
-        # Rasterized marks become images of 200 dots an inch; the rest has no resolution.
-        drawing.savefig(
-            buffer, format="svg", dpi=200, transparent=transparent, metadata={"Date": None, "Creator": None}
-        )
-    return buffer.getvalue()
+        return _svg(draw(figure, theme, title), transparent)
 
 
 def png(figure: FigureSpec, theme: str = "light", title: bool = True, dpi: int = 160) -> bytes:
     """The static figure as PNG, the same bytes for the same figure on the same matplotlib."""
     with _painting(theme):
-        buffer = io.BytesIO()
-        draw(figure, theme, title).savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+        return _png(draw(figure, theme, title), dpi)
+
+
+def svg_and_png(figure: FigureSpec, dpi: int = 160) -> tuple[str, bytes]:
+    """What `svg` and `png` give, from one drawing."""
+    with _painting("light"):
+        drawing = draw(figure)
+        return _svg(drawing, False), _png(drawing, dpi)
+
+
+def _svg(drawing: Drawing, transparent: bool) -> str:
+    buffer = io.StringIO()
+    # Rasterized marks become images of 200 dots an inch; the rest has no resolution.
+    drawing.savefig(buffer, format="svg", dpi=200, transparent=transparent, metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+def _png(drawing: Drawing, dpi: int) -> bytes:
+    buffer = io.BytesIO()
+    drawing.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
     return buffer.getvalue()

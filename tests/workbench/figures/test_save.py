@@ -17,6 +17,7 @@ from workbench.figures import (
     Line,
     Tokens,
     load,
+    matplotlib,
     save,
 )
 from workbench.figures.mime import PLOTLY
@@ -90,6 +91,7 @@ def test_files_are_the_same_bytes_each_time(tmp_path) -> None:
         first = [path.read_bytes() for path in save(figure, tmp_path / "a")]
         second = [path.read_bytes() for path in save(load(tmp_path / "a" / f"{figure.name}.json"), tmp_path / "b")]
         assert first == second
+        assert first[1:] == [matplotlib.svg(figure).encode(), matplotlib.png(figure)]
         assert sorted(p.name for p in (tmp_path / "a").glob(f"{figure.name}.*")) == [
             f"{figure.name}.{kind}" for kind in ("json", "png", "svg")
         ]
