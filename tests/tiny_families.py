@@ -29,7 +29,6 @@ SIZES: dict[str, Any] = {
     "ssm_state_size": 4, "n_groups": 1, "chunk_size": 8, "state_size": 4, "time_step_rank": 4, "conv_kernel": 3,
     "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 6, "linear_value_head_dim": 6,
     "linear_conv_kernel_dim": 3, "hidden_size_per_layer_input": 6, "vocab_size_per_layer_input": 67, "laurel_rank": 4,
-    "global_head_dim": 12,
 }  # fmt: skip
 """Set where a configuration has the field; sizes differ from one another where that can be helped."""
 LATENT = {"num_key_value_heads": 4}
@@ -59,7 +58,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma3n": ("gemma3n_text", {"layer_types": [WINDOW, FULL, WINDOW, FULL], "num_hidden_layers": 4,
                                  "num_kv_shared_layers": 2, "activation_sparsity_pattern": [0.9, 0.0, 0.0, 0.0]}),
     "gemma4": ("gemma4_text", {"layer_types": [WINDOW, FULL, WINDOW, FULL], "num_hidden_layers": 4,
-                               "num_kv_shared_layers": 2}),
+                               "num_kv_shared_layers": 2, "global_head_dim": 12}),
     "bloom": ("bloom", {}),
     "gptj": ("gptj", {}),
     "gpt_neo": ("gpt_neo", {"attention_types": [[["global", "local", "local"], 1]]}),

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from ...errors import SiteError, WorkbenchError
 from ..architectures import bare
 from ..borrowing import Implementations, borrowed
-from ..forward_arguments import Arguments, fresh_frequencies
 from ..sites import Site
 
 if TYPE_CHECKING:
     from torch import Tensor, device, nn
 
     from ..architectures import Architecture
+    from ..forward_arguments import Arguments
 
 
 class Hook(NamedTuple):
@@ -108,6 +108,8 @@ class Engine(ABC):
         """The arguments of the model's forward for one run, with logits as `run` is asked for them."""
         takes, device = self._takes, self.device
         if self.architecture.length_dependent is not None:
+            from ..forward_arguments import fresh_frequencies
+
             fresh_frequencies(self.model)
         found: dict[str, Any] = {**self.entering(inputs.ids), "use_cache": inputs.cache is not None}
         if inputs.cache is not None:
@@ -136,6 +138,8 @@ class Engine(ABC):
 
     @cached_property
     def _takes(self) -> Arguments:
+        from ..forward_arguments import Arguments
+
         return Arguments.of(self.model)
 
     def new_cache(self) -> Any:
