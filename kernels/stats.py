@@ -45,7 +45,8 @@ def attention_stats(
 
     Args:
         q: `[batch, head, query, d]`, as attention uses it (after norms and positions).
-        k, v: `[batch, kv_head, key, d]`; query head h reads kv head h // (head / kv_head). v is needed for "out" only.
+        k, v: `[batch, kv_head, key, d]`; query head h reads kv head h // (head / kv_head). v is needed for "out"
+            only, and may have another head size.
         stats: names of row statistics, and "out". "segment_mass" comes whenever `segments` is given.
         lse: `[batch, head, query]`, known from elsewhere: weights are exp(score - lse), sums run over the given keys.
         scale: factor on q·k; 1/sqrt(d) if None.

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UsageError
-from .cache_checks import checked
+from .cache_checks import check_edits, checked
 from .cached_prompts import CachedPrompts, fill
 from .edits import Edit, Frame
 from .engines.base import Hook, Inputs
@@ -75,6 +75,7 @@ def answers(session: Session, waiting: CachedPrompts, edits: Sequence[Edit] = ()
     done = torch.zeros(batch, dtype=torch.bool)
     mask, ids = waiting.mask, waiting.last
     with session.lock, torch.no_grad():
+        check_edits(hooked.engine, edits)
         taps = edit_hooks(hooked.engine, edits, frame)
         for step in range(new):
             inputs = Inputs(ids[:, None], mask, (waiting.lengths - 1 + step)[:, None], waiting.cache)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..errors import UsageError
 from ..progress import Reporter
-from .cache_checks import checked
+from .cache_checks import check_edits, checked
 from .edits import Edit
 from .engines.base import Hook
 from .generation import Decoding, Generated, Growing
@@ -138,6 +138,7 @@ class _Running:
         self._unembedding = Unembedding.of(self.engine) if self._sites else None
         self._seen: dict[Site, Tensor] = {}
         hooks = [self._reader(site) for site in self._sites]
+        check_edits(self.engine, stream.edits)
         self.decoding = Decoding(self.engine, known(self.engine, tokens), stream.edits, hooks)
 
     def _reader(self, site: Site) -> Hook:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from ...errors import SiteError
+from ...errors import SiteError, WorkbenchError
 from ..architectures import bare
 from ..borrowing import Implementations, borrowed
 from ..sites import Site
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor, device, nn
 
     from ..architectures import Architecture
+    from ..forward_arguments import Arguments
 
 
 class Hook(NamedTuple):
@@ -104,19 +106,44 @@ class Engine(ABC):
 
     def arguments(self, inputs: Inputs, logits: bool | Tensor) -> dict[str, Any]:
         """The arguments of the model's forward for one run, with logits as `run` is asked for them."""
-        device = self.device
-        found: dict[str, Any] = self.entering(inputs.ids)
-        found |= {"use_cache": inputs.cache is not None, "past_key_values": inputs.cache}
-        if inputs.mask is not None:
+        takes, device = self._takes, self.device
+        if self.architecture.length_dependent is not None:
+            from ..forward_arguments import fresh_frequencies
+
+            fresh_frequencies(self.model)
+        found: dict[str, Any] = {**self.entering(inputs.ids), "use_cache": inputs.cache is not None}
+        if inputs.cache is not None:
+            if takes.cache is None:
+                raise WorkbenchError(f"{type(self.model).__name__} takes no cache of what came before")
+            found[takes.cache] = inputs.cache
+        # past padding is told at a single token to attention only: what is recurrent has left it behind
+        if inputs.mask is not None and (inputs.ids.shape[1] > 1 or any(self.architecture.attending())):
             found["attention_mask"] = inputs.mask.to(device)
-        if inputs.positions is not None:
+        if inputs.positions is not None and takes.positions:
             found["position_ids"] = inputs.positions.to(device)
-        if logits is not True:
+        if logits is not True and self._chooses:
             found["logits_to_keep"] = 1 if logits is False else logits.to(device)
         return found
 
+    def chosen(self, found: Tensor, logits: bool | Tensor) -> Tensor | None:
+        """The asked logits out of what the model gave: a model that cannot choose gives them for all columns."""
+        if isinstance(logits, bool):
+            return found if logits else None
+        return found if self._chooses else found[:, logits.to(found.device)]
+
+    @property
+    def _chooses(self) -> bool:
+        """Whether the model may be asked for the logits of some columns."""
+        return self._takes.logits_to_keep and self.architecture.keeps_positions
+
+    @cached_property
+    def _takes(self) -> Arguments:
+        from ..forward_arguments import Arguments
+
+        return Arguments.of(self.model)
+
     def new_cache(self) -> Any:
-        """An empty cache of keys and values for `Inputs.cache`."""
+        """An empty cache of what came before, for `Inputs.cache`."""
         from transformers import DynamicCache
 
         return DynamicCache(config=bare(self.model).config)  # type: ignore[arg-type]
