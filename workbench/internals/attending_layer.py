@@ -55,7 +55,8 @@ def at_seam(checked: CheckedRuns, index: int, zero: BlockRun | None) -> Found:
         places["v"] = seam  # the projection is run on all that the cache keeps, so it is no place of new tokens
     else:
         absent["v"] = f"in layer {index}, the values that attention uses are not what a projection gives"
-    for part, word in (("q", "queries"), ("k", "keys")):
+    parts: tuple[tuple[Literal["q", "k"], str], ...] = (("q", "queries"), ("k", "keys"))
+    for part, word in parts:
         place = _projection(run, zero, paths, part, value)
         other = places.get("q") if part == "k" else None
         if place is None or _overlaps(place, other) or _overlaps(place, value):

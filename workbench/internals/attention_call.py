@@ -151,7 +151,8 @@ def chosen_keys(
         shape = (query.shape[0], query.shape[2], key.shape[2])
         kept = torch.zeros(shape, dtype=torch.bool, device=query.device).scatter(-1, indices.long(), True)[:, None]
         if mask is None:
-            return kept & Call(module, query, key, key, None, 1.0, None, None, True, {}).visible(0, query.shape[2])
+            seen = Call(module, query, key, key, None, 1.0, None, None, True, {}).visible(0, query.shape[2])
+            return kept if seen is None else kept & seen
         return mask & kept if mask.dtype == torch.bool else mask.masked_fill(~kept, torch.finfo(query.dtype).min)
     build = getattr(getattr(module, "indexer", None), "build_block_mask", None)
     if build is None:

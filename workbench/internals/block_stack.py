@@ -30,8 +30,8 @@ def check_causal_class(model: nn.Module) -> None:
         raise UsageError(
             f"{name} is an encoder with a decoder; give a causal language model, whose decoder stands alone"
         )
-    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
-    if head is None:
+    unembedding: Any = getattr(model, "get_output_embeddings", None)
+    if unembedding is None or unembedding() is None:
         raise UsageError(
             f"{name} has no unembedding (it gives no logits over a vocabulary): give the causal language model itself, "
             "such as the class whose name ends in ForCausalLM"

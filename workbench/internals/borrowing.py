@@ -19,9 +19,10 @@ from .architectures import bare
 from .module_state import compiled
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
     from torch import nn
 
-E = TypeVar("E")
+E = TypeVar("E", bound="DataclassInstance")
 Implementations = Sequence[tuple[Any, "str | None"]]
 """Configurations inside a model, each with the name of its attention implementation."""
 

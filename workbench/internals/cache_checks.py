@@ -89,8 +89,8 @@ def _check(engine: Engine) -> Checked:
     with torch.no_grad(), check_text.lowered(bare(engine.model), count):
         pieces, unkept = _in_pieces(engine, count)
         if border is not None:
-            why = f"{engine.architecture.length_reason} depend on the length of the text"
-            return Checked(pieces, why, False, alone=True, unkept=unkept)
+            changes = f"{engine.architecture.length_reason} depend on the length of the text"
+            return Checked(pieces, changes, False, alone=True, unkept=unkept)
         why, between = _branched(engine)
     return Checked(pieces, why, between, unkept=unkept)
 

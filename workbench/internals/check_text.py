@@ -46,9 +46,9 @@ def rows(model: nn.Module, count: int) -> Tensor:
         d_in = unwrapped(model).config.d_in  # type: ignore[union-attr]
         found = torch.stack(example(d_in, [2 * count])).unflatten(1, (2, count))[0]  # type: ignore[arg-type]
     else:
-        config = bare(model).config  # type: ignore[union-attr]
-        size = config.get_text_config().vocab_size  # type: ignore[operator, union-attr]
-        special = set(_special(config)) | set(_special(config.get_text_config()))  # type: ignore[operator, union-attr]
+        config: Any = bare(model).config
+        size = config.get_text_config().vocab_size
+        special = set(_special(config)) | set(_special(config.get_text_config()))
         plain = [token for token in range(min(size, 4096)) if token not in special] or list(range(size))
         found = torch.tensor(plain)[torch.randint(len(plain), (2, count), generator=torch.Generator().manual_seed(11))]
     found[1, : count // 2] = found[0, : count // 2]

@@ -132,7 +132,7 @@ class CheckedRuns:
         given: list[torch.Size] = []
 
         def note(_: nn.Module, args: Any, kwargs: Any) -> None:
-            value, _ = first_input(args, kwargs)
+            value = first_input(args, kwargs)[0]
             given.append(torch.Size() if value is None else value.shape)
 
         handle = self.stack.blocks[-1].register_forward_pre_hook(note, with_kwargs=True)

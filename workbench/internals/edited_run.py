@@ -58,7 +58,7 @@ def confirmed(checked: CheckedRuns, layers: list[Layer]) -> list[Layer]:
 
 
 def _unconfirmed(layer: Layer, run: BlockRun) -> dict[str, str]:
-    refused = {}
+    refused: dict[str, str] = {}
     for part in ("q", "k"):
         if part in layer.places and len(run.calls) == 1:
             heads = getattr(run.calls[0].call, part)

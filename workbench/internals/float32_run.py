@@ -17,14 +17,14 @@ def in_float32(parts: Sequence[nn.Module]) -> Iterator[None]:
     A part's own weights come back when it ends, so that one part at most is held twice. Weights that are not floating
     (quantised ones) stay as they are.
     """
-    held: dict[nn.Module, list[tuple[dict[str, Tensor | None], str, Tensor]]] = {}
+    held: dict[nn.Module, list[tuple[dict[str, Any], str, Tensor]]] = {}
 
     def begin(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if module not in held:
             held[module] = [
                 (places, name, tensor)
                 for inner in module.modules()
-                for places in (inner._parameters, inner._buffers)
+                for places in _tensors(inner)
                 for name, tensor in places.items()
                 if tensor is not None and tensor.dtype in (torch.float16, torch.bfloat16)
             ]
@@ -56,3 +56,7 @@ def _widened(value: Any) -> Any:
     if type(value) is dict:
         return {name: _widened(item) for name, item in value.items()}
     return value
+
+
+def _tensors(module: nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
+    return module._parameters, module._buffers

@@ -52,7 +52,8 @@ class _Layers:
 
     def architecture(self) -> Architecture:
         """What the runs tell, with only those kinds that an edited run confirms."""
-        config: Any = self.model.config.get_text_config()
+        own: Any = self.model.config
+        config = own.get_text_config()
         numbers = (self.outer.d_in, self.outer.d_out) if self.outer.model_type == CONTINUOUS else None
         zero = self.checked.at_position_zero()
         layers = [self._layer(index, None if zero is None else zero[index]) for index in range(len(self.runs))]

@@ -66,10 +66,17 @@ class Trial:
             first, last = (at - (end - start) if at >= end else at for at in span)
             return first, last
 
-        spans = {name: moved(getattr(self, name)) for name in ("needle", "value", "answer")}
+        needle, value, answer = (moved(span) for span in (self.needle, self.value, self.answer))
         question, _ = moved((self.question, self.question))
-        depth = _passed(spans["needle"], question)
-        return replace(self, ids=self.ids[:start] + self.ids[end:], question=question, depth=depth, **spans)
+        return replace(
+            self,
+            ids=self.ids[:start] + self.ids[end:],
+            question=question,
+            depth=_passed(needle, question),
+            needle=needle,
+            value=value,
+            answer=answer,
+        )
 
 
 def place(tokenizer: Any, needle: Needle, sentences: Sequence[str], depth: float) -> Trial:

@@ -31,7 +31,7 @@ def tokenizer(file: GgufFile) -> Any:
 
     check(file)
     with by_itself(file.path) as alone:
-        made = AutoTokenizer.from_pretrained(alone.parent, gguf_file=alone.name)
+        made: Any = AutoTokenizer.from_pretrained(alone.parent, gguf_file=alone.name)
     split = file.value("tokenizer.ggml.pre")
     if file.value("tokenizer.ggml.model") == "llama":
         if not file.architecture.startswith("gemma"):
