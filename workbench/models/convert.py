@@ -64,7 +64,7 @@ def main(arguments: Sequence[str]) -> int:
     """Convert one file and return the exit status: 0 done, 1 failed, 2 wrong use."""
     try:
         if len(arguments) != 2:
-            raise UsageError("give a GGUF file and a new folder: python -m workbench.models.convert FILE.gguf FOLDER")
+            raise UsageError("give a GGUF file and a new folder: `python -m workbench.models.convert FILE.gguf FOLDER`")
         print(DONE + convert(Path(arguments[0]), Path(arguments[1])), flush=True)
     except WorkbenchError as error:
         print(f"workbench: {one_line(str(error))}", file=sys.stderr)
