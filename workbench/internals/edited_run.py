@@ -16,9 +16,11 @@ def confirmed(checked: CheckedRuns, layers: list[Layer]) -> list[Layer]:
     generator = torch.Generator().manual_seed(2)
     runs = checked.runs
 
-    def noise(like: Tensor) -> Tensor:
-        size = like.float().square().mean().sqrt().clamp(min=1e-6)
-        return size * torch.randn(like.shape, generator=generator).to(like)
+    def noise(like: Tensor, layer: int) -> Tensor:
+        size, stream = like.float().square().mean().sqrt(), runs[layer].given
+        if stream is not None and not size > 0:  # a module that gives nothing for this text
+            size = 0.1 * stream.float().square().mean().sqrt()
+        return size.clamp(min=1e-6) * torch.randn(like.shape, generator=generator).to(like)
 
     def change(layer: int, path: str, side: str, value: Tensor) -> Tensor | None:
         if not path and side == "given":
@@ -39,9 +41,9 @@ def confirmed(checked: CheckedRuns, layers: list[Layer]) -> list[Layer]:
             new = value.clone() if new is None else new
             part = view(new[1:], place).clone()
             if kind in "qk":
-                part[..., -1, :] += 2 * noise(part[..., -1, :])
+                part[..., -1, :] += 2 * noise(part[..., -1, :], layer)
             else:
-                part += noise(part)
+                part += noise(part, layer)
             put(new[1:], place, part)
             if place.side == "stream":
                 value.copy_(new)

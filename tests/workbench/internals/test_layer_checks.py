@@ -115,3 +115,26 @@ def test_what_is_no_causal_language_model_is_refused_with_the_reason() -> None:
     t5 = transformers.T5Config(vocab_size=61, d_model=24, d_kv=6, d_ff=28, num_layers=2, num_heads=4)
     with pytest.raises(UsageError, match="is an encoder with a decoder"):
         wb.load(transformers.T5ForConditionalGeneration(t5))
+
+
+@pytest.mark.parametrize("dead", [("o_proj", "down_proj"), ("v_proj", "down_proj"), ("o_proj",), ("down_proj",)])
+def test_a_layer_that_adds_nothing_has_the_sites_of_the_others(dead: tuple[str, ...]) -> None:
+    model = tiny("llama")
+    with torch.no_grad():
+        for name, parameter in model.model.layers[1].named_parameters():
+            if any(part in name for part in dead):
+                parameter.zero_()
+    session = wb.load(model)
+    assert all(
+        set(layer.places) >= set(session.hooked.kinds) - {"embed", "final_norm", "logits"}
+        for layer in session.hooked.architecture.layers
+    )
+    seen = session.capture(IDS, ["resid_pre.1", "attn_out.1", "resid_mid.1", "mlp_out.1", "resid_post.1"])
+    torch.testing.assert_close(seen["resid_mid.1"], seen["resid_pre.1"] + seen["attn_out.1"])
+    torch.testing.assert_close(seen["resid_post.1"], seen["resid_mid.1"] + seen["mlp_out.1"])
+    assert "v_proj" not in dead or not seen["attn_out.1"].any()
+    plain, shift = session.logits(IDS), torch.ones(session.shape.d_model)
+    for site in ("attn_out.1", "mlp_out.1", "resid_mid.1"):
+        moved = session.capture(IDS, "resid_post.1", edits=[wb.edits.add(site, shift)])["resid_post.1"]
+        assert ((moved - seen["resid_post.1"]).abs().amax(dim=-1) > 0.5).all(), site
+    assert torch.equal(session.logits(IDS), plain)
