@@ -133,8 +133,9 @@ def _origin(thing: object) -> str:
 def _check_probe(thing: object) -> Probe:
     probe = thing() if isinstance(thing, type) and issubclass(thing, Probe) and not _missing(thing) else thing
     if not isinstance(probe, Probe):
-        missing = f"; it lacks {', '.join(_missing(thing))}" if isinstance(thing, type) and _missing(thing) else ""
-        raise UsageError(f"{thing!r} is not a probe: derive it from workbench.probe.Probe{missing}")
+        if isinstance(thing, type) and issubclass(thing, Probe):
+            raise UsageError(f"{thing!r} is not a whole probe: it lacks {', '.join(_missing(thing))}")
+        raise UsageError(f"{thing!r} is not a probe: derive it from workbench.probe.Probe")
     if taken := [name for name in probe.Config.model_fields if name in RESERVED]:
         raise UsageError(
             f"the probe {probe.name!r} has a setting named {taken[0]!r}, which running uses itself; rename it"
