@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import SiteError
@@ -127,7 +128,7 @@ class Architecture:
     length_reason: str = ""
     """What depends on it."""
 
-    @property
+    @cached_property
     def kinds(self) -> tuple[str, ...]:
         """The kinds that exist in some layer, in the order of `sites.KINDS`."""
         found = {kind for layer in self.layers for kind in layer.places} | {"logits"}
@@ -150,9 +151,12 @@ class Architecture:
         return [layer.index for layer in self.layers if kind in layer.places]
 
     def place(self, site: Site) -> ModuleSite:
-        """Where a site is found in its layer."""
+        """Where a site is found in its layer; raises `SiteError` with what exists where there is none."""
+        self.check(site)
         if site.kind == "final_norm":
             return ModuleSite("", "output")
+        if site.kind == "logits":
+            raise SiteError("logits are what a run gives and pass no module: ask the run for them")
         return self.layers[site.layer or 0].places[site.kind]
 
     def check(self, site: Site) -> Site:
@@ -193,10 +197,10 @@ class Architecture:
 
     def path(self, site: Site) -> str:
         """The path of the module at which a site is found."""
+        inside = self.place(site).module
         if site.kind == "final_norm":
             assert self.norm is not None
             return self.norm
-        inside = self.place(site).module
         return f"{self.blocks}.{site.layer or 0}" + (f".{inside}" if inside else "")
 
     def module(self, model: nn.Module, site: Site) -> nn.Module:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from typing import Any
+from zlib import crc32
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from . import attention
 from .block_stack import Stack
 from .forward_arguments import first_input
-from .layer_places import norm, same
+from .layer_places import linears, norm, same
 from .observed_run import BlockRun, run_blocks
 from .softmax_seam import SoftmaxWatch
 
@@ -24,6 +25,8 @@ class CheckedRuns:
         self.arguments: dict[str, Any] = {**self.rows(1), "use_cache": False}
         self.tokens = next(iter(given.values())).shape[1]
         self.runs = self.run()
+        """The runs that are looked at: the model's own, or stirred."""
+        self._stirred: dict[int, set[str]] = {}
         self.refused: str | None = None
         """Why the seam is not in the model."""
 
@@ -33,6 +36,35 @@ class CheckedRuns:
 
     def run(self, change: Any = None, seam: Any = None, **arguments: Any) -> list[BlockRun]:
         return run_blocks(self.model, self.stack.blocks, {**self.arguments, **arguments}, change, seam)
+
+    def stir(self) -> None:
+        """Look at a run with noise behind each projection where, without it, columns of one are the same at all tokens.
+
+        Weights that are zero (layers put together by hand, pruned, or new) leave what passes there alike, so that it
+        does not tell which module is which. What becomes of the noise does.
+        """
+        own = self._own = self.runs
+        found = [set(linears(block, run, None)) for block, run in zip(self.stack.blocks, own, strict=True)]
+        alike = (
+            (run.outputs[path] == run.outputs[path][:, :1]).all(dim=1).any()
+            for run, paths in zip(own, found, strict=True)
+            for path in paths
+        )
+        if not any(alike):
+            return
+        self._stirred = dict(enumerate(found))
+        self.runs = self.run(self._noisy)
+
+    def _noisy(self, layer: int, path: str, side: str, value: Tensor) -> Tensor | None:
+        """What a projection gives, and noise that is its own."""
+        if side != "gave" or path not in self._stirred.get(layer, ()):
+            return None
+        own, stream = self._own[layer].outputs[path], self._own[layer].given
+        size = own.float().square().mean().sqrt()
+        if not size > 0 and stream is not None:
+            size = 0.1 * stream.float().square().mean().sqrt()
+        generator = torch.Generator().manual_seed(crc32(f"{layer}.{path}".encode()))
+        return value + size.clamp(min=1e-3) * torch.randn(value.shape, generator=generator).to(value)
 
     def install(self) -> None:
         """Set the model's attention to the seam, unless some block then computes something else."""
@@ -96,7 +128,7 @@ class CheckedRuns:
         zeros = torch.zeros(1, self.tokens, dtype=torch.int64, device=next(iter(self.given.values())).device)
         try:
             # with a mask, so that equal positions are not taken for the beginnings of many texts
-            return self.run(position_ids=zeros, attention_mask=torch.ones_like(zeros))
+            return self.run(self._noisy, position_ids=zeros, attention_mask=torch.ones_like(zeros))
         except Exception:
             return None  # positions of another form; what needs this run is then found in another way or refused
 
@@ -104,7 +136,7 @@ class CheckedRuns:
         """Whether a shorter text gives what the same tokens give in a longer one."""
         for count in (self.tokens * 2 // 3, self.tokens - 3):
             shorter = self.run(**self.rows(1, count))
-            for own, run in zip(self.runs, shorter, strict=True):
+            for own, run in zip(self._own, shorter, strict=True):
                 if own.gave is None or run.gave is None or own.gave.ndim != 3:
                     return False
                 if not same(run.gave, own.gave[:, :count], norm(own.gave[:, :count])):
@@ -143,5 +175,5 @@ class CheckedRuns:
             return False
         finally:
             handle.remove()
-        own = self.runs[-1].given
+        own = self._own[-1].given
         return own is not None and given == [own.shape]

@@ -201,7 +201,7 @@ class HookedModel:
         def tap(layer: int) -> Hook:
             return Hook(Site("resid_post", layer), lambda _: progress.send(layer + 1, last, "blocks"))
 
-        return [tap(layer) for layer in range(last)]
+        return [tap(layer) for layer in self.architecture.layers_with("resid_post") if layer < last]
 
 
 @contextmanager

@@ -1,15 +1,14 @@
 """The check at load: what each layer of a model is, found on a run of it and served only where it is verified.
 
 Four short runs in float32, up to the last block: with the model's own attention, with the attention seam (block by
-block on the same inputs), with all positions 0, where rotation does nothing, and with edits at what was found.
+block on the same inputs), with all positions 0, where rotation does nothing, and with edits at what was found. Where
+weights are such that values cannot be told apart (zeros), the runs that are looked at have noise behind projections.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import nn
 
 from ..models.kinds import CONTINUOUS
@@ -41,6 +40,7 @@ def examine(model: nn.Module) -> Architecture:
         stack = find_stack(base, given)
         checked = CheckedRuns(base, stack, given, lowered)
         checked.install()
+        checked.stir()
         return _Layers(checked, unwrapped(model)).architecture()
 
 
@@ -59,7 +59,7 @@ class _Layers:
         numbers = (self.outer.d_in, self.outer.d_out) if self.outer.model_type == CONTINUOUS else None
         zero = self.checked.at_position_zero()
         layers = [self._layer(index, None if zero is None else zero[index]) for index in range(len(self.runs))]
-        layers = self._shared([self._values_of_nothing(layer, layers) for layer in layers])
+        layers = self._shared(layers)
         layers = confirmed(self.checked, layers)
         absent = self._without_rotation(layers)
         attending = [layer for layer in layers if layer.heads]
@@ -151,7 +151,7 @@ class _Layers:
         """Where attn_out, mlp_out and resid_mid are, and the factor on what is added."""
         run = self.runs[index]
         added = ("attn_out", "mlp_out", "resid_mid")
-        found = self._addends(index, path)
+        found = layer_places.addends(run, path)
         if found is None:
             why = f"in block {index}, resid_pre + attn_out + mlp_out is not resid_post for any two of its modules"
             return {}, dict.fromkeys(added, why), 1.0
@@ -173,41 +173,6 @@ class _Layers:
         else:
             places["resid_mid"] = mid
         return places, absent, 1.0
-
-    def _addends(self, index: int, path: str | None) -> layer_places.Addends | None:
-        """What a block adds; one that adds nothing to this text has what another of the same modules has."""
-        run, block = self.runs[index], self.stack.blocks[index]
-        if run.gave is not None and run.given is not None and torch.equal(run.gave, run.given):
-            for other, like in enumerate(self.runs):
-                moves = like.gave is not None and like.given is not None and not torch.equal(like.gave, like.given)
-                if moves and type(self.stack.blocks[other]) is type(block):
-                    found = layer_places.addends(like, path)
-                    if found and not any(run.outputs[each].any() for each in (found.attention, found.mlp)):
-                        return found
-        return layer_places.addends(run, path)
-
-    def _values_of_nothing(self, layer: Layer, layers: list[Layer]) -> Layer:
-        """Values that are all zero tell nothing: they are where another layer of the same modules has them."""
-        run, block = self.runs[layer.index], self.stack.blocks[layer.index]
-        if "v" in layer.places or len(run.calls) != 1 or run.calls[0].call.v.any():
-            return layer
-        for other in layers:
-            place = other.places.get("v")
-            if place is None or place.side != "output" or type(self.stack.blocks[other.index]) is not type(block):
-                continue
-            passing = run.outputs.get(place.module)
-            if (
-                passing is not None
-                and not passing.any()
-                and view(passing, place).shape[2:]
-                == (
-                    layer.kv_heads,
-                    layer.d_value,
-                )
-            ):
-                absent = {kind: why for kind, why in layer.absent.items() if kind != "v"}
-                return replace(layer, places={**layer.places, "v": place}, absent=absent)
-        return layer
 
     def _shared(self, layers: list[Layer]) -> list[Layer]:
         """Kinds are refused at modules that run in several blocks: hooks there would see all of them."""

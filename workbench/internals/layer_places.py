@@ -47,16 +47,14 @@ def addends(run: BlockRun, attention: str | None) -> Addends | None:
     sketch = {path: (run.outputs[path] @ mix).double().flatten() for path in inside}
     wanted = (delta @ mix).double().flatten()
     size = wanted.norm()
-    still = not bool(delta.any())
     for left, right in combinations(inside, 2):
         if left.startswith(right + ".") or right.startswith(left + "."):
             continue
         summed = sketch[left] + sketch[right]
         square = float(summed @ summed)
-        if (not square > 0) is not still:
+        if not square > 0:
             continue
-        # nothing is added to the stream by modules that give nothing: no factor can be told
-        factor = 1.0 if still else float(summed @ wanted) / square
+        factor = float(summed @ wanted) / square
         if float((factor * summed - wanted).norm()) > 1e-3 * float(size) + 1e-5 * float(stream.norm()):
             continue
         factor = 1.0 if abs(factor - 1) < 1e-4 else factor
@@ -77,8 +75,7 @@ def middle(run: BlockRun, found: Addends) -> ModuleSite | None:
     """The module that is given the stream after attention, before the MLP adds to it."""
     assert run.given is not None
     mid = run.given + run.outputs[found.attention]
-    after = run.order[run.order.index(found.attention) + 1 :]  # where attention adds nothing, mid is what came in
-    for path in sorted((path for path in after if path in run.inputs), key=lambda path: path.count(".")):
+    for path in sorted(run.inputs, key=lambda path: path.count(".")):
         value = run.inputs[path]
         if path and value.shape == mid.shape and same(value, mid, norm(run.outputs[found.attention]), norm(mid)):
             return ModuleSite(path, "stream")

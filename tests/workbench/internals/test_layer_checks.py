@@ -138,3 +138,21 @@ def test_a_layer_that_adds_nothing_has_the_sites_of_the_others(dead: tuple[str, 
         moved = session.capture(IDS, "resid_post.1", edits=[wb.edits.add(site, shift)])["resid_post.1"]
         assert ((moved - seen["resid_post.1"]).abs().amax(dim=-1) > 0.5).all(), site
     assert torch.equal(session.logits(IDS), plain)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gpt_neox", "llama", "qwen3", "gemma2"])
+def test_weights_of_zeros_hide_no_site(name: str) -> None:
+    model, whole = tiny(name), hooked(tiny(name)).architecture
+    with torch.no_grad():
+        for path, parameter in model.named_parameters():
+            if parameter.ndim == 2 and not any(part in path for part in ("embed", "wte", "wpe", "lm_head")):
+                parameter.zero_()
+    found = hooked(model).architecture
+    assert found.kinds == whole.kinds
+    for layer, like in zip(found.layers, whole.layers, strict=True):
+        assert layer.places.keys() == like.places.keys()
+        for kind, place in layer.places.items():
+            assert (place.module, place.side) == (like.places[kind].module, like.places[kind].side), kind
+            columns, own = place.columns, like.places[kind].columns
+            assert (columns is None) == (own is None)
+            assert columns is None or own is None or torch.equal(columns.index, own.index), kind

@@ -78,11 +78,12 @@ class Engine(ABC):
         """Run the model once under the taps, in the gradient mode of the caller, and leave no hook behind.
 
         `logits` True gives them for every column `[batch, position, vocabulary]`, an int64 tensor for those columns
-        only, and False none: then the run ends as soon as every tap was called. Raises `SiteError` if a tap was never
-        called.
+        only, and False none: then the run ends as soon as every tap was called. Raises `SiteError` for a tap at a site
+        that is not served here, or that was never called.
         """
         if not taps and logits is False:
             return None
+        self.check(tap.site for tap in taps)
         with borrowed(self.model, self.implementations):
             return self._run(inputs, taps, logits)
 
