@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from workbench.errors import UsageError
+from workbench.internals.chat_text import chat_text
 from workbench.records.record import DataUse
 from workbench.texts.haystack import SYNTHETIC, read_haystack
 from workbench.texts.pieces import Piece, encode, from_document, needle_pieces
@@ -180,7 +181,7 @@ def _turns(messages: Sequence[Any], where: str, tokenizer: Any) -> list[Piece]:
     if not getattr(tokenizer, "chat_template", None):
         raise UsageError("this model's tokenizer has no chat template; take other segments than 'turns'")
     try:
-        whole = [tokenizer.apply_chat_template(messages[: count + 1], tokenize=False) for count in range(len(messages))]
+        whole = [chat_text(tokenizer, messages[: count + 1]) for count in range(len(messages))]
         roles = [str(message["role"]) for message in messages]
     except Exception as error:
         raise UsageError(f"{where}: the chat template does not take these messages ({error})") from None

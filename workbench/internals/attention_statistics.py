@@ -133,11 +133,10 @@ class Recorder:
 
 def uses_custom_attention(engine: Engine, layers: Sequence[int] | None = None) -> bool:
     """Whether this engine's attention passes the seam, in all layers that have attention or in those named."""
-    config = getattr(bare(engine.model), "config", None)
     architecture = engine.architecture
     chosen = architecture.layers_with("pattern") if layers is None else layers
     at_seam = all(architecture.place(Site("pattern", layer)).side == "attention" for layer in chosen)
-    return getattr(config, "_attn_implementation", None) == attention.NAME and bool(chosen) and at_seam
+    return engine.implementation == attention.NAME and bool(chosen) and at_seam
 
 
 def attention_modules(engine: Engine, layers: Sequence[int]) -> dict[int, nn.Module]:

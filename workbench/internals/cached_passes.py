@@ -48,7 +48,7 @@ def _checked(engine: Engine) -> Caching:
     name = type(model).__name__
     border = engine.architecture.length_dependent
     count = check_text.SHORT if border is None else max(min(check_text.SHORT, border), PADDED + NEW + 2)
-    with torch.no_grad(), check_text.lowered(model, count):
+    with torch.no_grad(), engine.as_it_is(), check_text.lowered(model, count):
         rows = check_text.ids(model, count)
         lengths = (count, count - PADDED)
         try:

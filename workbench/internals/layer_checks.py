@@ -19,6 +19,7 @@ from .block_stack import Stack, check_causal_class, find_stack
 from .layer_kinds import length_dependent, masked_kind, mixer, seen_kind
 from .layer_places import norm, same
 from .observed_run import BlockRun, run_blocks
+from .own_attention import own_attention
 from .sites import MAP_KINDS
 
 SEAM_KINDS = ("q_rot", "k_rot", *MAP_KINDS)
@@ -61,6 +62,9 @@ class _Examined:
         config: Any = self.model.config
         before = config._attn_implementation
         if before == attention.NAME:
+            return
+        if (users := own_attention(self.model)) is not None:
+            self.refused = f"the model computes with {users}, which is kept and is not looked into"
             return
         own = self.runs
 

@@ -107,7 +107,7 @@ def residuals(session: Session, waiting: CachedPrompts, layers: Sequence[int]) -
 def answers(session: Session, waiting: CachedPrompts, edits: Sequence[Edit] = (), new: int = NEW) -> list[str]:
     """What picked prompts are answered, greedily, up to the token that ends a turn; the edits see each last token."""
     hooked = session.hooked
-    ends = _ends(session)
+    ends = torch.tensor(session.ends, dtype=torch.int64)
     batch = len(waiting.last)
     frame = Frame(TokenBatch(waiting.last[:, None], torch.ones(batch, dtype=torch.int64)))
     said = torch.zeros(batch, 0, dtype=torch.int64)
@@ -140,12 +140,6 @@ def answer_all(
         said = answers(session, prefill(session, [prompts[row] for row in rows]), new=new)
         found.update(zip(rows, said, strict=True))
     return [found[index] for index in range(len(prompts))]
-
-
-def _ends(session: Session) -> Tensor:
-    settings = getattr(session.model, "generation_config", None) or session.model.config
-    ends = getattr(settings, "eos_token_id", None)
-    return torch.tensor([] if ends is None else [ends] if isinstance(ends, int) else list(ends), dtype=torch.int64)
 
 
 def _text(session: Session, ids: Tensor, ends: Tensor) -> str:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError, WorkbenchError
 from ..html_table import bundle
-from ..models.describe import describe
 from ..models.load import Loaded, load_model, wrap_model
 from ..progress import Reporter
-from ..records.record import ModelInfo
 from . import engines
 from .architectures import Shape
 from .edits import Edit
@@ -22,6 +19,7 @@ from .fifo_lock import FifoRLock
 from .generation import Generated
 from .hooked_model import ActivationCache, HookedModel, SiteLike
 from .prompts import Ids, Prompt, Prompts
+from .session_identity import HeldModel, Identity
 from .session_table import session_table
 from .tokens import TokenBatch
 
@@ -64,7 +62,7 @@ def load(
     return Session(load_model(model, trust_remote_code=trust_remote_code, progress=progress, **asked), engine)
 
 
-class Session:
+class Session(HeldModel):
     """A loaded model. Calls of several threads are served one after the other, in the order they came.
 
     `lock` can be held over several calls, so that nothing of another thread comes between them.
@@ -73,12 +71,11 @@ class Session:
     def __init__(self, loaded: Loaded, engine: str = "hf") -> None:
         self._loaded: Loaded | None = loaded
         self._hooked: dict[str, HookedModel] = {}
-        self._info: ModelInfo | None = None
-        self._describing = threading.Lock()
         self.lock = FifoRLock()
         self.engine_name = engine
         self._shape = self.engine(engine).shape
-        self._prompts = Prompts(loaded.tokenizer, self._shape.vocabulary)
+        self.identity = Identity(loaded, engine, lambda: self.hooked.engine)
+        self._prompts = Prompts(loaded.tokenizer, lambda: self.shape.vocabulary)
 
     @property
     def model(self) -> Any:
@@ -93,16 +90,9 @@ class Session:
     @property
     def shape(self) -> Shape:
         """The sizes of the model."""
+        if self.engine_name in self._hooked:
+            self._shape = self._hooked[self.engine_name].shape
         return self._shape
-
-    @property
-    def info(self) -> ModelInfo:
-        """The model as a run's record tells it; the fingerprint of the weights is computed when first asked for."""
-        with self._describing:  # not the queue: a page may ask while a long run has its turn
-            if self._info is None:
-                attention = engines.attention_of(self.hooked.engine)
-                self._info = describe(self._open, self.engine_name, attention)
-            return self._info.model_copy(deep=True)
 
     @property
     def waiting(self) -> int:
@@ -125,11 +115,11 @@ class Session:
         engines.check(name)
         with self.lock:
             if name not in self._hooked:
-                # plain hooks come first: they set the model's attention and verify what it has, for all engines
-                known = None if name == "hf" else self.engine("hf").architecture
-                made = HookedModel(engines.build(name, loaded.model, loaded.tokenizer, known))
+                # plain hooks come first: they verify what the model has, for all engines
+                plain = None if name == "hf" else self.engine("hf").engine
+                made = HookedModel(engines.build(name, loaded.model, loaded.tokenizer, plain))
                 if not made.engine.trusted:
-                    refuse_disagreeing(made, self.engine("hf"))
+                    made.engine.check_with(lambda: refuse_disagreeing(made, self.engine("hf")))
                 self._hooked[name] = made
             return self._hooked[name]
 
@@ -140,13 +130,16 @@ class Session:
 
     @property
     def bridge(self) -> Any:
-        """TransformerLens' bridge on the same weights, with its own hook names; hold `lock` around its calls."""
-        return self.engine("transformerlens").engine.wrapped  # type: ignore[attr-defined]
+        """TransformerLens' bridge on the same weights, with its own hook names; hold `lock` around its calls.
+
+        It stands for the model's modules as they are: once they change, it says so, and is to be taken anew.
+        """
+        return self.engine("transformerlens").engine.now().wrapped  # type: ignore[attr-defined]
 
     @property
     def nnsight(self) -> Any:
-        """nnsight's model on the same weights; hold `lock` around its traces."""
-        return self.engine("nnsight").engine.wrapped  # type: ignore[attr-defined]
+        """nnsight's model on the same weights; hold `lock` around its traces. It is taken anew as `bridge` is."""
+        return self.engine("nnsight").engine.now().wrapped  # type: ignore[attr-defined]
 
     def tokens(self, prompt: Prompt, chat: bool = False) -> TokenBatch:
         """Token ids of a text, texts or ids, as the tokenizer makes them by itself; with `chat` in its chat template.
@@ -258,7 +251,11 @@ class Session:
         engine: str | None = None,
         progress: Reporter | None = None,
     ) -> Generated:
-        """Generate token by token, greedily unless a temperature is given; see `HookedModel.generate`."""
+        """Generate token by token, greedily unless a temperature is given; see `HookedModel.generate`.
+
+        `stop` are the ids that end a row; None is `ends`, empty never.
+        """
+        stop = self.ends if stop is None else stop
         with self._turn(prompt, chat, engine, progress) as (hooked, tokens):
             return hooked.generate(tokens, max_new_tokens, edits, stop, temperature, seed, progress)
 

@@ -7,6 +7,9 @@ from typing import Any
 
 from .record import Headline, Record
 
+LIBRARIES = ("torch", "transformers", "peft")
+"""Packages whose versions decide what a model's modules hold beside their weights."""
+
 
 def compare(records: Sequence[Record]) -> dict[str, Any]:
     """The differences between two or more runs.
@@ -21,15 +24,38 @@ def compare(records: Sequence[Record]) -> dict[str, Any]:
         "status": [record.status for record in records],
         "settings": differing(
             [
-                {"probe": one["probe"], "preset": one["preset"], "seed": one["spec"]["seed"], **one["spec"]["resolved"]}
+                {
+                    "probe": one["probe"],
+                    "preset": one["preset"],
+                    "seed": one["spec"]["seed"],
+                    "clock": one["spec"]["clock"],
+                    **one["spec"]["resolved"],
+                }
                 for one in dumped
             ]
         ),
-        "model": differing([one["model"] for one in dumped]),
-        "data": differing([{source["name"]: source["sha256"] for source in one["data"]} for one in dumped]),
+        "model": differing([model(record, records) for record in records]),
+        "data": differing([sources(record) for record in records]),
         "environment": differing([_environment(one["environment"]) for one in dumped]),
         "headlines": headlines(records),
     }
+
+
+def sources(record: Record) -> dict[str, str]:
+    """The hash of everything that a run read, by name."""
+    return {source.name: source.sha256 for source in record.data}
+
+
+def model(record: Record, beside: Sequence[Record]) -> dict[str, Any]:
+    """The model of a run, to be compared with that of others.
+
+    The hash of its state is left out where runs had other versions of the libraries, or none, as it depends on them.
+    """
+    dumped = record.model.model_dump(mode="json")
+    versions = [[each.environment.packages.get(name) for name in LIBRARIES] for each in beside]
+    if any(each != versions[0] for each in versions) or any(each.model.state_sha256 is None for each in beside):
+        del dumped["state_sha256"]
+    return dumped
 
 
 def differing(parts: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:

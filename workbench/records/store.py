@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from ..errors import UnknownName, UsageError, WorkbenchError
-from . import heartbeat
+from . import heartbeat, seal
 from .record import SCHEMA, Record
 
 RECORD = "record.json"
@@ -100,7 +100,7 @@ def write_record(folder: Path, record: Record) -> None:
 
     Numbers that JSON has no word for (NaN, infinities) become null.
     """
-    text = record.model_dump_json(indent=2) + "\n"
+    text = seal.sealed(record)
     put(folder, RECORD, lambda path: _write_durably(path, text))
 
 
@@ -112,7 +112,7 @@ def create(runs: Path, record: Record, heart: Callable[[Path], heartbeat.Heart])
     try:
         made.mkdir(parents=True)
         (made / heartbeat.FILE).write_text(beating.words())
-        _write_durably(made / RECORD, record.model_dump_json(indent=2) + "\n")
+        _write_durably(made / RECORD, seal.sealed(record))
         made.rename(folder)
     except (NotADirectoryError, FileExistsError) as error:
         raise UsageError(f"{runs} is not a folder; give another with --runs") from error

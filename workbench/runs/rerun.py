@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from ..errors import WorkbenchError
 from ..progress import Listener, Reporter
 from ..records import results
-from ..records.comparison import differing
+from ..records.comparison import differing, model, sources
 from ..records.record import Record
 from .execute import execute
 from .prepare import prepare
+from .resume import told
 from .run import Run
 
 if TYPE_CHECKING:
@@ -62,14 +63,16 @@ def rerun(
 ) -> Run:
     """Run with the resolved settings and the seed of a run, into a folder of its own."""
     record = run.typed_record
-    prepared = prepare(record.probe, session, record.preset, record.spec.seed, record.spec.resolved)
+    spec = record.spec
+    prepared = prepare(record.probe, session, record.preset, spec.seed, spec.resolved, clock=told(record))
     return Run(execute(prepared, runs, progress, started=started))
 
 
 def agreement(first: Run, second: Run, rtol: float = RTOL, atol: float = ATOL) -> dict[str, Any]:
     """Whether two runs of the same came out the same: `same`, the headlines side by side, and the data that differ.
 
-    A headline differs if its value or an end of its interval does, beyond `atol + rtol·|first|`.
+    `sources` are the files and texts that were read and are not what they were, each with its two hashes. A headline
+    differs if its value or an end of its interval does, beyond `atol + rtol·|first|`.
     """
     one, two = first.typed_record, second.typed_record
     theirs = {headline.name: headline for headline in two.headline}
@@ -90,7 +93,8 @@ def agreement(first: Run, second: Run, rtol: float = RTOL, atol: float = ATOL) -
         "atol": atol,
         "headlines": rows,
         "data": data,
-        "model": differing([record.model.model_dump(mode="json") for record in (one, two)]),
+        "sources": differing([sources(record) for record in (one, two)]),
+        "model": differing([model(record, (one, two)) for record in (one, two)]),
     }
 
 

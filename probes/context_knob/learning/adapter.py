@@ -68,7 +68,7 @@ def train(config: AdapterConfig, folder: Path, seed: int, progress: Reporter, se
         raise UsageError("the model knows none of the facts for training; give other facts with --set data=FILE")
     torch.manual_seed(seed)
     settings = LoraConfig(r=config.rank, lora_alpha=config.rank, target_modules=list(config.modules), bias="none")
-    with session.lock:
+    with session.borrowed():
         wanting = [(each, each.requires_grad) for each in session.model.parameters()]
         try:
             model: Any = get_peft_model(session.model, settings)

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from workbench.errors import UsageError
 from workbench.internals.session import load
-from workbench.models.adapters import adapters, attach_adapter
+from workbench.models.adapters import adapters, attach_adapter, rewrites_weights
 from workbench.models.registered import DEFAULT
 
 if TYPE_CHECKING:
@@ -55,8 +56,13 @@ def arms(session: Session, asked: str) -> Iterator[AdapterArms]:
     if name is None:
         yield AdapterArms(session, session.info.adapter)
         return
+    if rewrites_weights(name):
+        raise UsageError(
+            f"the adapter {name} begins by taking a part out of the model's weights, so it cannot be switched off: "
+            "load the model with it (--adapter) instead"
+        )
     with session.lock, _as_before(session.model):
-        info = attach_adapter(session.model, name)
+        info = attach_adapter(session.model, name).info
         # engines may hold on to the modules that an adapter replaces, so they are built anew
         yield AdapterArms(load(session.model, session.engine_name, tokenizer=session.tokenizer), info)
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ...errors import SiteError, WorkbenchError
+from ..architectures import bare
+from ..borrowing import borrowed
 from ..forward_arguments import Arguments, fresh_frequencies
+from ..module_state import users_own
 from ..sites import Site
+from .current import Current
 
 if TYPE_CHECKING:
     from torch import Tensor, device, nn
@@ -44,10 +48,11 @@ class Inputs(NamedTuple):
     cache: Any = None
 
 
-class Engine(ABC):
+class Engine(Current):
     """One way to reach a model's internals; `HookedModel` builds everything else on it.
 
-    An engine is not safe with threads: whoever holds it holds the session's lock.
+    It shows the model as it is at each run, and gives it back as it was. An engine is not safe with threads: whoever
+    holds it holds the session's lock.
     """
 
     name: ClassVar[str]
@@ -66,7 +71,6 @@ class Engine(ABC):
     def kinds(self) -> tuple[str, ...]:
         """The kinds of site that this engine can serve on this model."""
 
-    @abstractmethod
     def run(self, inputs: Inputs, taps: Sequence[Hook] = (), *, logits: bool | Tensor = True) -> Tensor | None:
         """Run the model once under the taps, in the gradient mode of the caller, and leave no hook behind.
 
@@ -74,6 +78,23 @@ class Engine(ABC):
         only, and False none: then the run ends as soon as every tap was called. Raises `SiteError` if a tap was never
         called.
         """
+        if inputs.cache is None:
+            self.refresh()
+        if not taps and logits is False:
+            return None
+        with borrowed(self.model, self.implementations):
+            return self._run(inputs, taps, logits)
+
+    @abstractmethod
+    def _run(self, inputs: Inputs, taps: Sequence[Hook], logits: bool | Tensor) -> Tensor | None:
+        """The run of this engine, on a model that is ready for it."""
+
+    @property
+    def implementation(self) -> str | None:
+        """The attention implementation under which the model runs."""
+        config = bare(self.model).config
+        set_here = {id(each): name for each, name in self.implementations}
+        return set_here.get(id(config), getattr(config, "_attn_implementation", None))
 
     def arguments(self, inputs: Inputs, logits: bool | Tensor) -> dict[str, Any]:
         """The arguments of the model's forward for one run, with logits as `run` is asked for them."""
@@ -107,6 +128,7 @@ class Engine(ABC):
         """An empty cache of what came before, for `Inputs.cache`."""
         from transformers import DynamicCache
 
+        self.refresh()
         return DynamicCache(config=self.model.config)  # type: ignore[arg-type]
 
     @property
@@ -116,14 +138,23 @@ class Engine(ABC):
 
     def check(self, sites: Iterable[Site]) -> None:
         """Raise `SiteError` for a site that does not exist in the model or that this engine cannot serve."""
+        self.refresh()
         kinds = self.kinds()
         for site in sites:
-            self.architecture.check(site)
+            try:
+                self.architecture.check(site)
+            except SiteError as error:
+                raise SiteError(str(error) + self._users_own()) from None
             if site.kind not in kinds:
                 raise SiteError(
                     f"the engine {self.name!r} cannot serve {site.kind!r} on {self.architecture.name}; it serves: "
-                    f"{', '.join(kinds)}; the model has: {', '.join(self.architecture.kinds)}"
+                    f"{', '.join(kinds)}; the model has: {', '.join(self.architecture.kinds)}" + self._users_own()
                 )
+
+    def _users_own(self) -> str:
+        """What a reader of an error should know of the model: code of the user's own takes part in it."""
+        found = users_own(self.source)
+        return f"; the model runs with {', '.join(found[:3])}, which may be why" if found else ""
 
     def never_called(self, sites: Iterable[Site]) -> SiteError:
         """The error for taps that the run never reached."""

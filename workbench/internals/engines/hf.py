@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .. import attention, softmax_seam
 from ..architectures import Architecture, ModuleSite, bare
+from ..borrowing import borrowed, implementations
 from ..layer_checks import examine
 from ..sites import KINDS
 from . import hook_values
@@ -24,24 +25,27 @@ class _Enough(Exception):
 class HfEngine(Engine):
     """Serves every kind that the architecture has, at the cost of the plain forward and O(tokens) memory.
 
-    Sets the model to evaluation mode and its attention to the seam `workbench`, where that computes what the model's
-    own attention does. A layer serves the kinds that a short run has verified there; see `layer_checks`.
+    For each run the model is in evaluation mode and its attention is the seam `workbench`, where that computes what the
+    model's own attention does. A layer serves the kinds that a short run has verified there; see `layer_checks`.
     """
 
     name = "hf"
 
-    def __init__(self, model: nn.Module, architecture: Architecture | None = None) -> None:
-        self.model = model
-        model.eval()
-        self.architecture: Architecture = architecture or examine(model)
+    def __init__(self, model: nn.Module) -> None:
+        self.source = self.model = model
+        self.refresh()
+
+    def _build(self) -> None:
+        own = implementations(self.model)
+        with borrowed(self.model, own):
+            self.architecture: Architecture = examine(self.model)
+            self.implementations = [(each, each._attn_implementation_internal) for each, _ in own]
 
     def kinds(self) -> tuple[str, ...]:
         return self.architecture.kinds
 
-    def run(self, inputs: Inputs, taps: Sequence[Hook] = (), *, logits: bool | Tensor = True) -> Tensor | None:
+    def _run(self, inputs: Inputs, taps: Sequence[Hook], logits: bool | Tensor) -> Tensor | None:
         waiting = set(range(len(taps)))
-        if not waiting and logits is False:
-            return None
 
         def called(index: int) -> None:
             waiting.discard(index)

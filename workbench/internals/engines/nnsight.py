@@ -15,6 +15,8 @@ from .base import Engine, Hook, Inputs
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from .hf import HfEngine
+
 ORDER = (
     "embed", "resid_pre", "q", "k", "v", "q_rot", "k_rot", *MAP_KINDS, "z", "attn_out", "resid_mid", "mlp_pre",
     "mlp_post", "mlp_out", "resid_post", "final_norm",
@@ -44,17 +46,24 @@ class NnsightEngine(Engine):
 
     name: ClassVar[str] = "nnsight"
 
-    def __init__(self, model: nn.Module, tokenizer: Any = None, architecture: Architecture | None = None) -> None:
-        import nnsight
-
+    def __init__(self, model: nn.Module, tokenizer: Any = None, plain: HfEngine | None = None) -> None:
         from .hf import HfEngine
 
-        self.architecture = architecture or HfEngine(model).architecture
-        self.model = clone_sharing_weights(model)
+        self.source = model
         self._tokenizer = tokenizer
+        self._plain = plain or HfEngine(model)
+        self.refresh()
+
+    def _build(self) -> None:
+        import nnsight
+
+        self._plain.refresh()
+        self.architecture: Architecture = self._plain.architecture
+        self.model = clone_sharing_weights(self.source, self._plain.implementations)
         self._traced = nnsight.NNsight(self.model)
         self.refused = self._unreachable()
         """Why a kind that the model has is not served."""
+        vars(self).pop("wrapped", None)
 
     @cached_property
     def wrapped(self) -> Any:
@@ -84,11 +93,9 @@ class NnsightEngine(Engine):
             return refused
         return refused | dict.fromkeys(seam, f"nnsight finds no call of {CALL!r} in the source of its attention")
 
-    def run(self, inputs: Inputs, taps: Sequence[Hook] = (), *, logits: bool | Tensor = True) -> Tensor | None:
+    def _run(self, inputs: Inputs, taps: Sequence[Hook], logits: bool | Tensor) -> Tensor | None:
         from nnsight.intervention.interleaver import OutOfOrderError
 
-        if not taps and logits is False:
-            return None
         waiting = set(range(len(taps)))
         stops = self._stops(taps, waiting.discard, inputs.cache is not None)
         try:

@@ -17,6 +17,8 @@ from .base import Engine, Hook, Inputs
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from .hf import HfEngine
+
 POINTS = {
     "embed": "blocks.0.hook_in",
     "resid_pre": "blocks.{}.hook_in",
@@ -54,21 +56,31 @@ class TransformerLensEngine(Engine):
         self,
         model: nn.Module,
         tokenizer: Any = None,
-        architecture: Architecture | None = None,
+        plain: HfEngine | None = None,
         native: bool = True,
     ) -> None:
         from .hf import HfEngine
+
+        self.source = model
+        self._tokenizer, self._wanted_native = tokenizer, native
+        self._plain = plain or HfEngine(model)
+        self.refresh()
+
+    def _build(self) -> None:
         from .native_attention import build, is_native
 
-        self.architecture = architecture or HfEngine(model).architecture
-        self.model = clone_sharing_weights(model)
+        self._plain.refresh()
+        self.architecture: Architecture = self._plain.architecture
+        self.model = clone_sharing_weights(self.source, self._plain.implementations)
+        native = self._wanted_native
         try:
-            self.wrapped = build(self.model, self.architecture, tokenizer, native)
+            self.wrapped = build(self.model, self.architecture, self._tokenizer, native)
         except WorkbenchError:
             if not native:
                 raise
-            self.model = clone_sharing_weights(model)  # the first one's modules were rewritten on the way
-            self.wrapped = build(self.model, self.architecture, tokenizer, native=False)
+            # the first one's modules were rewritten on the way
+            self.model = clone_sharing_weights(self.source, self._plain.implementations)
+            self.wrapped = build(self.model, self.architecture, self._tokenizer, native=False)
         self.native = is_native(self.wrapped)
         self.refused = self._unreachable()
         """Why a kind that the model has is not served."""
@@ -82,7 +94,7 @@ class TransformerLensEngine(Engine):
         """Never: what it serves must be seen to agree with plain hooks."""
         return False
 
-    def run(self, inputs: Inputs, taps: Sequence[Hook] = (), *, logits: bool | Tensor = True) -> Tensor | None:
+    def _run(self, inputs: Inputs, taps: Sequence[Hook], logits: bool | Tensor) -> Tensor | None:
         if self.wrapped.compatibility_mode:
             raise WorkbenchError(
                 "the bridge was put into compatibility mode, which changes its weights and what its hooks see; "
@@ -95,8 +107,6 @@ class TransformerLensEngine(Engine):
                 f"weights a head in every layer: refused above {LONG} tokens; use the engine 'hf' or 'nnsight'"
             )
         waiting = set(range(len(taps)))
-        if not waiting and logits is False:
-            return None
 
         def called(index: int) -> None:
             waiting.discard(index)
