@@ -92,7 +92,7 @@ def in_blocks(call: attention.Call, request: Request, start: int, key_start: int
         rows, lowest = attention.part(call, first, min(first + step, length))
         every = torch.arange(rows.q.shape[2], device=call.q.device).expand(len(call.q), -1)
         weights = attention.pattern(rows, every)
-        outputs.append(attention.mixed(weights, rows.v))
+        outputs.append(attention.mixed(weights.to(rows.v.dtype), rows.v))
         found = of_rows(weights, request, start + first, key_start + lowest)
         if rows.sinks is not None:
             found["learned_sink_mass"] = 1 - weights.float().sum(-1)
