@@ -10,15 +10,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
+from ..errors import UsageError
 from .architectures import bare
 from .module_state import compiled
 
 if TYPE_CHECKING:
     from torch import nn
 
+E = TypeVar("E")
 Implementations = Sequence[tuple[Any, "str | None"]]
 """Configurations inside a model, each with the name of its attention implementation."""
 
@@ -98,6 +101,26 @@ def plain_torch(device: str = "cpu") -> Iterator[None]:
         if torch.get_default_device().type != "cpu":
             stack.enter_context(torch.device("cpu"))
         yield
+
+
+def differentiable(model: nn.Module, edits: Sequence[E]) -> list[E]:
+    """Edits whose tensors can take part in gradients, as those made under `torch.inference_mode()` cannot.
+
+    Raises `UsageError` for a model that was made there: its weights are such tensors.
+    """
+    import torch
+
+    if any(parameter.is_inference() for parameter in model.parameters()):
+        raise UsageError(
+            "this model was made under torch.inference_mode(), so torch takes no gradients through its weights: make "
+            "it outside of that block"
+        )
+
+    def ordinary(value: Any) -> Any:
+        return value.clone() if isinstance(value, torch.Tensor) and value.is_inference() else value
+
+    with torch.inference_mode(False):
+        return [replace(each, **{name: ordinary(value) for name, value in vars(each).items()}) for each in edits]
 
 
 def implementations(model: nn.Module) -> list[tuple[Any, str | None]]:

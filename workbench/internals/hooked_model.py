@@ -13,6 +13,7 @@ from ..progress import Reporter
 from .activation_cache import ActivationCache
 from .architectures import Architecture, Shape
 from .attention import LONG
+from .borrowing import differentiable, plain_torch
 from .edits import Edit, Frame
 from .engines.base import Engine, Hook, Inputs
 from .generation import Generated, generate
@@ -107,8 +108,8 @@ class HookedModel:
 
         `logits_at` are the positions whose logits the objective sees (None: all, zero at padding); gradients are given
         at every position, and where a site is edited, at the edited value. The model's weights are frozen meanwhile
-        and get no gradient. Raises `UsageError` if the objective is no differentiable scalar, `SiteError` for scores
-        and pattern, which are not on the path to the logits.
+        and get no gradient. Raises `UsageError` if the objective is no differentiable scalar, or the weights are
+        inference tensors, and `SiteError` for scores and pattern, which are not on the path to the logits.
         """
         batch, wanted, names = self._asked(tokens, sites)
         for site in wanted:
@@ -125,8 +126,9 @@ class HookedModel:
             return Hook(site, see)
 
         whole = dict.fromkeys(Site(site.kind, site.layer) for site in wanted if site.kind != "logits")
+        edits = differentiable(self.engine.model, edits)
         taps = [*edit_hooks(self.engine, edits, Frame(batch)), *map(hold, whole)]
-        with frozen(self.engine.model), torch.enable_grad():
+        with plain_torch(self.engine.device.type), frozen(self.engine.model), torch.enable_grad():
             out = self._run(batch, taps, True, columns, progress)
             assert out is not None
             held[Site("logits")] = out if out.requires_grad else out.requires_grad_()
