@@ -84,12 +84,12 @@ class Snapshot:
     __hash__ = None  # type: ignore[assignment]
 
 
-def digest(model: nn.Module) -> str:
+def digest(model: nn.Module, unlike_any: bool = False) -> str:
     """sha256 over what decides a model's output beside its weights and its configuration.
 
     Covered are the types of the modules, numbers and words on them, functions by name, and buffers that are not
     stored with the weights, to 16 bits of their fractions. Where there is code of the user's own, which no record can
-    hold, the digest is another one at every call. Other versions of the libraries may give another one.
+    hold, or with `unlike_any`, the digest is another one at every call. Other versions of the libraries may give another one.
     """
     sums = hashlib.sha256()
     for path, module in bare(model).named_modules():
@@ -102,7 +102,7 @@ def digest(model: nn.Module) -> str:
         for name, tensor in _unstored(module):
             sums.update(f"\0{name}:{tuple(tensor.shape)}:{tensor.dtype}\0".encode())
             sums.update(_coarse(tensor))
-    if users_own(model):
+    if unlike_any or users_own(model):
         sums.update(secrets.token_bytes(16))
     return sums.hexdigest()
 
@@ -169,7 +169,8 @@ def _lasting(module: nn.Module) -> Iterator[tuple[str, Any]]:
     rotations = told.values() if isinstance(told, dict) else [told]
     following = any("dynamic" in str(each) or each == "longrope" for each in rotations)
     for name, value in (*own["_buffers"].items(), *own.items()):
-        if isinstance(value, torch.Tensor) and not (following and name.endswith("inv_freq") and "original" not in name):
+        kept = following and name.endswith(("inv_freq", "max_seq_len_cached")) and "original" not in name
+        if isinstance(value, torch.Tensor) and not kept:
             yield name, value
 
 

@@ -13,6 +13,7 @@ from ..models.load import Loaded, load_model, wrap_model
 from ..progress import Reporter
 from . import engines
 from .architectures import Shape
+from .borrowing import plain_torch
 from .edits import Edit
 from .engine_checks import refuse_disagreeing
 from .fifo_lock import FifoRLock
@@ -288,9 +289,10 @@ class Session(HeldModel):
         self, prompt: Prompt, chat: bool, engine: str | None, progress: Reporter | None
     ) -> Iterator[tuple[HookedModel, TokenBatch]]:
         """Tokens first, outside of the queue; then this thread's turn with the engine."""
-        tokens = self.tokens(prompt, chat)
-        self.lock.acquire(progress)
-        try:
-            yield self.engine(engine or self.engine_name), tokens
-        finally:
-            self.lock.release()
+        with plain_torch():
+            tokens = self.tokens(prompt, chat)
+            self.lock.acquire(progress)
+            try:
+                yield self.engine(engine or self.engine_name), tokens
+            finally:
+                self.lock.release()

@@ -33,6 +33,7 @@ class Moment:
         self.weights = WeightsWatch(loaded.model)
         self.state = State(loaded.model)
         self.tokenizer = _settings(loaded.tokenizer)
+        self.ends = turn_ends(loaded.model, loaded.tokenizer)
 
     def changed(self) -> str | None:
         """What is no longer the same, in words."""
@@ -41,7 +42,9 @@ class Moment:
             return "its weights changed"
         if now.state != self.state:
             return "its modules, adapters, hooks, configuration or attention function changed"
-        return "its tokenizer changed" if now.tokenizer != self.tokenizer else None
+        if now.tokenizer != self.tokenizer:
+            return "its tokenizer changed"
+        return "the tokens that end a turn changed" if now.ends != self.ends else None
 
     def check_weights(self) -> None:
         """Raise `WorkbenchError` if the weights there were are not what they were; others may have come to them."""
@@ -86,7 +89,7 @@ class Identity:
             self.engine,
             attention_of(engine),
             turn_ends(loaded.model, loaded.tokenizer),
-            (digest(loaded.model), told),
+            (digest(loaded.model, unlike_any=attention is not None), told),
         )
 
 

@@ -34,8 +34,9 @@ def _after_a_turn(tokenizer: Any) -> set[int]:
     turns = [{"role": "user", "content": "asked"}, {"role": "assistant", "content": _SAID}]
     try:
         after = chat_text(tokenizer, turns).rpartition(_SAID)[2].lstrip()
-        first = tokenizer(after, add_special_tokens=False, verbose=False)["input_ids"][:1] if after else []
     except Exception:  # templates raise what they like for turns that they do not have
         return set()
-    special = {*tokenizer.all_special_ids, *getattr(tokenizer, "added_tokens_decoder", {})}
-    return set(first) & special
+    # by their texts: a tokenizer at work in another thread is not to be called
+    special = {str(token): index for index, token in tokenizer.added_tokens_decoder.items()}
+    found = [text for text in special if text and after.startswith(text)]
+    return {special[max(found, key=len)]} if found else set()

@@ -156,10 +156,11 @@ class TestCompiled:
 
 
 def test_the_process_is_left_as_it_was() -> None:
+    model = tiny("llama")
     torch.manual_seed(5)
     before = torch.get_rng_state()
     told = (torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_num_threads())
-    with wb.load(tiny("llama")) as session:
+    with wb.load(model) as session:
         for engine in ENGINES:
             session.logits(IDS, engine=engine)
         session.generate(IDS, 2, temperature=1.0)

@@ -27,7 +27,7 @@ class Fixed(datetime):
     "template",
     [
         "{{ strftime_now('%d %b %Y') }}",
-        '\n   {% if strftime_now is defined %}{% set d = strftime_now("%A, %-d %B %Y %H:%M %j %p%%") %}{{ d }}{% endif %}',
+        "\n  {% if strftime_now is defined %}{% set d = strftime_now('%A, %-d %B %Y %H:%M %p%%') %}{{ d }}{% endif %}",
         "{%- macro day() %}{{ strftime_now('%Y-%m-%d') }}{% endmacro %}{{ day() }} {{ messages[0].content }}",
         "{{- strftime_now('%x %X %c') | upper }}",
     ],

@@ -58,7 +58,7 @@ def test_its_logits_are_the_models_own(registered: None, engine: str) -> None:
         session.capture(IDS, "pattern.1")
     with pytest.raises(SiteError):
         session.attention_statistics(IDS)
-    assert session.capture(IDS, "z.1")["z.1"].shape == (1, len(IDS), 4, 8)
+    assert session.capture(IDS, "attn_out.1")["attn_out.1"].shape == (1, len(IDS), 24)
 
 
 def test_one_that_is_set_after_loading_is_kept_from_then_on(registered: None) -> None:
