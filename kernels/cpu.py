@@ -25,7 +25,7 @@ class Rows:
     scalars: Tensor  # [statistic, batch, head, query], in the order of result.SCALARS
     argmax: Tensor  # [batch, head, query]
     mass: Tensor  # [batch, head, query, segment]
-    out: Tensor | None  # [batch, head, query, d]
+    out: Tensor | None  # [batch, head, query, d_value]
 
     def fields(self) -> dict[str, Tensor]:
         """The statistics by name."""
@@ -42,7 +42,7 @@ def compute(problem: Problem) -> tuple[dict[str, Tensor], Tensor]:
         torch.empty(len(SCALARS), *shape, dtype=torch.float32),
         torch.empty(shape, dtype=torch.int64),
         torch.empty(*shape, problem.n_segments, dtype=torch.float32),
-        None if problem.v is None else torch.empty(problem.q.shape, dtype=problem.q.dtype),
+        None if problem.v is None else torch.empty(problem.out_shape, dtype=problem.q.dtype),
     )
     lse, columns = problem.lse, None
     if lse is None:

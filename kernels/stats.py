@@ -45,7 +45,8 @@ def attention_stats(
 
     Args:
         q: `[batch, head, query, d]`, as attention uses it (after norms and positions).
-        k, v: `[batch, kv_head, key, d]`; query head h reads kv head h // (head / kv_head). v is needed for "out" only.
+        k, v: `[batch, kv_head, key, d]`; query head h reads kv head h // (head / kv_head). v is needed for "out"
+            only, and may have another head size.
         stats: names of row statistics, and "out". "segment_mass" comes whenever `segments` is given.
         lse: `[batch, head, query]`, known from elsewhere: weights are exp(score - lse), sums run over the given keys.
         scale: factor on q·k; 1/sqrt(d) if None.
@@ -73,6 +74,13 @@ def attention_stats(
         RuntimeError: the backend cannot run here, or was asked for gradients (only the reference has them).
 
     Source: online softmax with rescaled sums (Dao et al., arXiv 2205.14135), statistics as further sums.
+
+    Example:
+        >>> import torch
+        >>> from workbench.kernels import attention_stats
+        >>> q = k = torch.zeros(1, 1, 4, 8)                   # all scores equal: every key weighs the same
+        >>> attention_stats(q, k, stats=["entropy"]).entropy.exp().round()
+        tensor([[[1., 2., 3., 4.]]])
     """
     unknown = [name for name in stats if name not in ALLOWED]
     if unknown:

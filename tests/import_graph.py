@@ -38,8 +38,10 @@ ORDER = [
     ["workbench.html_table"],
     ["workbench.files"],
     ["workbench.progress"],
+    ["workbench.tracebacks"],
     ["workbench.formatting"],
     ["workbench.errors"],
+    ["workbench.version"],
     ["workbench.kernels"],
 ]
 """The rooms of the house. A module belongs to the longest name that it begins with."""

@@ -6,9 +6,9 @@ import re
 from typing import Any
 
 
-def percent(part: float) -> str:
-    """A share in percent with two significant digits, so that a small one is not 0."""
-    return f"{float(f'{100 * part:.2g}'):g}%"
+def percent(part: float, digits: int = 2) -> str:
+    """A share in percent with two significant digits, or more, so that a small one is not 0."""
+    return f"{float(f'{100 * part:.{digits}g}'):g}%"
 
 
 def sentence(text: str) -> str:
@@ -28,7 +28,11 @@ def byte_size(count: float) -> str:
 
 
 def parse_size(text: str) -> int:
-    """Bytes from a text such as `8GiB`, `500M` or `2000000`; raises `ValueError` otherwise."""
+    """Bytes from a text such as `8GiB`, `500M` or `2000000`; raises `ValueError` otherwise.
+
+    >>> parse_size("500MiB")
+    524288000
+    """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", text, re.IGNORECASE)
     if not match:
         raise ValueError(f"{text!r} is not a size; write for example 8GiB or 500MiB")

@@ -9,7 +9,7 @@ import panel as pn
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from ... import formatting
-from ...records import describe
+from ...records import comparison, describe
 
 # What a report draws of a headline, a page draws too.
 _LOADER = ChoiceLoader(
@@ -22,6 +22,7 @@ _TEMPLATES.filters.update(
     {
         **{name: getattr(formatting, name) for name in ("byte_size", "duration")},
         **{name: getattr(describe, name) for name in ("number", "control")},
+        "change": comparison.change,
         "safe": formatting.strip_control,  # Jinja's own would let a text through as HTML
     }
 )

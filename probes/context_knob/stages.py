@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workbench.errors import WorkbenchError
+from workbench.internals.adapter_switch import AdapterArms
 from workbench.internals.prefix_cache import prefill
 from workbench.internals.steering import SteeringSpec, steered
 from workbench.probe.contract import Outcome, RunContext
@@ -20,12 +21,11 @@ from .config import ContextKnobConfig
 from .evaluation import answers, configurations
 from .findings import outcome
 from .knob.learned import SteeringDirection, at_block, best, random_directions, read, wanted_knob
-from .learning.adapter_on_off import AdapterArms, arms
-from .learning.layer_sweep import choose, stretched, sweep
+from .learning.adapter_on_off import arms
+from .learning.layer_sweep import choose, judge, stretched, sweep
 from .parts import Parts
 from .search import measure
 from .task.items import SampledItems, sample_items
-from .task.matching import MATCHING
 from .task.prompting import Prompter
 from .task.tasks import facts_of
 
@@ -201,7 +201,7 @@ def _steering(
     session: Session, found: SteeringDirection, items: Sequence[Item], config: ContextKnobConfig, context: RunContext
 ) -> np.ndarray:
     """Whether items are answered right, by stretch and intent: `[stretch, intent, example]`."""
-    prompter, match = Prompter(session, config.begun), MATCHING[config.matching]
+    prompter = Prompter(session, config.begun)
     waiting = prefill(session, [prompter.ask(item, False, "none") for item in items])
     settings = [
         SteeringSpec(found.layer, found.direction, value)
@@ -209,8 +209,4 @@ def _steering(
         for value in stretched(found.natural, stretch)
     ]
     said = steered(session, waiting, settings, context.progress, "values without the adapter")
-    right = [
-        [match(text, item.answer(place % 2 == 1)) for text, item in zip(row, items, strict=True)]
-        for place, row in enumerate(said)
-    ]
-    return np.array(right).reshape(len(config.stretches), 2, len(items))
+    return judge(said, items, config).reshape(len(config.stretches), 2, len(items))

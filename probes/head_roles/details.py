@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workbench.figures import Axis, Figure, Heatmap, Panel, ReferenceLine, Scatter, Violin
-from workbench.figures.text import escape_whitespace
+from workbench.figures.text import escape_control
 from workbench.probe import head_scatter
 from workbench.probe.explore import Details, SelectableDim
 
@@ -37,7 +37,7 @@ def coordinates(data: xr.DataTree) -> list[SelectableDim]:
             "needle",
             held_out["example"].values.tolist(),
             int(held_out["example"][0]),
-            [escape_whitespace(str(key)).replace("␣", " ") for key in held_out["key"].values],
+            [escape_control(str(key)) for key in held_out["key"].values],
         ),
         *head_scatter.coordinates(scores, x, COPY),
     ]
@@ -121,7 +121,7 @@ def _needles(data: xr.DataTree, layer: int, head: int) -> Figure:
     recalled, counted = scored["correct"].values.astype(bool), scored["counted"].values.astype(bool)
     needle, keys = (
         scored["example"].values,
-        [escape_whitespace(str(key)).replace("␣", " ") for key in scored["key"].values],
+        [escape_control(str(key)) for key in scored["key"].values],
     )
 
     def points(which: np.ndarray, label: str) -> list[Scatter]:
@@ -158,7 +158,7 @@ def _needles(data: xr.DataTree, layer: int, head: int) -> Figure:
 def _needle(data: xr.DataTree, layer: int, head: int, needle: int) -> Figure:
     scored = _of_headlines(data).sel(example=needle)
     depth, away, tokens = float(scored["depth"]), int(scored["away"]), int(scored["tokens"])
-    key = escape_whitespace(str(scored["key"].values)).replace("␣", " ")
+    key = escape_control(str(scored["key"].values))
     return Figure(
         name="needle",
         title=f"Needle {needle}, {key}: {'recalled' if bool(scored['correct']) else 'not recalled'}",

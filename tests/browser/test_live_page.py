@@ -21,7 +21,7 @@ from tests.sample_figures import HOSTILE
 from workbench.dashboards import serve
 from workbench.dashboards.server.live_requests import LivePrompt
 from workbench.probes.context_knob.knob.for_session import knob_for_session
-from workbench.probes.context_knob.knob.live_view import written
+from workbench.probes.context_knob.live_view import written
 
 pytestmark = pytest.mark.browser
 WAIT = 60_000

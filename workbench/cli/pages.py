@@ -69,8 +69,7 @@ def serve(
     if runs.exists() and not runs.is_dir():
         raise UsageError(f"{runs} is not a folder; give another with --runs")
     # Nothing imports a page: they are started as a program, here in the same process.
-    sys.argv = [
-        "workbench.dashboards",
+    words = [
         *(str(runs), "--port", str(port), "--address", address),
         *(["--read-only"] if read_only else []),
         *(["--auth", str(auth)] if auth else []),
@@ -79,4 +78,8 @@ def serve(
         *(["--memory", str(memory)] if memory else []),
         *(["--json"] if json else []),
     ]
-    runpy.run_module("workbench.dashboards", run_name="__main__")
+    before, sys.argv = sys.argv, ["workbench.dashboards", *words]
+    try:
+        runpy.run_module("workbench.dashboards", run_name="__main__")
+    finally:
+        sys.argv = before

@@ -29,6 +29,12 @@ def max_pool(values: np.ndarray, max_cells: int = MOST_POINTS) -> Pooled:
 
     The largest and not the mean, which hides single spikes; cells without a number (NaN) count only where a whole bin
     has none. `x` and `y` are the first index of each bin.
+
+    >>> import numpy as np
+    >>> from workbench.figures import max_pool
+    >>> max_pool(np.arange(16).reshape(4, 4), max_cells=4).values
+    array([[ 5.,  7.],
+           [13., 15.]], dtype=float32)
     """
     grid = np.asarray(values)
     if grid.ndim != 2:

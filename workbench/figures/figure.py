@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Figure(FigureSpec):
-    """A picture of a result: the notebook, the page and the report all draw this description."""
+    """A picture of a result: the notebook, the page and the report all draw this description.
+
+    >>> from workbench.figures import Axis, Figure, Line, Panel
+    >>> panel = Panel([Line([1, 2, 3], [0.2, 0.5, 0.4], label="recall")], Axis("heads"), Axis("share"))
+    >>> figure = Figure("recall", "Recall over heads", [panel], "One line.", "A line that rises and falls.")
+    >>> len(figure.data), Figure.from_json(figure.to_json()) == figure
+    (3, True)
+    """
 
     def plotly(self, theme: Literal["light", "dark"] = "light", title: bool = True) -> go.Figure:
         """The interactive figure; without `title` where the page around it says it already."""

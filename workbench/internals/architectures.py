@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import SiteError
+from ..models.kinds import CONTINUOUS
 from .sites import ENDS, KEY_KINDS, KINDS, QUERY_KINDS, Site
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ class ModuleSite:
 class Shape:
     """The sizes of a model; `d_head` is that of queries and keys, `context` the most positions it was made for.
 
-    Where heads or their sizes differ by layer these are the largest; `Architecture.layers` has each layer's own.
+    Where heads or their sizes differ by layer these are the largest; `Architecture.layers` has each layer's own. A
+    model of numbers has the vocabulary 0, and takes `d_in` and gives `d_out` numbers a position; None for others.
     """
 
     layers: int
@@ -53,6 +55,13 @@ class Shape:
     context: int | None
     d_value: int = 0
     """The size of a head's values and output."""
+    d_in: int | None = None
+    d_out: int | None = None
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers come out at each position: the vocabulary, or `d_out`."""
+        return self.vocabulary if self.d_out is None else self.d_out
 
 
 @dataclass(frozen=True)
@@ -113,6 +122,8 @@ class Architecture:
     """Why a kind exists in no layer."""
     length_dependent: int | None = None
     """The length beyond which what is said of a token depends on the length of the text, None where it never does."""
+    keeps_positions: bool = True
+    """Whether every block sees all tokens when logits of some are asked for: some models drop the others on the way."""
     length_reason: str = ""
     """What depends on it."""
 
@@ -218,8 +229,19 @@ def put(passing: Tensor, place: ModuleSite, new: Tensor) -> None:
 
 
 def bare(model: nn.Module) -> nn.Module:
-    """The causal model itself, inside an adapter's wrapper where there is one."""
+    """The causal model itself, inside an adapter's wrapper and a model of numbers where there are such."""
+    inner: Any = unwrapped(model)
+    return inner.causal if inner.config.model_type == CONTINUOUS else inner
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model inside an adapter's wrapper where there is one."""
     return model.get_base_model() if hasattr(model, "peft_config") and hasattr(model, "get_base_model") else model  # type: ignore[operator]
+
+
+def read_in_of(model: nn.Module) -> nn.Module | None:
+    """What makes the residual stream of a model of numbers; None in a language model."""
+    return getattr(unwrapped(model), "read_in", None) if unwrapped(model) is not bare(model) else None
 
 
 assert set(ENDS) <= set(KINDS) and not set(QUERY_KINDS) & set(KEY_KINDS)

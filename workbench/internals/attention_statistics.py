@@ -19,7 +19,7 @@ from ..kernels import AttentionStats
 from ..progress import Reporter
 from . import attention, pattern_statistics
 from .architectures import bare
-from .cached_passes import caching
+from .cache_checks import checked
 from .call_statistics import attend
 from .edits import Edit, Frame
 from .engines.base import Engine, Hook, Inputs
@@ -55,7 +55,7 @@ def attention_statistics(
     Raises `UsageError` for layers or rows that do not exist, for statistics that do not go together, and above 4096
     tokens on an engine whose attention is a query × key matrix.
     """
-    batch = known(engine, TokenBatch.of(tokens))
+    batch = known(engine, tokens)
     request = (wanted or StatisticsSpec()).of(batch)
     chosen = _layers(engine, layers)
     if chunk is not None and (chunk < 1 or edits or logits_at is not None):
@@ -64,10 +64,11 @@ def attention_statistics(
     if chunk is not None and chunk < batch.width:
         if border is not None and batch.width > border:
             raise UsageError(
-                f"beyond {border} tokens {engine.architecture.length_reason} depend in {engine.architecture.name} on the "
+                f"beyond {border} tokens {engine.architecture.length_reason} depend in {engine.architecture.name} "
+                f"on the "
                 "length of the text, so pieces of it are not what the whole is; leave chunk out"
             )
-        if (why := caching(engine).why) is not None:
+        if (why := checked(engine).pieces) is not None:
             raise UsageError(f"chunk cannot be used: {why}; leave it out")
     columns = None if logits_at is None else batch.columns(logits_at)
     collected = ChunkAccumulator(batch.width)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UsageError, WorkbenchError
-from .observed_run import first
+from .forward_arguments import first, first_input
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ def check_causal_class(model: nn.Module) -> None:
         )
 
 
-def find_stack(model: nn.Module, ids: Tensor) -> tuple[Stack, Tensor]:
-    """Find the stack by running the model on `ids` `[2, position]`, whose rows agree in their first half.
+def find_stack(model: nn.Module, entering: dict[str, Tensor]) -> Stack:
+    """Find the stack by running the model on two rows that agree in their first half.
 
-    Returns the logits of the first row too. Raises `UsageError` for a model that is not causal, and `WorkbenchError`
+    Raises `UsageError` for a model that is not causal, and `WorkbenchError`
     where no list of blocks passes on one stream.
     """
     lists = {
@@ -59,7 +59,7 @@ def find_stack(model: nn.Module, ids: Tensor) -> tuple[Stack, Tensor]:
 
     def member(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         given[id(module)] = given.get(id(module), 0) + 1
-        value = first(args) if args else kwargs.get("hidden_states")
+        value, _ = first_input(args, kwargs)
         passed[id(module)] = (value, first(output))
 
     with ExitStack() as stack, torch.no_grad():
@@ -80,7 +80,7 @@ def find_stack(model: nn.Module, ids: Tensor) -> tuple[Stack, Tensor]:
                 unembedded.append(value)
 
         stack.callback(head.register_forward_pre_hook(at_head, with_kwargs=True).remove)
-        logits = _logits(model, ids)
+        logits = _logits(model, entering)
     _check_causal(model, logits)
     ran = {path: modules for path, modules in lists.items() if all(id(module) in given for module in modules)}
     outer = {p: m for p, m in ran.items() if not any(p.startswith(other + ".") for other in ran if other != p)}
@@ -89,7 +89,8 @@ def find_stack(model: nn.Module, ids: Tensor) -> tuple[Stack, Tensor]:
             ", ".join(f"{path} ({len(modules)})" for path, modules in lists.items() if "." not in path[-2:]) or "none"
         )
         raise WorkbenchError(
-            f"{type(model).__name__} has no list of blocks that all run for a text; lists of modules in it: {found[:300]}; "
+            f"{type(model).__name__} has no list of blocks that all run for a text; lists of modules in it: "
+            f"{found[:300]}; "
             "what is opened here is a stack of blocks, one after the other"
         )
     path = max(outer, key=lambda each: len(outer[each]))
@@ -113,7 +114,7 @@ def find_stack(model: nn.Module, ids: Tensor) -> tuple[Stack, Tensor]:
         known = [p for p in same if not isinstance(model.get_submodule(p), nn.Embedding)]
         inside = [p for p in known if not any(other.startswith(p + ".") for other in known if other != p)]
         norm = inside[0] if inside else None
-    return Stack(path, blocks, norm), logits[:1]
+    return Stack(path, blocks, norm)
 
 
 def _multiple(value: Tensor, wanted: Tensor) -> bool:
@@ -127,17 +128,21 @@ def _multiple(value: Tensor, wanted: Tensor) -> bool:
     )
 
 
-def _logits(model: nn.Module, ids: Tensor) -> Tensor:
+def _logits(model: nn.Module, entering: dict[str, Tensor]) -> Tensor:
     name = type(model).__name__
     try:
-        found = model(input_ids=ids, use_cache=False)
+        found = model(**entering, use_cache=False)
     except Exception as error:
         raise WorkbenchError(
             f"{name} does not run on a text alone ({type(error).__name__}: {' '.join(str(error).split())[:200]}); "
             "what is opened here is a causal language model that takes token ids"
         ) from error
     logits = getattr(found, "logits", None)
-    if not isinstance(logits, Tensor) or logits.ndim != 3 or logits.shape[:2] != ids.shape:
+    if (
+        not isinstance(logits, Tensor)
+        or logits.ndim != 3
+        or logits.shape[:2] != next(iter(entering.values())).shape[:2]
+    ):
         raise UsageError(f"{name} gives no logits for every token of a text; give a causal language model")
     return logits
 

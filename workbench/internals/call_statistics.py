@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..errors import UsageError, WorkbenchError
 from ..kernels import AttentionStats, attention_stats
-from .attention import Call
+from .attention import SHORT, Call
 from .layer_statistics import LayerChunk, Request
 from .pattern_statistics import in_blocks
 
@@ -15,9 +15,9 @@ from .pattern_statistics import in_blocks
 def attend(call: Call, request: Request, layer: int, start: int) -> tuple[Tensor, LayerChunk]:
     """A call's output `[batch, query, head, d_value]` and its statistics; `start` is its first position.
 
-    Kernels do both in one pass where the layer sees all keys before a query, or those within a window; other attention
-    (chunks, chosen keys, a bias on scores) is computed block of rows by block. Raises `WorkbenchError` for attention
-    that is not causal.
+    Kernels do both in one pass where the layer sees all keys before a query, or those within a window. Other attention
+    (chunks, chosen keys, a bias on scores) and short texts are computed from the pattern, block of rows by block.
+    Raises `WorkbenchError` for attention that is not causal.
     """
     count, keys = call.q.shape[2], call.k.shape[2]
     if keys < count and call.window is None:
@@ -26,7 +26,8 @@ def attend(call: Call, request: Request, layer: int, start: int) -> tuple[Tensor
     if not call.causal and count > 1:
         raise WorkbenchError(f"{type(call.module).__name__} is not causal; these statistics are of causal attention")
     plain, window = _window(call, start, key_start)
-    if plain and call.bias is None and (call.sinks is None or call.sinks.ndim == 1):
+    known = plain and call.bias is None and (call.sinks is None or call.sinks.ndim == 1)
+    if known and max(count, keys) > SHORT:
         output, found = _by_kernel(call, request, start, key_start, window)
     else:
         output, found = in_blocks(call, request, start, key_start)

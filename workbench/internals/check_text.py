@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .architectures import bare, read_in_of, unwrapped
+from .values import example
+
 SHORT, LONGEST = 24, 640
 """Tokens of the text where nothing is bounded, and at most."""
 LOWERED = 7
@@ -36,18 +39,30 @@ def length(model: nn.Module, most: int = LONGEST) -> int:
     return max([SHORT, *(value + 9 for value in known)])
 
 
-def ids(model: nn.Module, count: int) -> Tensor:
-    """Two rows of token ids that agree in their first half, where the model takes them in."""
-    config = model.config  # type: ignore[union-attr]
-    size = config.get_text_config().vocab_size  # type: ignore[operator, union-attr]
-    special = set(_special(config)) | set(_special(config.get_text_config()))  # type: ignore[operator, union-attr]
-    plain = [token for token in range(min(size, 4096)) if token not in special] or list(range(size))
-    generator = torch.Generator().manual_seed(11)
-    rows = torch.tensor(plain)[torch.randint(len(plain), (2, count), generator=generator)]
-    rows[1, : count // 2] = rows[0, : count // 2]
-    place = model.get_input_embeddings()  # type: ignore[operator]
+def rows(model: nn.Module, count: int) -> Tensor:
+    """Two rows that agree in their first half: token ids `[2, position]`, or values of a model of numbers."""
+    read_in = read_in_of(model)
+    if read_in is not None:
+        d_in = unwrapped(model).config.d_in  # type: ignore[union-attr]
+        found = torch.stack(example(d_in, [2 * count])).unflatten(1, (2, count))[0]  # type: ignore[arg-type]
+    else:
+        config = bare(model).config  # type: ignore[union-attr]
+        size = config.get_text_config().vocab_size  # type: ignore[operator, union-attr]
+        special = set(_special(config)) | set(_special(config.get_text_config()))  # type: ignore[operator, union-attr]
+        plain = [token for token in range(min(size, 4096)) if token not in special] or list(range(size))
+        found = torch.tensor(plain)[torch.randint(len(plain), (2, count), generator=torch.Generator().manual_seed(11))]
+    found[1, : count // 2] = found[0, : count // 2]
+    return found
+
+
+def entering(model: nn.Module, given: Tensor) -> dict[str, Tensor]:
+    """Rows as the argument of the causal model's forward, where the model takes them in."""
+    if (read_in := read_in_of(model)) is not None:
+        with torch.no_grad():
+            return {"inputs_embeds": read_in(given.to(next(read_in.parameters())))}
+    place = bare(model).get_input_embeddings()  # type: ignore[operator]
     device = place.weight.device if hasattr(place, "weight") else next(model.parameters()).device
-    return rows.to(device)
+    return {"input_ids": given.to(device)}
 
 
 def _special(config: Any) -> Iterator[int]:
@@ -66,7 +81,6 @@ def lowered(model: nn.Module, count: int) -> Iterator[dict[str, int]]:
     far = {name: getattr(config, name) for name, value in reaches(model).items() if value >= count}
     changed: list[tuple[Any, str, int]] = []
     holders = list({id(held): held for held in (config, *model.modules(), *_configs(model))}.values())
-    seen: set[int] = set()
     try:
         for name, own in far.items():
             for holder in holders:

@@ -1,7 +1,7 @@
 """Where heads are in attention of a model's own making: found from its weights, and verified by them.
 
-The pattern times the values must be what the output projection is given, and queries times keys the logits, but for what
-is added to all queries alike (ALiBi).
+The pattern times the values must be what the output projection is given, and queries times keys the logits, but for
+what is added to all queries alike (ALiBi).
 """
 
 from __future__ import annotations

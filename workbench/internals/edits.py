@@ -52,14 +52,27 @@ class Edit:
 def set(
     site: str | Site, value: float | Tensor, positions: Sequence[int] | None = None, during: During = "all"
 ) -> Edit:
-    """Write a value: a number, or a tensor that broadcasts to `[batch, position, …]` at the edited positions."""
+    """Write a value: a number, or a tensor that broadcasts to `[batch, position, …]` at the edited positions.
+
+    >>> prompt = "marathon dolphin shop carpenter marathon dolphin"
+    >>> heads = [wb.edits.set("z.2.1", 0.0), wb.edits.set("z.2.3", 0.0)]
+    >>> session.text(session.generate(prompt, 2, edits=heads).rows()[0])
+    'dolphin dolphin'
+    """
     return Edit(Site.parse(site), "set", value, positions=positions, during=during)
 
 
 def add(
     site: str | Site, value: float | Tensor, positions: Sequence[int] | None = None, during: During = "all"
 ) -> Edit:
-    """Add a value: a number, or a tensor that broadcasts to `[batch, position, …]` at the edited positions."""
+    """Add a value: a number, or a tensor that broadcasts to `[batch, position, …]` at the edited positions.
+
+    >>> before = session.capture("marathon dolphin", "resid_post.1")["resid_post.1"]
+    >>> raised = wb.edits.add("resid_post.1", 1.0, positions=[-1])
+    >>> after = session.capture("marathon dolphin", "resid_post.1", edits=[raised])["resid_post.1"]
+    >>> (after - before).mean(-1).round()                 # [batch, position]
+    tensor([[0., 1.]])
+    """
     return Edit(Site.parse(site), "add", value, positions=positions, during=during)
 
 
@@ -73,6 +86,13 @@ def project(
     """Set the component along a direction to `value`, 0 if None: x − (x·u)u + value·u with u of length one.
 
     The direction has the site's last axis. `value` is a number, or broadcasts to the site's axes without the last one.
+
+    >>> import torch
+    >>> direction = torch.ones(96)
+    >>> without = wb.edits.project("resid_post.1", direction)
+    >>> after = session.capture("marathon dolphin", "resid_post.1", edits=[without])["resid_post.1"]
+    >>> bool((after @ direction).abs().max() < 1e-4)
+    True
     """
     import torch
 
@@ -86,6 +106,12 @@ def patch(site: str | Site, value: Tensor, positions: Sequence[int] | None = Non
     """Write a tensor that was captured in another run: position by position, at the edited positions.
 
     `[batch, position, …]` with one entry for each edited position, or with one for each position of the prompt.
+
+    >>> other = session.capture("carpenter dolphin", "resid_post.0")
+    >>> patched = wb.edits.patch("resid_post.0", other["resid_post.0"])
+    >>> logits = session.logits("marathon dolphin", edits=[patched])
+    >>> bool((logits - session.logits("carpenter dolphin")).abs().max() < 1e-4)
+    True
     """
     return Edit(Site.parse(site), "patch", value, positions=positions, during=during)
 

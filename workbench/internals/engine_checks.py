@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 from ..errors import UsageError, WorkbenchError
 from .hooked_model import HookedModel
 from .sites import ENDS, MAP_KINDS, RESIDUAL_KINDS, Site
+from .values import ValueBatch, example
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from .tokens import TokensLike
 
 SHORT = ([3, 1, 4, 1, 5, 9, 2, 6, 5, 3], [2, 7, 1, 8, 2])
 """Token ids in rows of two lengths, so that padding is checked too."""
@@ -35,13 +38,15 @@ def refuse_disagreeing(here: HookedModel, plain: HookedModel) -> None:
         raise
     except Exception as error:  # libraries fail in many ways on what they were not made for
         raise WorkbenchError(
-            f"the engine {here.engine.name!r} does not run {name} ({type(error).__name__}: {' '.join(str(error).split())}); "
+            f"the engine {here.engine.name!r} does not run {name} ({type(error).__name__}: "
+            f"{' '.join(str(error).split())}); "
             "use the engine 'hf'"
         ) from error
     apart = differences({"logits": plain.logits(rows)}, {"logits": logits}, [Site("logits")])["logits"]
     if not apart <= tolerance("logits", plain.engine.model):
         raise WorkbenchError(
-            f"the engine {here.engine.name!r} computes other logits than {name} itself, by {apart:.1e} of their size; use "
+            f"the engine {here.engine.name!r} computes other logits than {name} itself, by {apart:.1e} of their "
+            f"size; use "
             "the engine 'hf'"
         )
     sites = some_sites(here)
@@ -57,8 +62,10 @@ def refuse_disagreeing(here: HookedModel, plain: HookedModel) -> None:
             here.engine.refused[kind] = f"what the engine gives differs from the model by {found:.1e}"
 
 
-def short_rows(model: HookedModel) -> list[list[int]]:
-    """The short prompt within the vocabulary of a model."""
+def short_rows(model: HookedModel) -> TokensLike:
+    """The short prompt within the vocabulary of a model, or numbers for one without a vocabulary."""
+    if (d_in := model.shape.d_in) is not None:
+        return ValueBatch.read(example(d_in, [len(row) for row in SHORT]), d_in)
     return [[token % model.shape.vocabulary for token in row] for row in SHORT]
 
 

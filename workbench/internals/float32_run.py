@@ -1,4 +1,4 @@
-"""Run parts of a model in float32 whatever its weights are in, one part at a time, and leave the weights as they were."""
+"""Run parts of a model in float32 whatever its weights are in, one at a time, and leave the weights as they were."""
 
 from __future__ import annotations
 

@@ -4,11 +4,39 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .architectures import bare
+
+INPUTS = ("hidden_states", "x", "hidden", "input")
+"""What modules call the tensor that they are given, where it is given by name."""
+
+
+def first_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor | None, str | None]:
+    """The tensor that a module is given, and by which name (None: as its first argument)."""
+    if args:
+        return first(args), None
+    name = next((name for name in INPUTS if isinstance(kwargs.get(name), Tensor)), None)
+    return (kwargs[name] if name else None), name
+
+
+def first(value: Any) -> Tensor | None:
+    """The tensor that a module is given or gives: itself, or the first of several."""
+    if isinstance(value, Tensor):
+        return value
+    if isinstance(value, (tuple, list)) and value and isinstance(value[0], Tensor):
+        return value[0]
+    return None
+
+
+def with_input(
+    args: tuple[Any, ...], kwargs: dict[str, Any], name: str | None, new: Tensor
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """A module's arguments with another tensor in the place of what `first_input` found."""
+    return ((new, *args[1:]), kwargs) if name is None else (args, {**kwargs, name: new})
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ class Columns:
 
     @cached_property
     def even(self) -> tuple[int, int] | None:
-        """First column of the first head and the step from head to head, if each head is one run and steps are equal."""
+        """First column of the first head and the step from head to head, if heads are runs and steps are equal."""
         import torch
 
         heads, size = self.index.shape

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,11 +10,11 @@ from torch import Tensor
 
 from ..errors import UsageError
 from ..progress import Reporter
-from .cached_passes import caching, check_edits, check_frequencies
+from .cache_checks import check_edits, checked
 from .edits import Edit, Frame
-from .engines.base import Engine, Inputs
-from .hooks import edit_hooks, known
-from .tokens import TokenBatch
+from .engines.base import Engine, Hook, Inputs
+from .hooks import check_lengths, edit_hooks, known, refuse_without_vocabulary
+from .tokens import TokenBatch, stop_tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,102 +51,136 @@ def generate(
 
     `stop` are the token ids that end a row (None: those of the model's generation configuration; empty: never). Edits
     act on the prompt, on generated tokens or on both, as each says. Tokens are reported one by one, and the work can be
-    cancelled between them. Rows of different lengths give what each gives alone. A model that cannot go on from a cache, or
-    whose frequencies change with the length, runs the whole text for every token, and without edits.
+    cancelled between them. Rows of different lengths give what each gives alone. A model that cannot go on from a
+    cache, or in which what is said of a token changes with the length, runs the whole text for every token, and without
+    edits.
     """
-    if max_new_tokens < 1:
-        raise UsageError(f"max_new_tokens is at least 1, not {max_new_tokens}")
-    if temperature < 0:
-        raise UsageError(f"temperature is 0 for greedy, or more, not {temperature}")
-    ends = torch.tensor(sorted(_stops(engine) if stop is None else stop), dtype=torch.int64)
-    going = _Going(known(engine, tokens), max_new_tokens, ends, temperature, torch.Generator().manual_seed(seed))
-    progress = progress or Reporter()
-    engine.check(edit.site for edit in edits)
-    check_frequencies(engine, tokens.lengths, int(tokens.lengths.max()) + max_new_tokens)
-    border = engine.architecture.length_dependent
-    beyond = border is not None and tokens.width + max_new_tokens > border
+    refuse_without_vocabulary(engine, "generation")
+    growing = Growing(
+        known(engine, tokens), max_new_tokens, stop_tokens(engine.model) if stop is None else stop, temperature, seed
+    )
+    decoding = _decoding(engine, tokens, max_new_tokens, edits)
     with torch.no_grad():
-        if beyond or caching(engine).why is not None:
-            if edits:
-                why = caching(engine).why
-                if beyond:
-                    why = f"beyond {border} tokens {engine.architecture.length_reason} depend on the length of the text"
-                raise UsageError(
-                    f"edits cannot be made while this model generates: {why}; edit one run of a whole text"
-                )
-            _whole(engine, going, progress)
-        else:
-            check_edits(engine, edits)
-            _cached(engine, going, edits, progress)
-    return going.ended()
+        for _ in (progress or Reporter()).steps(range(max_new_tokens), "tokens"):
+            chosen = growing.take(decoding.logits())
+            if growing.ended:
+                break
+            decoding.take(chosen)
+    return growing.generated()
 
 
-@dataclass(eq=False)
-class _Going:
-    """The rows of one generation as they grow."""
+def _decoding(engine: Engine, tokens: TokenBatch, count: int, edits: Sequence[Edit]) -> Decoding | Recomputing:
+    """Against a cache where that is right, otherwise by whole texts, which raises `UsageError` for edits."""
+    engine.check(edit.site for edit in edits)
+    check_lengths(engine, tokens.lengths, int(tokens.lengths.max()) + count)
+    border, why = engine.architecture.length_dependent, None
+    if border is not None and tokens.width + count > border:
+        why = f"beyond {border} tokens {engine.architecture.length_reason} depend on the length of the text"
+    why = why or checked(engine).pieces
+    if why is None:
+        check_edits(engine, edits)
+        return Decoding(engine, tokens, edits)
+    if edits:
+        raise UsageError(f"edits cannot be made while this model generates: {why}; edit one run of a whole text")
+    return Recomputing(engine, tokens)
 
-    tokens: TokenBatch
-    most: int
-    ends: Tensor
-    temperature: float
-    sampler: torch.Generator
 
-    def __post_init__(self) -> None:
-        batch = self.tokens.batch
-        self.new = torch.zeros(batch, self.most, dtype=torch.int64)
-        self.lengths = torch.zeros(batch, dtype=torch.int64)
-        self.running = torch.ones(batch, dtype=torch.bool)
+class Recomputing:
+    """One model in generation, every token from a run of the whole text; used as `Decoding` is."""
 
-    def take(self, logits: Tensor, step: int) -> Tensor:
-        """Choose each row's next token, `[batch]`, from the logits `[batch, vocabulary]`."""
-        chosen = _choose(logits.float().cpu(), self.temperature, self.sampler)
-        self.new[self.running, step] = chosen[self.running]
-        self.lengths += self.running
-        self.running &= ~torch.isin(chosen, self.ends)
+    def __init__(self, engine: Engine, tokens: TokenBatch) -> None:
+        self._engine, self._rows = engine, tokens.rows()
+
+    def logits(self) -> Tensor:
+        """The logits after each row's last token, `[batch, vocabulary]`."""
+        batch = TokenBatch.of(self._rows)
+        columns = batch.columns([-1])
+        found = self._engine.run(Inputs(batch.ids), logits=columns.unique())
+        assert found is not None
+        return batch.at_columns(found, columns)[:, 0]
+
+    def take(self, chosen: Tensor) -> None:
+        """Go on with these tokens, `[batch]`."""
+        self._rows = [[*row, int(token)] for row, token in zip(self._rows, chosen, strict=True)]
+
+
+class Decoding:
+    """One model in generation: rows padded on the left, against a cache of their keys and values.
+
+    `logits` runs what is new, `take` hands over the token chosen for each row. Edits see prompt and generated tokens as
+    each says; `hooks` see every run.
+    """
+
+    def __init__(
+        self, engine: Engine, tokens: TokenBatch, edits: Sequence[Edit] = (), hooks: Sequence[Hook] = ()
+    ) -> None:
+        self._engine, self._tokens = engine, tokens
+        self._frame = Frame(tokens, left=tokens.padded)
+        self._hooks = [*edit_hooks(engine, edits, self._frame), *hooks]
+        self._cache = engine.new_cache()
+        pads = tokens.width - tokens.lengths.cpu()
+        self._ids = torch.stack([row.roll(int(pad)) for row, pad in zip(tokens.ids.cpu(), pads, strict=True)])
+        self._mask = torch.arange(tokens.width) >= pads[:, None] if tokens.padded else None
+        self._positions = (torch.arange(tokens.width) - pads[:, None]).clamp(min=0)
+        self._steps = 0
+
+    def logits(self) -> Tensor:
+        """The logits after each row's last token, `[batch, vocabulary]`."""
+        last = torch.tensor([self._ids.shape[1] - 1])
+        inputs = Inputs(self._ids, self._mask, self._positions, self._cache)
+        found = self._engine.run(inputs, self._hooks, logits=last)
+        assert found is not None
+        return found[:, -1]
+
+    def take(self, chosen: Tensor) -> None:
+        """Go on with these tokens, `[batch]`."""
+        self._frame.generating = True
+        self._ids = chosen[:, None]
+        if self._mask is not None:
+            self._mask = torch.cat([self._mask, torch.ones(len(chosen), 1, dtype=torch.bool)], dim=1)
+        self._positions = (self._tokens.lengths.cpu() + self._steps)[:, None]
+        self._steps += 1
+
+
+class Growing:
+    """The rows of a generation as they grow, token by token, until each has come to a token that ends it."""
+
+    def __init__(
+        self, prompt: TokenBatch, most: int, stop: Iterable[int], temperature: float = 0.0, seed: int = 0
+    ) -> None:
+        if most < 1:
+            raise UsageError(f"max_new_tokens is at least 1, not {most}")
+        if temperature < 0:
+            raise UsageError(f"temperature is 0 for greedy, or more, not {temperature}")
+        self._prompt, self._temperature = prompt, temperature
+        self._stop = torch.tensor(sorted(stop), dtype=torch.int64)
+        self._sampler = torch.Generator().manual_seed(seed)
+        self._new = torch.zeros(prompt.batch, most, dtype=torch.int64)
+        self._lengths = torch.zeros(prompt.batch, dtype=torch.int64)
+        self._running = torch.ones(prompt.batch, dtype=torch.bool)
+        self._step = 0
+
+    @property
+    def ids(self) -> Tensor:
+        """What was chosen so far, `[batch, step]`; 0 after the end of a row."""
+        return self._new[:, : self._step]
+
+    @property
+    def ended(self) -> bool:
+        """Whether every row has come to its end."""
+        return not bool(self._running.any())
+
+    def take(self, logits: Tensor) -> Tensor:
+        """Choose the next token of each row, `[batch]`, from the logits `[batch, vocabulary]`."""
+        chosen = _choose(logits.float().cpu(), self._temperature, self._sampler)
+        self._new[self._running, self._step] = chosen[self._running]
+        self._lengths += self._running
+        self._running &= ~torch.isin(chosen, self._stop)
+        self._step += 1
         return chosen
 
-    def ended(self) -> Generated:
-        return Generated(self.tokens, self.new[:, : int(self.lengths.max())], self.lengths, ~self.running)
-
-
-def _cached(engine: Engine, going: _Going, edits: Sequence[Edit], progress: Reporter) -> None:
-    """Token by token against a cache, rows padded on the left."""
-    tokens = going.tokens
-    frame = Frame(tokens, left=tokens.padded)
-    taps = edit_hooks(engine, edits, frame)
-    cache = engine.new_cache()
-    pads = tokens.width - tokens.lengths.cpu()
-    ids = torch.stack([row.roll(int(pad)) for row, pad in zip(tokens.ids.cpu(), pads, strict=True)])
-    mask = torch.arange(tokens.width) >= pads[:, None] if tokens.padded else None
-    positions = (torch.arange(tokens.width) - pads[:, None]).clamp(min=0)
-    last = torch.tensor([tokens.width - 1])
-    for step in progress.steps(range(going.most), "tokens"):
-        logits = engine.run(Inputs(ids, mask, positions, cache), taps, logits=last)
-        assert logits is not None
-        ids = going.take(logits[:, -1], step)[:, None]
-        if not going.running.any():
-            break
-        frame.generating = True
-        last = torch.tensor([0])
-        positions = (tokens.lengths.cpu() + step)[:, None]
-        if not caching(engine).masked:
-            mask = None
-        if mask is not None:
-            mask = torch.cat([mask, torch.ones(tokens.batch, 1, dtype=torch.bool)], dim=1)
-
-
-def _whole(engine: Engine, going: _Going, progress: Reporter) -> None:
-    """Every token from a run of the whole text, for models that cannot go on from a cache."""
-    rows = going.tokens.rows()
-    for step in progress.steps(range(going.most), "tokens"):
-        batch = TokenBatch.of(rows)
-        columns = batch.columns([-1])
-        logits = engine.run(Inputs(batch.ids), logits=columns.unique())
-        assert logits is not None
-        chosen = going.take(batch.at_columns(logits, columns)[:, 0], step)
-        if not going.running.any():
-            break
-        rows = [[*row, int(token)] for row, token in zip(rows, chosen, strict=True)]
+    def generated(self) -> Generated:
+        return Generated(self._prompt, self._new[:, : int(self._lengths.max())], self._lengths, ~self._running)
 
 
 def _choose(logits: Tensor, temperature: float, sampler: torch.Generator) -> Tensor:
@@ -154,10 +188,3 @@ def _choose(logits: Tensor, temperature: float, sampler: torch.Generator) -> Ten
     if temperature == 0:
         return logits.argmax(-1)
     return torch.multinomial((logits / temperature).softmax(-1), 1, generator=sampler)[:, 0]
-
-
-def _stops(engine: Engine) -> set[int]:
-    """The ids that end a text according to the model."""
-    settings = getattr(engine.model, "generation_config", None) or engine.model.config
-    ends = getattr(settings, "eos_token_id", None)
-    return set() if ends is None else {ends} if isinstance(ends, int) else set(ends)

@@ -33,6 +33,7 @@ class HookedModel:
 
     @property
     def architecture(self) -> Architecture:
+        """Which kinds of site the model has and where each is."""
         return self.engine.architecture
 
     @property
@@ -159,7 +160,8 @@ class HookedModel:
         progress: Reporter | None = None,
     ) -> Generated:
         """Generate token by token with a cache of keys and values; see `generation.generate`."""
-        return generate(self.engine, TokenBatch.of(tokens), max_new_tokens, edits, stop, temperature, seed, progress)
+        batch = known(self.engine, tokens)
+        return generate(self.engine, batch, max_new_tokens, edits, stop, temperature, seed, progress)
 
     def _asked(
         self, tokens: TokensLike, sites: SiteLike | Sequence[SiteLike]
@@ -167,7 +169,7 @@ class HookedModel:
         names = [sites] if isinstance(sites, (str, Site)) else list(sites)
         wanted = list(dict.fromkeys(Site.parse(name) for name in names))
         self.engine.check(wanted)
-        return known(self.engine, TokenBatch.of(tokens)), wanted, names
+        return known(self.engine, tokens), wanted, names
 
     def _check_maps(self, wanted: Sequence[Site], positions: Sequence[int] | None, batch: TokenBatch) -> None:
         maps = [site for site in wanted if site.kind in MAP_KINDS]
@@ -229,5 +231,5 @@ def _taken(whole: Tensor, site: Site, columns: Tensor | None, batch: TokenBatch,
             rows = torch.arange(batch.batch, device=whole.device)[:, None]
             part = part[rows, columns.to(whole.device)]
         elif batch.padded:
-            part = part.where(batch.real.to(whole.device).reshape(*batch.ids.shape, *[1] * (part.ndim - 2)), 0)
+            part = part.where(batch.real.to(whole.device).reshape(batch.batch, batch.width, *[1] * (part.ndim - 2)), 0)
     return part.detach().to(device, copy=True).contiguous()

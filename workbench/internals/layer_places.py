@@ -131,15 +131,10 @@ def projected(run: BlockRun, paths: list[str], heads: Tensor, factor: bool = Fal
 def expanded(block: nn.Module, run: BlockRun, inside: str, heads: Tensor) -> bool:
     """Whether a projection of what the cache keeps, `[batch, 1, position, column]`, gives these values."""
     for path, passing in run.outputs.items():
-        if (
-            path.startswith(inside + ".")
-            and passing.ndim == 4
-            and passing.shape[1] == 1
-            and passing.shape[2] == heads.shape[2]
-        ):
-            if isinstance(getattr(block.get_submodule(path), "weight", None), Tensor):
-                if fused_projections.find(heads[0], passing[0, 0]) is not None:
-                    return True
+        fits = path.startswith(inside + ".") and passing.ndim == 4 and passing.shape[1:3] == (1, heads.shape[2])
+        linear = fits and isinstance(getattr(block.get_submodule(path), "weight", None), Tensor)
+        if linear and fused_projections.find(heads[0], passing[0, 0]) is not None:
+            return True
     return False
 
 
@@ -199,7 +194,12 @@ def mlp_places(block: nn.Module, run: BlockRun, attention: str | None) -> tuple[
         return {}, dict.fromkeys(("mlp_pre", "mlp_post"), why)
     given, last = run.inputs[acts[0]], maps[-1]
     places, absent = {}, {}
-    if run.inputs[last].shape == given.shape and run.order.index(last) > run.order.index(acts[0]):
+    own = type(block.get_submodule(last)).__module__.startswith("transformers.models.")
+    if own:
+        absent["mlp_post"] = (
+            f"its last projection is of a class of the model's own, {type(block.get_submodule(last)).__name__}"
+        )
+    elif run.inputs[last].shape == given.shape and run.order.index(last) > run.order.index(acts[0]):
         places["mlp_post"] = ModuleSite(last, "input")
     else:
         absent["mlp_post"] = "no projection is given what comes from its activation"

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..models.fingerprint import config_fingerprint
-from .architectures import bare
+from .architectures import unwrapped
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -75,7 +75,7 @@ class Snapshot:
                     break
         self.held.extend(kind.forward for kind in sorted(seen, key=id))
         self.held.extend(hook for _, hook in _global_hooks())
-        config = config_fingerprint(bare(model).config.to_dict())  # type: ignore[operator, union-attr]
+        config = config_fingerprint(unwrapped(model).config.to_dict())  # type: ignore[operator, union-attr]
         self.key = (config, tuple(map(id, self.held)), tuple(key))
 
     def __eq__(self, other: object) -> bool:
@@ -89,10 +89,11 @@ def digest(model: nn.Module, unlike_any: bool = False) -> str:
 
     Covered are the types of the modules, numbers and words on them, functions by name, and buffers that are not
     stored with the weights, to 16 bits of their fractions. Where there is code of the user's own, which no record can
-    hold, or with `unlike_any`, the digest is another one at every call. Other versions of the libraries may give another one.
+    hold, or with `unlike_any`, the digest is another one at every call. Other versions of the libraries
+    may give another one.
     """
     sums = hashlib.sha256()
-    for path, module in bare(model).named_modules():
+    for path, module in unwrapped(model).named_modules():
         kind = type(module)
         sums.update(f"\n{path}\0{kind.__module__}.{kind.__qualname__}".encode())
         for name, value in sorted(_attributes(vars(module))):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from . import attention
 from .float32_run import in_float32
+from .forward_arguments import first, first_input, with_input
 from .softmax_seam import SoftmaxWatch
 
 
@@ -44,15 +45,6 @@ class BlockRun:
     calls: list[Attended] = field(default_factory=list)
     softmaxes: list[tuple[str, Tensor, Tensor]] = field(default_factory=list)
     """Modules in which a softmax over `[batch, head, query, key]` ran, with what it was given and gave."""
-
-
-def first(value: Any) -> Tensor | None:
-    """The tensor that a module is given or gives: itself, or the first of several."""
-    if isinstance(value, Tensor):
-        return value
-    if isinstance(value, (tuple, list)) and value and isinstance(value[0], Tensor):
-        return value[0]
-    return None
 
 
 Change = Callable[[int, str, str, Tensor], "Tensor | None"]
@@ -88,20 +80,13 @@ def observed(
         layer = active[-1]
         path, run = names[layer][id(module)], runs[layer]
         inside.append(path)
-        key = next(
-            (name for name in ("hidden_states", "x", "hidden", "input") if isinstance(kwargs.get(name), Tensor)), None
-        )
-        value = first(args) if args else kwargs[key] if key else None
+        value, key = first_input(args, kwargs)
         if value is None:
             return None
         new = change(layer, path, "given", value) if change else None
         if new is not None:
             value = new
-            if args:
-                args = (new, *args[1:])
-            else:
-                assert key is not None
-                kwargs = {**kwargs, key: new}
+            args, kwargs = with_input(args, kwargs, key, new)
         if path in run.inputs:
             run.often.add(path)
         run.inputs[path] = value.detach().clone()

@@ -83,8 +83,6 @@ def of_rows(weights: Tensor, request: Request, start: int, key_start: int) -> di
 def in_blocks(call: attention.Call, request: Request, start: int, key_start: int) -> tuple[Tensor, dict[str, Tensor]]:
     """Output `[batch, query, head, d_value]` and statistics of a call from position `start` on, block by block."""
     length, keys = call.q.shape[2], call.k.shape[2]
-    if "lse" in request.wanted.stats and tuple(request.wanted.stats) != ROW_STATS:
-        raise UsageError("lse is not computed for attention of this form; leave it out")
     step = max(16, min(length, _ENTRIES // keys))
     outputs, parts = [], []
     columns: Tensor | None = None
@@ -94,6 +92,8 @@ def in_blocks(call: attention.Call, request: Request, start: int, key_start: int
         weights = attention.pattern(rows, every)
         outputs.append(attention.mixed(weights.to(rows.v.dtype), rows.v))
         found = of_rows(weights, request, start + first, key_start + lowest)
+        if "lse" in request.wanted.stats:
+            found["lse"] = attention.log_normaliser(rows)
         if rows.sinks is not None:
             found["learned_sink_mass"] = 1 - weights.float().sum(-1)
         if (part := found.pop("columns", None)) is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,22 +14,18 @@ from ..progress import Reporter
 from . import engines
 from .architectures import Shape
 from .borrowing import plain_torch
-from .edits import Edit
 from .engine_checks import refuse_disagreeing
 from .fifo_lock import FifoRLock
-from .generation import Generated
-from .hooked_model import ActivationCache, HookedModel, SiteLike
+from .hooked_model import HookedModel
 from .prompts import Ids, Prompt, Prompts
+from .session_calls import SessionCalls
 from .session_identity import HeldModel, Identity
 from .session_table import session_table
 from .tokens import TokenBatch
+from .values import ValuePrompts
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
-
-    from .attention_statistics import StatisticsByLayer
-    from .layer_statistics import LayerChunk
 
 
 def load(
@@ -63,7 +59,7 @@ def load(
     return Session(load_model(model, trust_remote_code=trust_remote_code, progress=progress, **asked), engine)
 
 
-class Session(HeldModel):
+class Session(SessionCalls, HeldModel):
     """A loaded model. Calls of several threads are served one after the other, in the order they came.
 
     `lock` can be held over several calls, so that nothing of another thread comes between them.
@@ -76,7 +72,9 @@ class Session(HeldModel):
         self.engine_name = engine
         self._shape = self.engine(engine).shape
         self.identity = Identity(loaded, engine, lambda: self.hooked.engine)
-        self._prompts = Prompts(loaded.tokenizer, lambda: self.shape.vocabulary)
+        d_in = self._shape.d_in
+        text = Prompts(loaded.tokenizer, lambda: self.shape.vocabulary)
+        self._prompts = text if d_in is None else ValuePrompts(d_in)
 
     @property
     def model(self) -> Any:
@@ -163,102 +161,6 @@ class Session(HeldModel):
         if context is None or longest <= context:
             return None
         return f"{longest} tokens are more than the {context} that this model was made for: it was not trained there"
-
-    def capture(
-        self,
-        prompt: Prompt,
-        sites: SiteLike | Sequence[SiteLike],
-        positions: Sequence[int] | None = None,
-        logits: bool = False,
-        edits: Sequence[Edit] = (),
-        device: str = "cpu",
-        *,
-        chat: bool = False,
-        engine: str | None = None,
-        progress: Reporter | None = None,
-    ) -> ActivationCache:
-        """Read sites in one run of the model; see `HookedModel.capture`."""
-        with self._turn(prompt, chat, engine, progress) as (hooked, tokens):
-            return hooked.capture(tokens, sites, positions, logits, edits, device, progress)
-
-    def logits(
-        self,
-        prompt: Prompt,
-        positions: Sequence[int] | None = None,
-        edits: Sequence[Edit] = (),
-        device: str = "cpu",
-        *,
-        chat: bool = False,
-        engine: str | None = None,
-        progress: Reporter | None = None,
-    ) -> Tensor:
-        """The model's output before the softmax, `[batch, position, vocabulary]`; see `HookedModel.logits`."""
-        with self._turn(prompt, chat, engine, progress) as (hooked, tokens):
-            return hooked.logits(tokens, positions, edits, device, progress)
-
-    def gradients(
-        self,
-        prompt: Prompt,
-        sites: SiteLike | Sequence[SiteLike],
-        objective: Callable[[Tensor], Tensor],
-        edits: Sequence[Edit] = (),
-        logits_at: Sequence[int] | None = None,
-        device: str = "cpu",
-        *,
-        chat: bool = False,
-        engine: str | None = None,
-        progress: Reporter | None = None,
-    ) -> ActivationCache:
-        """The gradient at each site of a scalar objective of the logits; see `HookedModel.gradients`."""
-        with self._turn(prompt, chat, engine, progress) as (hooked, tokens):
-            return hooked.gradients(tokens, sites, objective, edits, logits_at, device, progress)
-
-    def attention_statistics(
-        self,
-        prompt: Prompt,
-        see: Callable[[LayerChunk], None] | None = None,
-        *,
-        layers: Sequence[int] | None = None,
-        chunk: int | None = None,
-        edits: Sequence[Edit] = (),
-        logits_at: Sequence[int] | None = None,
-        chat: bool = False,
-        engine: str | None = None,
-        progress: Reporter | None = None,
-        stage: str = "layers",
-        **wanted: Any,
-    ) -> StatisticsByLayer:
-        """Exact attention statistics of a text of any length; see
-        `attention_statistics.attention_statistics`, and for `wanted`
-        `layer_statistics.StatisticsSpec`: stats, segments, sink, recent, columns, points, topk, rows."""
-        from . import attention_statistics
-
-        with self._turn(prompt, chat, engine, progress) as (hooked, tokens):
-            return attention_statistics.attention_statistics(
-                hooked.engine, tokens, attention_statistics.StatisticsSpec(**wanted), see,
-                layers=layers, chunk=chunk, edits=edits, logits_at=logits_at, progress=progress, stage=stage,
-            )  # fmt: skip
-
-    def generate(
-        self,
-        prompt: Prompt,
-        max_new_tokens: int,
-        edits: Sequence[Edit] = (),
-        stop: Sequence[int] | None = None,
-        temperature: float = 0.0,
-        seed: int = 0,
-        *,
-        chat: bool = False,
-        engine: str | None = None,
-        progress: Reporter | None = None,
-    ) -> Generated:
-        """Generate token by token, greedily unless a temperature is given; see `HookedModel.generate`.
-
-        `stop` are the ids that end a row; None is `ends`, empty never.
-        """
-        stop = self.ends if stop is None else stop
-        with self._turn(prompt, chat, engine, progress) as (hooked, tokens):
-            return hooked.generate(tokens, max_new_tokens, edits, stop, temperature, seed, progress)
 
     def close(self) -> None:
         """Let go of the weights, once the thread at work is done; later calls raise `WorkbenchError`."""

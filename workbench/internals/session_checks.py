@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 
 from ..records.record import Check
 from .engine_checks import coarser, differences, short_rows, some_sites, tolerance
+from .hooks import known
 from .module_state import users_own
 from .own_attention import own_attention
 from .sites import MAP_KINDS, Site
@@ -71,17 +72,16 @@ def _eager(reference: HookedModel, seen: Mapping[str, Tensor]) -> Check:
     import torch
 
     from .shared_weights import clone_sharing_weights
-    from .tokens import TokenBatch
 
     source = reference.engine.source
     if own := [*users_own(source), *filter(None, [own_attention(source)])]:
         return Check(name=EAGER, passed=False, detail=f"not compared: the model runs with {'; '.join(own)}")
-    batch, device = TokenBatch.of(short_rows(reference)), reference.engine.device
+    batch, device = known(reference.engine, short_rows(reference)), reference.engine.device
     plain = clone_sharing_weights(reference.engine.model)
     plain.set_attn_implementation("eager")  # type: ignore[operator]
     with torch.no_grad():
         told = plain(
-            input_ids=batch.ids.to(device),
+            **reference.engine.entering(batch.ids),
             attention_mask=batch.real.long().to(device),
             output_hidden_states=True,
             output_attentions=True,

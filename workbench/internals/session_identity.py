@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import WorkbenchError
 from ..models.describe import describe
 from ..models.weights_watch import WeightsWatch
-from .architectures import bare
+from .architectures import unwrapped
 from .borrowing import borrowed
 from .engines import attention_of
 from .engines.current import State
@@ -85,7 +85,7 @@ class Identity:
             told.append(f"torch.compile on {places[0]}, which is passed over here")
         return describe(
             loaded,
-            bare(loaded.model),
+            unwrapped(loaded.model),
             self.engine,
             attention_of(engine),
             turn_ends(loaded.model, loaded.tokenizer),

@@ -88,6 +88,11 @@ class Site:
     counts key-value heads, elsewhere query heads.
 
     Raises `UnknownName` for a kind that does not exist and `SiteError` for a layer or head that is missing or too many.
+
+    >>> wb.Site.parse("z.5.3")
+    Site(kind='z', layer=5, head=3)
+    >>> str(wb.Site.parse("blocks.5.hook_resid_post"))    # TransformerLens' name of it
+    'resid_post.5'
     """
 
     kind: str
@@ -132,6 +137,7 @@ class Site:
 
     @property
     def has_heads(self) -> bool:
+        """Whether its kind has an axis of heads, so that one of them can be named."""
         return self.kind in QUERY_KINDS + KEY_KINDS + MAP_KINDS
 
     def __str__(self) -> str:

@@ -12,7 +12,7 @@ from ..errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-TokensLike = Union["TokenBatch", "Tensor", Sequence[int], Sequence[Sequence[int]]]
+TokensLike = Union["TokenBatch", "Tensor", Sequence[int], Sequence[Sequence[int]], Sequence["Tensor"]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,3 +110,10 @@ class TokenBatch:
             return logits.where(self.real.to(logits.device)[..., None], 0) if self.padded else logits
         index = torch.searchsorted(columns.unique(), columns).to(logits.device)
         return logits[torch.arange(self.batch, device=logits.device)[:, None], index]
+
+
+def stop_tokens(model: Any) -> set[int]:
+    """The ids that end a text according to the model's generation configuration, or its configuration."""
+    settings = getattr(model, "generation_config", None) or model.config
+    ends = getattr(settings, "eos_token_id", None)
+    return set() if ends is None else {ends} if isinstance(ends, int) else set(ends)

@@ -63,8 +63,8 @@ def check_adapters(configs: Mapping[str, Any]) -> None:
             )
         if getattr(config, "alora_invocation_tokens", None):
             raise UsageError(
-                f"the adapter {name!r} is an activated LoRA: it acts only behind its invocation tokens, which peft looks "
-                "for in whole prompts and the runs here cannot tell it; train it as a plain LoRA, or leave it out"
+                f"the adapter {name!r} is an activated LoRA: it acts only behind its invocation tokens, which peft "
+                "looks for in whole prompts and the runs here cannot tell it; train it as a plain LoRA, or leave it out"
             )
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError, WorkbenchError
+from ..files import sha256
 from ..records.record import AdapterInfo
 from .adapter_state import adapters_in, base_weights, check_adapters, rewrites
 from .fingerprint import files_fingerprint, weights_fingerprint
 from .hub import hub_folder
-from .model_files import sha256_of
 from .registered import ADAPTER, shipped_folders
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -94,7 +94,7 @@ def attach_adapter(model: Any, name: str | os.PathLike[str]) -> PutIn:
             f"the adapter {id} does not fit {type(model).__name__}: {len(unfit)} weights do not match, {unfit[0]} first"
         )
     model.eval()
-    hashes = ((needed, sha256_of(folder / needed)) for needed in (CONFIG, WEIGHTS))
+    hashes = ((needed, sha256(folder / needed)) for needed in (CONFIG, WEIGHTS))
     now = adapters_in(model)
     assert now is not None
     return PutIn(AdapterInfo(id=id, sha256=files_fingerprint(hashes)), now.sha256, own)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterable
 from typing import Any, Protocol
 
@@ -40,25 +42,40 @@ class ReadAgainst(Estimate, Protocol):
     def method(self) -> str: ...
 
 
-def number(headline: ReadAgainst) -> str:
-    """The value of a headline with its interval and unit."""
+def digits(value: float | None) -> str:
+    """A number with three significant digits, or the words for a missing one: the same wherever one is read."""
+    if value is None or not math.isfinite(value):
+        return "not defined"
+    if abs(value) < 1e-12:  # what rounding leaves of a zero
+        return "0"
+    if value == int(value) and abs(value) < 1e6:
+        return f"{int(value):,}".replace("-", "−")
+    return f"{value:.3g}".replace("-", "−")
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """An interval in brackets; empty if there is none."""
+    return "" if low is None or high is None else f"[{digits(low)}, {digits(high)}]"
+
+
+def number(headline: Estimate) -> str:
+    """The value of a headline, or of what one is read against, with its interval and unit."""
     if headline.value is None:
         return "not defined"
-    value = f"{headline.value:.4g}"
-    if headline.low is not None and headline.high is not None:
-        value += f" [{headline.low:.4g}, {headline.high:.4g}]"
-    return f"{value} {headline.unit}" if headline.unit not in ("", "1", None) else value
+    unit = "" if headline.unit in ("", "1", None) else str(headline.unit)
+    return " ".join(filter(None, [digits(headline.value), interval(headline.low, headline.high), unit]))
+
+
+def plain(value: Any, none: str = "–") -> str:
+    """A value of a record as text: a text as it is, and nothing as the word for it."""
+    if value is None:
+        return none
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def control(headline: ReadAgainst) -> str:
     """What a headline is read against, with its interval."""
-    against = headline.control
-    if against is None:
-        return ""
-    value = "not defined" if against.value is None else f"{against.value:.4g}"
-    if against.low is not None and against.high is not None:
-        value += f" [{against.low:.4g}, {against.high:.4g}]"
-    return f"{against.name} {value}" + (f" {against.unit}" if against.unit else "")
+    return "" if headline.control is None else f"{headline.control.name} {number(headline.control)}"
 
 
 HEADLINE = ("headline", "value", "read against", "n", "scored on")
@@ -73,7 +90,7 @@ def headlines(several: Iterable[ReadAgainst]) -> Table:
 def _against(one: ReadAgainst) -> str:
     if one.control is None:
         return "no control"
-    return f"{control(one).removeprefix(one.control.name).strip()}: {one.control.name}"
+    return f"{number(one.control)}: {one.control.name}"
 
 
 def headline(one: ReadAgainst) -> Bundle:

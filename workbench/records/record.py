@@ -80,11 +80,15 @@ class DataUse(RecordModel):
 
 
 class GitInfo(RecordModel):
+    """The checkout that the code ran from; nothing for an installed package."""
+
     commit: str | None = None
     dirty: bool | None = None
 
 
 class Environment(RecordModel):
+    """What a run ran on."""
+
     python: str
     platform: str
     packages: dict[str, str] = Field(default_factory=dict)
@@ -161,6 +165,8 @@ class Check(RecordModel):
 
 
 class Stats(RecordModel):
+    """What a run cost."""
+
     seconds: float = 0.0
     """Wall-clock time, earlier attempts of a resumed run included."""
     peak_bytes: int = 0
@@ -168,6 +174,8 @@ class Stats(RecordModel):
 
 
 class ErrorInfo(RecordModel):
+    """Why a run ended before its end."""
+
     kind: str
     message: str
     traceback: str = ""

@@ -72,7 +72,7 @@ def render(report: Report, static: bool = False) -> str:
     if len(page.encode()) > MOST_BYTES:
         raise WorkbenchError(
             f"the report would take {len(page.encode()) / 1e6:.1f} MB, more than {MOST_BYTES / 1e6:.0f}: "
-            "report fewer runs at once, or choose --to json"
+            "report fewer runs at once, or choose another format, such as json"
         )
     return page
 

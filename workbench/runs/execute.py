@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import tracebacks
 from ..errors import Cancelled, WorkbenchError
 from ..formatting import sentence
 from ..internals import session_checks
@@ -62,8 +62,7 @@ def execute(
         record.status = status  # type: ignore[assignment]
         if error is not None:
             store.remove_partial(folder)
-            lines = "".join(traceback.format_exception(error))
-            record.error = ErrorInfo(kind=type(error).__name__, message=str(error), traceback=lines)
+            record.error = _error(error)
         store.write_record(folder, record)
 
     try:
@@ -75,6 +74,8 @@ def execute(
         finish("success")
     except BaseException as error:
         said = _told(error, folder)
+        if said is not error:
+            said.__cause__ = error  # before it is kept: the record says where it came from
         stopped = isinstance(error, Cancelled) or not isinstance(error, Exception)
         try:
             finish("cancelled" if stopped else "error", said)
@@ -108,7 +109,8 @@ def _begin(
             heart.stop()
             raise
         return folder, record, heart
-    given = type(prepared.config).model_construct(**prepared.given).model_dump(mode="json", include=set(prepared.given))
+    typed = type(prepared.config).model_construct(**prepared.given)
+    given = typed.model_dump(mode="json", include=set(prepared.given), warnings=False)
     resolved, clock = prepared.config.model_dump(mode="json"), prepared.clock
     spec = Spec(given=given, resolved=resolved, seed=prepared.seed, clock=clock and clock.isoformat())
     record = _started(prepared.probe, session.identified(), prepared.preset, spec)
@@ -133,6 +135,10 @@ def _started(probe: Probe, model: ModelInfo, preset: str, spec: Spec) -> Record:
     )
 
 
+def _error(error: BaseException) -> ErrorInfo:
+    return ErrorInfo(kind=type(error).__name__, message=str(error), traceback=tracebacks.told(error))
+
+
 def record_refusal(
     probe: Probe,
     session: Session,
@@ -146,7 +152,7 @@ def record_refusal(
     spec = Spec(given=json.loads(json.dumps(dict(given), default=str)), seed=seed)
     record = _started(probe, session.info, preset, spec)
     record.status, record.finished = "error", record.created
-    record.error = ErrorInfo(kind=type(error).__name__, message=str(error))
+    record.error = _error(error)
     folder, heart = store.create(Path(runs), record, lambda path: Heart(path, lambda: None))
     heart.stop()
     return folder
@@ -224,7 +230,7 @@ def _told(error: BaseException, folder: Path) -> BaseException:
     if store.is_full(error):
         return WorkbenchError(f"the disk is full: free some space, then {again}")
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return WorkbenchError(f"out of memory; choose smaller settings or --memory with less ({folder.name})")
+        return WorkbenchError(f"out of memory; choose smaller settings, or allow the run less ({folder.name})")
     error.add_note(f"recorded in {folder}")
     return error
 

@@ -6,17 +6,16 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from ..errors import WorkbenchError
 from ..html_table import Bundle, html
 
-if TYPE_CHECKING:
-    pass
-
 _servers: dict[Path, tuple[str, subprocess.Popen[str]]] = {}
+_starting = threading.Lock()
+"""Held while a server starts, so that two threads that ask for one do not start two."""
 
 
 class Page:
@@ -49,8 +48,14 @@ def _server(runs: Path) -> str:
 
     It is a process of its own: Panel inside a kernel would fetch its scripts from elsewhere. It ends with this one.
     """
-    if runs in _servers and _servers[runs][1].poll() is None:
+    with _starting:
+        if runs not in _servers or _servers[runs][1].poll() is not None:
+            _servers[runs] = _start(runs)
         return _servers[runs][0]
+
+
+def _start(runs: Path) -> tuple[str, subprocess.Popen[str]]:
+    """Start a server for a folder of runs; its address and its process."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -58,22 +63,24 @@ def _server(runs: Path) -> str:
         options = ["--port", str(port), "--read-only", "--in-notebook"]
         command = [sys.executable, "-m", "workbench.dashboards", str(runs), *options]
         server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True)
-        assert server.stdout is not None
+        assert server.stdin is not None and server.stdout is not None
         url = server.stdout.readline().strip().removeprefix("open ")
         if not url:
             server.wait()
+            server.stdout.close()
+            server.stdin.close()
             said.seek(0)
             why = (said.read().strip().splitlines() or ["it said nothing"])[-1]
             raise WorkbenchError(f"the server of the pages did not start: {why}; `run.report(path)` needs none")
-    _servers[runs] = url, server
-    return url
+    return url, server
 
 
 def stop() -> None:
     """Stop the servers of this process; the pages in its notebooks are empty then."""
-    for _, server in _servers.values():
-        assert server.stdin is not None and server.stdout is not None
-        server.stdin.close()
-        server.wait()
-        server.stdout.close()
-    _servers.clear()
+    with _starting:
+        for _, server in _servers.values():
+            assert server.stdin is not None and server.stdout is not None
+            server.stdin.close()
+            server.wait()
+            server.stdout.close()
+        _servers.clear()

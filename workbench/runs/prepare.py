@@ -42,15 +42,18 @@ def prepare(
     given: Mapping[str, Any] | None = None,
     memory: int | None = None,
     clock: datetime | None = None,
+    resolved: Mapping[str, Any] | None = None,
 ) -> Prepared:
     """Resolve the settings of a run and plan it. `clock` is the time that chat templates are told, None for now.
 
-    Raises `UnknownName` or `UsageError` for wrong settings or a model that the probe does not suit.
+    `resolved` are settings as an earlier run had resolved them: they hold though presets or defaults have changed
+    since, and the record still tells them apart from what was given. Raises `UnknownName` or `UsageError` for wrong
+    settings or a model that the probe does not suit.
     """
     found = PROBES.get(probe) if isinstance(probe, str) else probe
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise UsageError(f"a seed is a whole number from 0 on, not {seed!r}")
-    config = settings.resolve(found.Config, found.presets, preset, given or {})
+    config = settings.resolve(found.Config, found.presets, preset, given or {} if resolved is None else resolved)
     moment = (clock or now()).replace(microsecond=0) if reads_clock(session.tokenizer) else None
     with clock_at(moment):
         if why := found.unsuitable(session):

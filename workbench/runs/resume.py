@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,38 @@ from ..records.record import ModelInfo, Record
 
 if TYPE_CHECKING:
     from .prepare import Prepared
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a run was asked. `resolved` are its settings as they were resolved then, None where they still are to be."""
+
+    preset: str
+    seed: int
+    given: dict[str, Any]
+    resolved: dict[str, Any] | None
+
+    def again(
+        self, preset: str | None = None, seed: int | None = None, given: Mapping[str, Any] | None = None
+    ) -> Request:
+        """The same asked again: what is not said again is as it was. Another preset starts from its own settings."""
+        given = dict(given or {})
+        seed = self.seed if seed is None else seed
+        if preset is not None and preset != self.preset:
+            return Request(preset, seed, given, None)
+        resolved = None if self.resolved is None else {**self.resolved, **given}
+        return Request(self.preset, seed, {**self.given, **given}, resolved)
+
+
+def request_of(record: Record) -> Request:
+    """What a run was asked, to ask it again.
+
+    Whoever goes on with a run or repeats one (the command line, the pages, `wb.run`, a suite) starts from this.
+    """
+    spec = record.spec
+    # one that was refused before it began has no resolved settings
+    return Request(record.preset, spec.seed, dict(spec.given), dict(spec.resolved) or None)
+
 
 _MODEL = (
     "id", "fingerprint", "config_sha256", "tokenizer_sha256", "state_sha256", "ends", "dtype", "engine", "attention",
@@ -54,18 +88,25 @@ def check_resumable(record: Record, prepared: Prepared, model: ModelInfo) -> Rec
     if record.probe != prepared.probe.name:
         raise UsageError(f"run {record.id} is of the probe {record.probe!r}, not {prepared.probe.name!r}")
     wanted = prepared.config.model_dump(mode="json")
-    before = record.spec.resolved
+    if wanted and not record.spec.resolved:
+        raise UsageError(f"run {record.id} was refused before it began; there is nothing to resume")
     differing = [
+        *changed(record.spec.resolved, wanted, record.spec.seed, prepared.seed),
+        *_other_model(record.model, model),
+    ]
+    if differing:
+        raise UsageError(f"run {record.id} cannot be resumed: {'; '.join(differing)}; start a new run instead")
+    return record
+
+
+def changed(before: Mapping[str, Any], wanted: Mapping[str, Any], seed: int, now: int) -> list[str]:
+    """Settings and seed that differ from those of an attempt that stopped, in words."""
+    found = [
         f"setting {name!r} was {before.get(name)!r} and is now {wanted.get(name)!r}"
         for name in sorted(before.keys() | wanted.keys())
         if before.get(name) != wanted.get(name)
     ]
-    if record.spec.seed != prepared.seed:
-        differing.append(f"the seed was {record.spec.seed} and is now {prepared.seed}")
-    differing += _other_model(record.model, model)
-    if differing:
-        raise UsageError(f"run {record.id} cannot be resumed: {'; '.join(differing)}; start a new run instead")
-    return record
+    return [*found, *([f"the seed was {seed} and is now {now}"] if seed != now else [])]
 
 
 def _other_model(before: ModelInfo, model: ModelInfo) -> list[str]:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .. import tracebacks
 from ..errors import UnknownName, WorkbenchError
 from ..html_table import Bundle, Sentences, bundle
 from ..records import notes, results, store
@@ -54,10 +55,12 @@ class Run:
 
     @property
     def id(self) -> str:
+        """The name of the run and of its folder."""
         return self._record.id
 
     @property
     def status(self) -> str:
+        """`started`, `success`, `cancelled`, `error`, or `interrupted` where its process is gone."""
         return self.typed_record.status
 
     @property
@@ -116,6 +119,7 @@ class Run:
         except WorkbenchError:
             raise
         except Exception as error:
+            tracebacks.log(error, f"the details of run {self.id} cannot be drawn")
             raise WorkbenchError(
                 f"the details of run {self.id} cannot be drawn ({type(error).__name__}: {error}); "
                 "an earlier version may have made it: run it again with `workbench rerun`"
@@ -240,7 +244,8 @@ class HeadlineTable(dict[str, Headline]):
     """Headlines by name, by an earlier one too, which a notebook shows as a table."""
 
     def __missing__(self, name: str) -> Headline:
-        if (present := EARLIER_NAMES.get(name)) in self:
+        present = EARLIER_NAMES.get(name, "")
+        if present in self:
             return self[present]
         raise UnknownName("headline of this run", name, list(self))
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import UsageError
 from . import word_lists as lists
+from .data_files import read_file
 
 SYNTHETIC = "synthetic"
 """The name of the haystack that the project generates."""
@@ -41,28 +42,24 @@ def read_haystack(source: str | Path) -> Haystack:
     """
     if str(source) == SYNTHETIC:
         return synthetic_haystack()
-    path = Path(source)
-    try:
-        raw = path.read_bytes()
-        text = raw.decode("utf-8")
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise UsageError(f"haystack {str(source)!r}: {reason}; give a text file or {SYNTHETIC!r}") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"haystack {str(source)!r} is not UTF-8 text; give a text file or {SYNTHETIC!r}") from None
-    sentences = split_sentences(text)
+    file = read_file(source, "haystack", f"a text file, or {SYNTHETIC!r}")
+    sentences = split_sentences(file.text)
     if not sentences:
-        raise UsageError(f"haystack {str(source)!r} holds no sentence; give a text file or {SYNTHETIC!r}")
+        raise file.refuse("it holds no sentence")
 
     def around(rng: np.random.Generator) -> Iterator[str]:
         start = int(rng.integers(len(sentences)))
         return iter(sentences[start:] + sentences[:start])
 
-    return Haystack(path.name, hashlib.sha256(raw).hexdigest(), around)
+    return Haystack(file.name, file.sha256, around)
 
 
 def split_sentences(text: str) -> list[str]:
-    """Cut running text after `.`, `!` or `?` that a space follows; white space inside a sentence becomes one blank."""
+    """Cut running text after `.`, `!` or `?` that a space follows; white space inside a sentence becomes one blank.
+
+    >>> split_sentences("It rained. Nobody came!  Why?")
+    ['It rained.', 'Nobody came!', 'Why?']
+    """
     return [" ".join(piece.split()) for piece in re.split(r"(?<=[.!?])[\"'”’)]*\s+", text) if piece.strip()]
 
 

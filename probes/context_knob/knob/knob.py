@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from workbench.errors import UsageError
+from workbench.files import draft
 from workbench.internals import edits
 from workbench.internals.edits import Edit
 from workbench.internals.projection import unit
@@ -104,11 +105,9 @@ class Knob:
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
         settings = {"layer": self.layer, "prior": self.prior, "context": self.context, "model": self.model}
-        drafts = {name: path / f".{name}.{os.getpid()}" for name in (WEIGHTS, SETTINGS)}
-        save_file({"direction": self.direction.float().contiguous()}, drafts[WEIGHTS])
-        drafts[SETTINGS].write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
-        for name, draft in drafts.items():
-            draft.replace(path / name)
+        with draft(path / SETTINGS) as told, draft(path / WEIGHTS) as weights:
+            save_file({"direction": self.direction.float().contiguous()}, weights)
+            told.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
 
 
 @dataclass(frozen=True, eq=False)

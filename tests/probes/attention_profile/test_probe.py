@@ -15,11 +15,12 @@ from workbench.figures.budget import check, points
 from workbench.internals.layer_statistics import LayerChunk
 from workbench.internals.session import Session
 from workbench.kernels import AttentionStats
+from workbench.probe.statistics import Interval
 from workbench.probes.attention_profile import findings, probe
 from workbench.probes.attention_profile.config import AttentionProfileConfig
 from workbench.probes.attention_profile.data import tree
 from workbench.probes.attention_profile.figures import draw
-from workbench.probes.attention_profile.statistics import Profile
+from workbench.probes.attention_profile.profile import Profile
 from workbench.probes.attention_profile.texts import Text, Texts
 from workbench.records.results import differences
 from workbench.texts.vocabulary import word_tokenizer
@@ -146,8 +147,9 @@ def test_rows_outside_the_text_are_refused(session: Session, tmp_path: Path) -> 
 def test_an_interval_over_texts_covers_their_mean() -> None:
     rng = np.random.default_rng(0)
     found = findings.interval(np.array([1.0, 2.0, 3.0, 4.0]), rng)
-    assert found["value"] == 2.5 and 1.2 < found["low"] < 2.0 and 3.0 < found["high"] < 3.8
-    assert findings.interval(np.array([1.0]), rng) == {"value": 1.0, "low": None, "high": None}
+    assert isinstance(found, Interval)
+    assert found.value == 2.5 and 1.2 < found.low < 2.0 and 3.0 < found.high < 3.8
+    assert findings.interval(np.array([1.0]), rng) == 1.0
 
 
 def test_figures_of_32k_tokens_stay_within_the_budget(session: Session) -> None:

@@ -26,7 +26,7 @@ from workbench.figures import (
     save,
     style,
 )
-from workbench.figures.text import escape_whitespace, folded, plotly_text, shorten
+from workbench.figures.text import escape_control, escape_whitespace, folded, plotly_text, shorten
 
 FIGURES = all_figures()
 
@@ -191,6 +191,9 @@ def test_over_budget_is_refused_with_the_way_out() -> None:
 def test_tokens_are_made_visible() -> None:
     assert (
         escape_whitespace(" a\n") == "␣a⏎"
+        and escape_control(" a  ␣\n\t") == " a  ␣⏎⇥"
+        and escape_control("") == "∅"
+        and escape_control("\u202ex y") == "\\u202ex y"
         and escape_whitespace("") == "∅"
         and escape_whitespace("\u202ex\u200b") == "\\u202ex\\u200b"
     )

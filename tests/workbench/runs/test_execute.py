@@ -12,10 +12,10 @@ import xarray as xr
 import workbench as wb
 from tests.fixtures.plugin.mean_logits import MeanLogits
 from workbench.errors import Cancelled, UnknownName, UsageError, WorkbenchError
+from workbench.files import sha256
 from workbench.probe.contract import Outcome
 from workbench.probe.run_context import StagedRunContext
 from workbench.progress import Reporter
-from workbench.records import store
 from workbench.records.file_hashes import verify
 from workbench.runs import execute, prepare
 
@@ -131,7 +131,32 @@ def test_a_failure_is_recorded_and_raised_again(session, at, error, status):
 def test_out_of_memory_is_said_in_plain_words(session, at):
     with pytest.raises(WorkbenchError, match="out of memory"):
         executed(Failing(MemoryError()), session, at)
-    assert only_run(at).record["status"] == "error"
+    record = only_run(at).record
+    assert record["status"] == "error" and "raise self.error" in record["error"]["traceback"]
+
+
+def test_a_run_refused_by_a_bug_keeps_where_the_bug_is(session, at):
+    class Buggy(MeanLogits):
+        def work(self, session, config):
+            return [][0]
+
+    try:
+        prepare.prepare(Buggy(), session, "smoke")
+    except IndexError as error:
+        folder = execute.record_refusal(Buggy(), session, "smoke", 0, {}, error, at)
+    assert "return [][0]" in wb.open(folder).record["error"]["traceback"]
+
+
+def test_details_that_a_bug_breaks_say_where_in_the_log(session, at, caplog):
+    class Broken(MeanLogits):
+        def coordinates(self, data, record):
+            raise ZeroDivisionError("a coordinate\x1b[2J of nothing")
+
+    run = executed(Broken(), session, at)
+    run._probe = Broken
+    with pytest.raises(WorkbenchError, match="the details of run"):
+        _ = run.coordinates
+    assert "in coordinates" in caplog.text and "ZeroDivisionError" in caplog.text and "\x1b" not in caplog.text
 
 
 def test_a_result_that_breaks_the_schema_fails_the_run(session, at):
@@ -291,5 +316,5 @@ def test_a_path_in_a_record_does_not_lead_out_of_the_run(session, at):
     secret = at / "secret.txt"
     secret.write_text("x")
     record = run.typed_record
-    record.files["../secret.txt"] = store.sha256(secret)
+    record.files["../secret.txt"] = sha256(secret)
     assert [finding.path for finding in verify(run.folder, record)] == ["../secret.txt"]

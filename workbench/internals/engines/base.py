@@ -37,9 +37,10 @@ class Hook(NamedTuple):
 class Inputs(NamedTuple):
     """What goes into one run of the model.
 
-    ids: `[batch, position]`. mask: bool `[batch, position so far]`, False at padding; None when padding, if any, is on
-    the right, where causal attention never looks. positions: `[batch, position]`, None for 0, 1, 2 …. cache: the keys
-    and values so far, which the run extends; None to keep none.
+    ids: token ids `[batch, position]`, or values `[batch, position, d_in]` of a model without a vocabulary. mask: bool
+    `[batch, position so far]`, False at padding; None when padding, if any, is on the right, where causal attention
+    never looks. positions: `[batch, position]`, None for 0, 1, 2 …. cache: the keys and values so far, which the run
+    extends; None to keep none.
     """
 
     ids: Tensor
@@ -61,6 +62,8 @@ class Engine(Current):
     """The module whose parameters are the model's weights."""
     refused: dict[str, str]
     """Why a kind that the model has is not served."""
+    read_in: nn.Module | None = None
+    """What makes the residual stream of values, in a model without a vocabulary."""
 
     @property
     def trusted(self) -> bool:
@@ -96,21 +99,29 @@ class Engine(Current):
         set_here = {id(each): name for each, name in self.implementations}
         return set_here.get(id(config), getattr(config, "_attn_implementation", None))
 
+    def entering(self, ids: Tensor) -> dict[str, Any]:
+        """Token ids or values as the argument by which the model's forward takes them."""
+        if self.read_in is None:
+            return {"input_ids": ids.to(self.device)}
+        weight = next(self.read_in.parameters())
+        return {"inputs_embeds": self.read_in(ids.to(weight))}
+
     def arguments(self, inputs: Inputs, logits: bool | Tensor) -> dict[str, Any]:
         """The arguments of the model's forward for one run, with logits as `run` is asked for them."""
         takes, device = self._takes, self.device
         if self.architecture.length_dependent is not None:
             fresh_frequencies(self.model)
-        found: dict[str, Any] = {"input_ids": inputs.ids.to(device), "use_cache": inputs.cache is not None}
+        found: dict[str, Any] = {**self.entering(inputs.ids), "use_cache": inputs.cache is not None}
         if inputs.cache is not None:
             if takes.cache is None:
                 raise WorkbenchError(f"{type(self.model).__name__} takes no cache of what came before")
             found[takes.cache] = inputs.cache
-        if inputs.mask is not None:
+        # past padding is told at a single token to attention only: what is recurrent has left it behind
+        if inputs.mask is not None and (inputs.ids.shape[1] > 1 or any(self.architecture.attending())):
             found["attention_mask"] = inputs.mask.to(device)
         if inputs.positions is not None and takes.positions:
             found["position_ids"] = inputs.positions.to(device)
-        if logits is not True and takes.logits_to_keep:
+        if logits is not True and self._chooses:
             found["logits_to_keep"] = 1 if logits is False else logits.to(device)
         return found
 
@@ -118,7 +129,12 @@ class Engine(Current):
         """The asked logits out of what the model gave: a model that cannot choose gives them for all columns."""
         if isinstance(logits, bool):
             return found if logits else None
-        return found if self._takes.logits_to_keep else found[:, logits.to(found.device)]
+        return found if self._chooses else found[:, logits.to(found.device)]
+
+    @property
+    def _chooses(self) -> bool:
+        """Whether the model may be asked for the logits of some columns."""
+        return self._takes.logits_to_keep and self.architecture.keeps_positions
 
     @cached_property
     def _takes(self) -> Arguments:
@@ -129,7 +145,7 @@ class Engine(Current):
         from transformers import DynamicCache
 
         self.refresh()
-        return DynamicCache(config=self.model.config)  # type: ignore[arg-type]
+        return DynamicCache(config=bare(self.model).config)  # type: ignore[arg-type]
 
     @property
     def device(self) -> device:

@@ -10,8 +10,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from .. import attention, softmax_seam
-from ..architectures import Architecture, ModuleSite, bare
+from ..architectures import Architecture, ModuleSite, bare, read_in_of
 from ..borrowing import borrowed, implementations
+from ..forward_arguments import first_input, with_input
 from ..layer_checks import examine
 from ..sites import KINDS
 from . import hook_values
@@ -37,6 +38,7 @@ class HfEngine(Engine):
 
     def _build(self) -> None:
         own = implementations(self.model)
+        self.read_in = read_in_of(self.model)
         with borrowed(self.model, own):
             self.architecture: Architecture = examine(self.model)
             self.implementations = [(each, each._attn_implementation_internal) for each, _ in own]
@@ -82,21 +84,21 @@ class HfEngine(Engine):
 
     def _after(self, index: int, tap: Hook, place: ModuleSite, called: Callable[[int], None]) -> Callable[..., Any]:
         def hook(module: nn.Module, args: Any, output: Any) -> Any:
-            new = hook_values.replaced(output[0] if isinstance(output, tuple) else output, tap, place)
+            new = hook_values.replaced(output if isinstance(output, Tensor) else output[0], tap, place)
             called(index)
             if new is None:
                 return None
-            return (new, *output[1:]) if isinstance(output, tuple) else new
+            return hook_values.with_first(output, new)
 
         return hook
 
     def _before(self, index: int, tap: Hook, place: ModuleSite, called: Callable[[int], None]) -> Callable[..., Any]:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            new = hook_values.replaced(args[0] if args else kwargs["hidden_states"], tap, place)
+            value, name = first_input(args, kwargs)
+            assert value is not None
+            new = hook_values.replaced(value, tap, place)
             called(index)
-            if new is None:
-                return None
-            return ((new, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": new})
+            return None if new is None else with_input(args, kwargs, name, new)
 
         return hook
 

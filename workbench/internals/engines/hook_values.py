@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -14,6 +14,13 @@ if TYPE_CHECKING:
 
     from ..architectures import ModuleSite
     from .base import Hook
+
+
+def with_first(output: Any, new: Tensor) -> Any:
+    """A module's output with another tensor in the place of its first, or only, one."""
+    if isinstance(output, tuple):
+        return (new, *output[1:])
+    return [new, *output[1:]] if isinstance(output, list) else new
 
 
 def replaced(passing: Tensor, tap: Hook, place: ModuleSite) -> Tensor | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from ..architectures import Architecture
+from ..architectures import Architecture, read_in_of
 from ..shared_weights import clone_sharing_weights
 from ..sites import KINDS, MAP_KINDS, Site
 from . import hook_values
@@ -60,6 +60,7 @@ class NnsightEngine(Engine):
         self._plain.refresh()
         self.architecture: Architecture = self._plain.architecture
         self.model = clone_sharing_weights(self.source, self._plain.implementations)
+        self.read_in = read_in_of(self.source)
         self._traced = nnsight.NNsight(self.model)
         self.refused = self._unreachable()
         """Why a kind that the model has is not served."""
@@ -141,7 +142,7 @@ class NnsightEngine(Engine):
             return self._attention(envoy, taps, called, cached)
 
         def act(passed: Any) -> Any:
-            now = passed[0] if isinstance(passed, tuple) else passed
+            now = passed[0] if isinstance(passed, (tuple, list)) else passed
             changed = False
             for index, tap in taps:
                 new = hook_values.replaced(now, tap, self.architecture.place(tap.site))
@@ -150,7 +151,7 @@ class NnsightEngine(Engine):
                     now, changed = new, True
             if not changed:
                 return None
-            return (now, *passed[1:]) if isinstance(passed, tuple) else now
+            return hook_values.with_first(passed, now)
 
         return TracePoint(lambda: getattr(envoy, side), act, lambda new: setattr(envoy, side, new))
 

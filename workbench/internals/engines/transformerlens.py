@@ -7,10 +7,11 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...errors import UsageError, WorkbenchError
-from ..architectures import Architecture
+from ..architectures import Architecture, read_in_of
 from ..attention import LONG, Call
 from ..shared_weights import clone_sharing_weights
 from ..sites import MAP_KINDS
+from ..values import example
 from . import hook_values
 from .base import Engine, Hook, Inputs
 
@@ -72,6 +73,7 @@ class TransformerLensEngine(Engine):
         self._plain.refresh()
         self.architecture: Architecture = self._plain.architecture
         self.model = clone_sharing_weights(self.source, self._plain.implementations)
+        self.read_in = read_in_of(self.source)
         native = self._wanted_native
         try:
             self.wrapped = build(self.model, self.architecture, self._tokenizer, native)
@@ -123,9 +125,11 @@ class TransformerLensEngine(Engine):
                     hooks.append((POINTS[tap.site.kind].format(tap.site.layer), self._hook(index, tap, called)))
             stack.enter_context(self.wrapped.hooks(fwd_hooks=hooks))
             arguments = self.arguments(inputs, logits)
-            ids = arguments.pop("input_ids")
+            entering = arguments.pop("input_ids", None)
+            if entering is None:  # the bridge tells what went through the read-in by its type
+                entering = arguments.pop("inputs_embeds")
             try:
-                output = self.wrapped(ids, return_type="logits", **arguments)
+                output = self.wrapped(entering, return_type="logits", **arguments)
             except _Enough:
                 return None
         if waiting:
@@ -174,12 +178,14 @@ class TransformerLensEngine(Engine):
         fired: set[str] = set()
         points = {kind: point for kind, point in self._points().items() if kind not in self.refused}
         hooks = [(point, lambda _, hook, kind=kind: fired.add(kind)) for kind, point in points.items()]
+        d_in = self.architecture.shape.d_in
+        given = torch.tensor([[1, 2]]) if d_in is None else example(d_in, [2])[0][None]
         try:
             with torch.no_grad(), self.wrapped.hooks(fwd_hooks=hooks):
-                self.wrapped(torch.tensor([[1, 2]], device=self.device), return_type="logits")
+                self.wrapped(*self.entering(given).values(), return_type="logits")
         except Exception as error:  # bridges fail in many ways on what they were not made for
             raise WorkbenchError(
-                f"TransformerLens' bridge does not run {type(self.model).__name__} ({type(error).__name__}: {error}); use "
-                "the engine 'hf' or 'nnsight'"
+                f"TransformerLens' bridge does not run {type(self.model).__name__} ({type(error).__name__}: {error}); "
+                "use the engine 'hf' or 'nnsight'"
             ) from error
         return {kind: f"{point} does not fire in this bridge" for kind, point in points.items() if kind not in fired}

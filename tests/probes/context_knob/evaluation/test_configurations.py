@@ -162,15 +162,15 @@ def test_correlation_and_its_interval() -> None:
     one = rng.normal(size=16)
     other = one + rng.normal(size=16)
     assert separation.pearson(one, other) == pytest.approx(np.corrcoef(one, other)[0, 1])
-    low, high = separation.interval(one, other, rng)
-    assert low is not None and high is not None and low < separation.pearson(one, other) < high
-    assert separation.interval(np.ones(5), one[:5], rng) == (None, None)
     rows = pd.DataFrame(
         {"task": "base", "told": "float", "separation": one, "random_separation": -one, "pair_accuracy": other}
     )
     line = separation.headline(rows, rng)
     assert line is not None and line.name == "separation_r" and line.n == 16 and line.control is not None
     assert line.control.value == pytest.approx(-np.corrcoef(one, other)[0, 1])
+    assert line.low is not None and line.high is not None and line.low < separation.pearson(one, other) < line.high
+    flat = separation.headline(rows.assign(separation=1.0), rng)
+    assert flat is not None and flat.value is flat.low is flat.high is None
     assert separation.headline(rows[:3], rng) is None
     assert separation.headline(rows.assign(told="none"), rng) is None
 

@@ -14,7 +14,7 @@ import workbench as wb
 from tests.conftest import tiny
 from workbench.errors import UsageError
 from workbench.internals import edits
-from workbench.internals.prefix_cache import answers, prefill, residuals, run
+from workbench.internals.prefix_cache import answers
 from workbench.internals.projection import interchange, steer, unit
 from workbench.internals.session import Session
 from workbench.probes.context_knob.knob.knob import Knob, load
@@ -64,27 +64,6 @@ def test_identities_along_a_direction() -> None:
     torch.testing.assert_close(new @ u, source @ u)
     torch.testing.assert_close(new - (new @ u)[:, None] * u, target - (target @ u)[:, None] * u)
     torch.testing.assert_close(interchange(target, source, u), interchange(target, source, -u))
-
-
-def test_prompts_run_in_two_parts_give_what_they_give_whole(session: Session) -> None:
-    waiting = prefill(session, PROMPTS)
-    torch.testing.assert_close(
-        run(session, waiting.pick(range(3))).detach(), session.logits(PROMPTS, [-1])[:, 0], rtol=1e-4, atol=1e-5
-    )
-    seen = session.capture(PROMPTS, ["resid_post.1"], positions=[-1])["resid_post.1"][:, 0]
-    torch.testing.assert_close(residuals(session, waiting, [1])[0], seen, rtol=1e-4, atol=1e-5)
-    again = run(session, waiting.pick([2, 0, 2]))
-    torch.testing.assert_close(again[0], again[2])
-    torch.testing.assert_close(again[1], run(session, waiting.pick([0]))[0], rtol=1e-4, atol=1e-5)
-
-
-def test_what_prompts_begin_with_is_run_once_and_gives_the_same(session: Session) -> None:
-    prompts = [[5, 9, 11, 4, 8], [5, 9, 11, 22], [5, 9, 11, 43, 6, 30, 12], [5, 9, 11, 4, 8, 9]]
-    together = run(session, prefill(session, prompts).pick(range(4)))
-    for row, prompt in enumerate(prompts):
-        torch.testing.assert_close(together[row], run(session, prefill(session, [prompt]))[0], rtol=1e-4, atol=1e-5)
-    same = prefill(session, [prompts[0], prompts[0]])
-    torch.testing.assert_close(run(session, same)[1], together[0], rtol=1e-4, atol=1e-5)
 
 
 def test_the_edit_that_steers_is_the_formula(session: Session) -> None:

@@ -9,10 +9,10 @@ from workbench.errors import UsageError
 from workbench.probe.live_view import Live, Text
 from workbench.texts.facts import Item
 
-from ..task.prompting import Prompter
-from .for_session import knob_for_session, shipped
-from .knob import knobs, load
-from .live_answers import KnobAnswers
+from .knob.for_session import knob_for_session, shipped
+from .knob.knob import knobs, load
+from .knob.live_answers import KnobAnswers
+from .task.prompting import Prompter
 
 if TYPE_CHECKING:
     from workbench.internals.session import Session
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from workbench.records.record import Record
 
 NAME = "context-knob"
+
+
+def live() -> LiveKnob:
+    """The live view of the probe."""
+    return LiveKnob()
 
 
 class LiveKnob(Live):
@@ -65,7 +70,7 @@ class LiveKnob(Live):
         return (
             "import workbench as wb\n"
             "from workbench.probes.context_knob.knob.for_session import knob_for_session\n"
-            "from workbench.probes.context_knob.knob.live_view import written\n"
+            "from workbench.probes.context_knob.live_view import written\n"
             "from workbench.probes.context_knob.knob.slider import show\n\n"
             f"session = wb.load({model!r}{with_adapter})\n"
             f"knob = knob_for_session(session{of_run})\n"

@@ -16,7 +16,7 @@ from workbench.probes.context_knob.knob.for_session import knob_for_session
 from workbench.probes.context_knob.knob.knob import Knob, load
 from workbench.probes.context_knob.knob.learned import read
 from workbench.probes.context_knob.knob.live_answers import CURVE, KnobAnswers, scale
-from workbench.probes.context_knob.knob.live_view import LiveKnob, written
+from workbench.probes.context_knob.live_view import LiveKnob, written
 from workbench.probes.context_knob.task.prompting import Prompter
 from workbench.runs.run import Run
 
