@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import hooked, tiny
 from tests.sample_figures import all_figures
 from workbench.errors import UnknownName, UsageError
 from workbench.figures import Axis, Figure, Panel, Scatter, spec
@@ -82,13 +81,6 @@ def test_a_kind_of_site_at_attention_that_is_not_one_is_an_error() -> None:
     call = Call.of(None, q, q, q, None, scaling=1.0)
     with pytest.raises(AssertionError, match="'z' is not found"):
         hook_values.at_attention(call, Hook(Site("z", 0), lambda value: None))
-
-
-def test_a_layout_that_no_architecture_has_is_an_error() -> None:
-    architecture = hooked(tiny("llama")).architecture
-    place = dataclasses.replace(architecture.places["q"], layout="sideways")  # type: ignore[arg-type]
-    with pytest.raises(AssertionError):
-        architecture.view(torch.zeros(1, 1, 24), place, "q")
 
 
 def test_an_edit_of_an_unknown_kind_is_refused() -> None:

@@ -97,9 +97,7 @@ class Profile:
         stats = {name: _array(value) for name, value in part.stats.present().items()}
         count = stats["entropy"].shape[1]
         stop = part.start + count
-        visible = np.arange(part.start, stop) + 1
-        if part.window is not None:
-            visible = np.minimum(visible, part.window)
+        visible = stats.pop("visible_keys")[0]
         stats["normalised_entropy"] = stats["entropy"] / np.log(np.maximum(visible, 2))
         at = np.unique([part.start, *self.edges[(self.edges > part.start) & (self.edges < stop)]])
         bins = np.searchsorted(self.edges, at, side="right") - 1

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from ..errors import UsageError, WorkbenchError
+from ..errors import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ..kernels import AttentionStats
-    from .attention import Call
     from .tokens import TokenBatch
 
 ROWS = ("entropy", "distance", "sink_mass", "recent_mass", "far_mass")
@@ -125,70 +124,14 @@ class Request:
             for name, value in found.items():
                 if name in ("columns", "out", "topk_weight", "topk_index"):
                     continue
+                if name == "visible_keys":
+                    value = value.expand(len(self.tokens.real), -1, -1)
                 axis = 3 if name == "points" else 2
                 real = self.tokens.real[:, start : start + value.shape[axis]].to(value.device)
                 shape = [len(real), *[1] * (value.ndim - 1)]
                 shape[axis] = value.shape[axis]
                 found[name] = value.where(real.reshape(shape), 0)
         return AttentionStats(**found)
-
-
-def attend(call: Call, request: Request, layer: int, start: int) -> tuple[Tensor, LayerChunk]:
-    """A call's output `[batch, query, head, d_head]` and its statistics, in one pass; `start` is its first position.
-
-    Raises `WorkbenchError` if this attention is not softmax over the keys before a query, all or within a window.
-    """
-    from ..kernels import attention_stats
-
-    count, keys = call.q.shape[2], call.k.shape[2]
-    key_start = start + count - keys
-    window = _window(call, start, key_start)
-    if call.options.get("position_bias") is not None:
-        raise WorkbenchError(
-            f"{type(call.module).__name__} adds a bias to its scores, which these statistics do not know"
-        )
-    arguments = request.arguments(start, start + count, key_start, key_start + keys)
-    given = request.wanted.stats
-    try:
-        found = attention_stats(
-            call.q,
-            call.k,
-            call.v,
-            stats=(*(name for name in given if name != "segment_mass"), "out"),
-            scale=call.scaling,
-            softcap=call.softcap,
-            window=window,
-            **arguments,
-        )
-    except ValueError as error:
-        raise UsageError(f"attention statistics: {error}") from error
-    out = found.out
-    assert out is not None
-    kept = {name: value for name, value in found.present().items() if name != "out"}
-    stats = request.cleaned(type(found)(**kept), start, key_start)
-    return out.transpose(1, 2), LayerChunk(layer, start, stats, window)
-
-
-def _window(call: Call, start: int, key_start: int) -> int | None:
-    """How far back this call sees, None for all the way; verified on three rows of the model's own mask."""
-    import torch
-
-    count, keys = call.q.shape[2], call.k.shape[2]
-    if not call.causal and count > 1:
-        raise WorkbenchError(f"{type(call.module).__name__} is not causal; these statistics are of causal attention")
-    if call.mask is None:
-        return None
-    positions = torch.arange(key_start, key_start + keys, device=call.k.device)
-    for row in {0, count // 2, count - 1}:
-        mask = call.visible(row, row + 1)
-        gap = start + row - positions
-        expected = (gap >= 0) & (gap < (call.window or keys + start + 1))
-        if mask is None or mask.dtype != torch.bool or not bool((mask[..., 0, :] == expected).all()):
-            raise WorkbenchError(
-                f"{type(call.module).__name__} hides keys in a way that is neither causal nor a window; "
-                "its attention statistics are not computed"
-            )
-    return call.window
 
 
 @dataclass

@@ -67,6 +67,7 @@ def from_eager(name: str, batch: TokenBatch, **changes: Any) -> list[dict[str, T
                 "columns": p.sum(2),
                 "points": torch.stack([previous, p[..., 0]], dim=2),
                 "topk_weight": p[:, :, [2, 9, 16]].topk(3, dim=-1).values,
+                "visible_keys": (p > 0).sum(-1).amax(1, keepdim=True).double(),
             }
         )
     return found
