@@ -122,7 +122,7 @@ def attention_stats(
     if isinstance(columns, str):
         if columns != "sum":
             raise ValueError(f'columns is "{columns}"; give "sum" or weights [set, query]')
-        columns = torch.ones(1, q.shape[2])
+        columns = torch.ones(1, q.shape[2], dtype=torch.float32)
     if points is not None:
         points = check.per_query("points", points, q, torch.int64).expand(q.shape[0], -1, -1)
         if int(points.min()) < -1:

@@ -53,6 +53,15 @@ def watching(watchers: Mapping[nn.Module, Watcher] | Mapping[None, Watcher]) -> 
 
 
 def scores(call: Call, queries: Tensor | None = None) -> Tensor:
+    """Attention logits as they are read: `_logits`, multiplied in float32 where the model computes in half precision.
+
+    Fused attention keeps them in float32 too: rounded to bfloat16, a score of 20 would be off by up to 0.06.
+    """
+    wide = torch.promote_types(call.q.dtype, torch.float32)
+    return _logits(replace(call, q=call.q.to(wide), k=call.k.to(wide)), queries)
+
+
+def _logits(call: Call, queries: Tensor | None = None) -> Tensor:
     """Attention logits of the asked queries `[batch, query]` (None: all) after scale, softcap and bias; no mask.
 
     `[batch, head, query, key]`; keys of long texts are not expanded for grouped-query attention.
@@ -90,7 +99,7 @@ def _rows_of(value: Tensor, call: Call, queries: Tensor | None) -> Tensor:
 def pattern(call: Call, queries: Tensor) -> Tensor:
     """Attention weights of the asked queries `[batch, query]`: `[batch, head, query, key]`.
 
-    Each row sums to 1, less what a learned sink takes.
+    Each row sums to 1, less what a learned sink takes. In float32 at least, as the scores they are of.
     """
     queries = queries.to(call.q.device)
     return _weights(scores(call, queries), _visible_to(call, queries), _sink_rows(call, queries))
@@ -191,7 +200,7 @@ def log_normaliser(call: Call) -> Tensor:
 def _explicit(call: Call) -> Tensor:
     """The pattern of all queries times the values, as eager attention writes it."""
     mask = call.visible(0, call.q.shape[2])
-    return mixed(_weights(scores(call), mask, _sink_rows(call)), call.v)
+    return mixed(_weights(_logits(call), mask, _sink_rows(call)), call.v)
 
 
 def _weights(logits: Tensor, mask: Tensor | None, sinks: Tensor | None = None) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..errors import UsageError
 from . import attention, check_text
-from .architectures import bare
+from .architectures import Architecture, bare
 from .cached_prompts import fill
 from .engines.base import Engine, Inputs
 from .stream_end import stream_end
@@ -41,14 +41,20 @@ class Checked(NamedTuple):
     unkept: frozenset[int] = frozenset()
 
 
-_made: WeakKeyDictionary[Engine, Checked] = WeakKeyDictionary()
+_made: WeakKeyDictionary[Engine, tuple[Architecture, Checked]] = WeakKeyDictionary()
 
 
 def checked(engine: Engine) -> Checked:
-    """The verdict on a model, from its configuration and from short texts that are run both ways the first time."""
-    if engine not in _made:
-        _made[engine] = _check(engine)
-    return _made[engine]
+    """The verdict on a model, from its configuration and from short texts that are run both ways.
+
+    It is made the first time, and again once the model's modules are others.
+    """
+    engine.refresh()
+    of, found = _made.get(engine, (None, None))
+    if found is None or of is not engine.architecture:
+        found = _check(engine)
+        _made[engine] = engine.architecture, found
+    return found
 
 
 def check_edits(engine: Engine, edits: Sequence[Edit]) -> None:
@@ -86,7 +92,7 @@ class _Differs(Exception):
 def _check(engine: Engine) -> Checked:
     border = engine.architecture.length_dependent
     count = check_text.SHORT if border is None else max(min(check_text.SHORT, border), _PADDED + _NEW + 2)
-    with torch.no_grad(), check_text.lowered(bare(engine.model), count):
+    with torch.no_grad(), engine.as_it_is(), check_text.lowered(bare(engine.model), count):
         pieces, unkept = _in_pieces(engine, count)
         if border is not None:
             changes = f"{engine.architecture.length_reason} depend on the length of the text"

@@ -14,6 +14,7 @@ from .block_stack import Stack
 from .forward_arguments import first_input
 from .layer_places import linears, norm, same
 from .observed_run import BlockRun, run_blocks
+from .own_attention import own_attention
 from .softmax_seam import SoftmaxWatch
 
 
@@ -71,6 +72,9 @@ class CheckedRuns:
         config: Any = self.model.config
         before = config._attn_implementation
         if before == attention.NAME:
+            return
+        if (users := own_attention(self.model)) is not None:
+            self.refused = f"the model computes with {users}, which is kept and is not looked into"
             return
         own = self.runs
 

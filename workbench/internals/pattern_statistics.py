@@ -59,6 +59,9 @@ def of_rows(weights: Tensor, request: Request, start: int, key_start: int) -> di
         "recent_mass": (weights * recent).sum(-1),
         "far_mass": (weights * ~(recent | sink)).sum(-1),
     }
+    # not to have one must not read like not having been asked for it
+    if absent := {*wanted.stats} - {"lse", "segment_mass"} - found.keys():
+        raise UsageError(f"{', '.join(sorted(absent))} cannot be told from an attention pattern")
     found = {name: value for name, value in found.items() if name in wanted.stats}
     arguments = request.arguments(start, start + weights.shape[2], key_start, key_start + weights.shape[3])
     if "segments" in arguments:
@@ -93,7 +96,7 @@ def in_blocks(call: attention.Call, request: Request, start: int, key_start: int
         rows, lowest = attention.part(call, first, min(first + step, length))
         every = torch.arange(rows.q.shape[2], device=call.q.device).expand(len(call.q), -1)
         weights = attention.pattern(rows, every)
-        outputs.append(attention.mixed(weights, rows.v))
+        outputs.append(attention.mixed(weights.to(rows.v.dtype), rows.v))
         found = of_rows(weights, request, start + first, key_start + lowest)
         if "lse" in request.wanted.stats:
             found["lse"] = attention.log_normaliser(rows)

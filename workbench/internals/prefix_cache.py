@@ -19,7 +19,7 @@ from .edits import Edit, Frame
 from .engines.base import Hook, Inputs
 from .hooks import edit_hooks
 from .sites import Site
-from .tokens import TokenBatch, stop_tokens
+from .tokens import TokenBatch
 
 if TYPE_CHECKING:
     from ..progress import Reporter
@@ -68,7 +68,7 @@ def residuals(session: Session, waiting: CachedPrompts, layers: Sequence[int]) -
 def answers(session: Session, waiting: CachedPrompts, edits: Sequence[Edit] = (), new: int = NEW) -> list[str]:
     """What picked prompts are answered, greedily, up to the token that ends a turn; the edits see each last token."""
     hooked = session.hooked
-    ends = torch.tensor(sorted(stop_tokens(session.model)), dtype=torch.int64)
+    ends = torch.tensor(session.ends, dtype=torch.int64)
     batch = len(waiting.last)
     frame = Frame(TokenBatch(waiting.last[:, None], torch.ones(batch, dtype=torch.int64)))
     said = torch.zeros(batch, 0, dtype=torch.int64)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ...errors import SiteError, WorkbenchError
 from ..architectures import bare
-from ..borrowing import Implementations, borrowed
+from ..borrowing import borrowed
+from ..module_state import users_own
 from ..sites import Site
+from .current import Current
 
 if TYPE_CHECKING:
     from torch import Tensor, device, nn
@@ -47,11 +49,11 @@ class Inputs(NamedTuple):
     cache: Any = None
 
 
-class Engine(ABC):
+class Engine(Current):
     """One way to reach a model's internals; `HookedModel` builds everything else on it.
 
-    Each run borrows the model and gives it back as it was. An engine is not safe with threads: whoever holds it holds
-    the session's lock.
+    It shows the model as it is at each run, and gives it back as it was. An engine is not safe with threads: whoever
+    holds it holds the session's lock.
     """
 
     name: ClassVar[str]
@@ -60,8 +62,6 @@ class Engine(ABC):
     """The module whose parameters are the model's weights."""
     refused: dict[str, str]
     """Why a kind that the model has is not served."""
-    implementations: Implementations = ()
-    """The attention implementations under which the model runs, where they are set for each run."""
     read_in: nn.Module | None = None
     """What makes the residual stream of values, in a model without a vocabulary."""
 
@@ -81,9 +81,11 @@ class Engine(ABC):
         only, and False none: then the run ends as soon as every tap was called. Raises `SiteError` for a tap at a site
         that is not served here, or that was never called.
         """
+        if inputs.cache is None:
+            self.refresh()
         if not taps and logits is False:
             return None
-        self.check(tap.site for tap in taps)
+        self._check(tap.site for tap in taps)
         with borrowed(self.model, self.implementations):
             return self._run(inputs, taps, logits)
 
@@ -147,6 +149,7 @@ class Engine(ABC):
         """An empty cache of what came before, for `Inputs.cache`."""
         from transformers import DynamicCache
 
+        self.refresh()
         return DynamicCache(config=bare(self.model).config)  # type: ignore[arg-type]
 
     @property
@@ -156,14 +159,26 @@ class Engine(ABC):
 
     def check(self, sites: Iterable[Site]) -> None:
         """Raise `SiteError` for a site that does not exist in the model or that this engine cannot serve."""
+        self.refresh()
+        self._check(sites)
+
+    def _check(self, sites: Iterable[Site]) -> None:
         kinds = self.kinds()
         for site in sites:
-            self.architecture.check(site)
+            try:
+                self.architecture.check(site)
+            except SiteError as error:
+                raise SiteError(str(error) + self._users_own()) from None
             if site.kind not in kinds:
                 raise SiteError(
                     f"the engine {self.name!r} cannot serve {site.kind!r} on {self.architecture.name}; it serves: "
-                    f"{', '.join(kinds)}; the model has: {', '.join(self.architecture.kinds)}"
+                    f"{', '.join(kinds)}; the model has: {', '.join(self.architecture.kinds)}" + self._users_own()
                 )
+
+    def _users_own(self) -> str:
+        """What a reader of an error should know of the model: code of the user's own takes part in it."""
+        found = users_own(self.source)
+        return f"; the model runs with {', '.join(found[:3])}, which may be why" if found else ""
 
     def never_called(self, sites: Iterable[Site]) -> SiteError:
         """The error for taps that the run never reached."""

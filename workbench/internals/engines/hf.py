@@ -33,11 +33,14 @@ class HfEngine(Engine):
     name = "hf"
 
     def __init__(self, model: nn.Module) -> None:
-        self.model = model
-        self.read_in = read_in_of(model)
-        own = implementations(model)
-        with borrowed(model, own):
-            self.architecture: Architecture = examine(model)
+        self.source = self.model = model
+        self.refresh()
+
+    def _build(self) -> None:
+        own = implementations(self.model)
+        self.read_in = read_in_of(self.model)
+        with borrowed(self.model, own):
+            self.architecture: Architecture = examine(self.model)
             self.implementations = [(each, each._attn_implementation_internal) for each, _ in own]
 
     def kinds(self) -> tuple[str, ...]:

@@ -47,18 +47,24 @@ class NnsightEngine(Engine):
     name: ClassVar[str] = "nnsight"
 
     def __init__(self, model: nn.Module, tokenizer: Any = None, plain: HfEngine | None = None) -> None:
-        import nnsight
-
         from .hf import HfEngine
 
-        plain = plain or HfEngine(model)
-        self.architecture: Architecture = plain.architecture
-        self.model = clone_sharing_weights(model, plain.implementations)
-        self.read_in = read_in_of(model)
+        self.source = model
         self._tokenizer = tokenizer
+        self._plain = plain or HfEngine(model)
+        self.refresh()
+
+    def _build(self) -> None:
+        import nnsight
+
+        self._plain.refresh()
+        self.architecture: Architecture = self._plain.architecture
+        self.model = clone_sharing_weights(self.source, self._plain.implementations)
+        self.read_in = read_in_of(self.source)
         self._traced = nnsight.NNsight(self.model)
         self.refused = self._unreachable()
         """Why a kind that the model has is not served."""
+        vars(self).pop("wrapped", None)
 
     @cached_property
     def wrapped(self) -> Any:

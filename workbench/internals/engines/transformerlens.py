@@ -63,20 +63,28 @@ class TransformerLensEngine(Engine):
         native: bool = True,
     ) -> None:
         from .hf import HfEngine
+
+        self.source = model
+        self._tokenizer, self._wanted_native = tokenizer, native
+        self._plain = plain or HfEngine(model)
+        self.refresh()
+
+    def _build(self) -> None:
         from .native_attention import build, is_native
 
-        plain = plain or HfEngine(model)
-        self.architecture: Architecture = plain.architecture
-        self.model = clone_sharing_weights(model, plain.implementations)
-        self.read_in = read_in_of(model)
+        self._plain.refresh()
+        self.architecture: Architecture = self._plain.architecture
+        self.model = clone_sharing_weights(self.source, self._plain.implementations)
+        self.read_in = read_in_of(self.source)
+        native = self._wanted_native
         try:
-            self.wrapped = build(self.model, self.architecture, tokenizer, native)
+            self.wrapped = build(self.model, self.architecture, self._tokenizer, native)
         except WorkbenchError:
             if not native:
                 raise
             # the first one's modules were rewritten on the way
-            self.model = clone_sharing_weights(model, plain.implementations)
-            self.wrapped = build(self.model, self.architecture, tokenizer, native=False)
+            self.model = clone_sharing_weights(self.source, self._plain.implementations)
+            self.wrapped = build(self.model, self.architecture, self._tokenizer, native=False)
         self.native = is_native(self.wrapped)
         self.refused = self._unreachable()
         """Why a kind that the model has is not served."""
