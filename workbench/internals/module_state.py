@@ -41,6 +41,18 @@ _COARSE = 8
 """Bits of a float32 left out of a buffer's hash: machines round the same sine and power differently."""
 
 
+def modules_of(model: nn.Module) -> list[nn.Module]:
+    """Every module of a model once; several times faster than torch's own walk, as it is made at every call."""
+    found: dict[int, nn.Module] = {}
+    waiting = [model]
+    while waiting:
+        module = waiting.pop()
+        if id(module) not in found:
+            found[id(module)] = module
+            waiting.extend(child for child in reversed(vars(module)["_modules"].values()) if child is not None)
+    return list(found.values())
+
+
 class Snapshot:
     """The tree of a model's modules at one moment, to be compared with a later one."""
 
@@ -49,7 +61,7 @@ class Snapshot:
         """Keeps alive what is told apart by its address, so that no address is used twice."""
         key: list[Any] = []
         same, seen = self.held.append, set()
-        for module in model.modules():
+        for module in modules_of(model):
             own, kind = vars(module), type(module)
             seen.add(kind)
             same(module)
@@ -129,12 +141,14 @@ def users_own(model: nn.Module) -> list[str]:
 
 def compiled(model: nn.Module) -> list[str]:
     """The places at which `torch.compile` stands in the tree."""
-    return [
-        path or type(module).__name__
-        for path, module in model.named_modules()
-        if vars(module).get("_compiled_call_impl") is not None
-        or hasattr(vars(module).get("forward"), "_torchdynamo_orig_callable")
-    ]
+    if not any(map(_compiled, modules_of(model))):
+        return []
+    return [path or type(module).__name__ for path, module in model.named_modules() if _compiled(module)]
+
+
+def _compiled(module: nn.Module) -> bool:
+    own = vars(module)
+    return own.get("_compiled_call_impl") is not None or hasattr(own.get("forward"), "_torchdynamo_orig_callable")
 
 
 def _attributes(own: dict[str, Any]) -> list[tuple[str, Any]]:

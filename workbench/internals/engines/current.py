@@ -22,7 +22,7 @@ class State:
     def __init__(self, model: nn.Module) -> None:
         self.tree = Snapshot(model)
         self.implementations = implementations(model)
-        self.functions = functions(model)
+        self.functions = functions(self.implementations)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, State) and self.key == other.key
@@ -60,6 +60,13 @@ class Current(ABC):
                 self._checked()
             # a first run may set what a module keeps, so the state to compare with is the one after it
             self._built = State(self.source)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """The model as it is when the block begins, looked at once: for a call that checks and runs several times."""
+        self.refresh()
+        with self.as_it_is():
+            yield
 
     def now(self) -> Self:
         """Itself, built anew if it is stale."""
