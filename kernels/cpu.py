@@ -25,7 +25,7 @@ class Rows:
     scalars: Tensor  # [statistic, batch, head, query], in the order of result.SCALARS
     argmax: Tensor  # [batch, head, query]
     mass: Tensor  # [batch, head, query, segment]
-    out: Tensor | None  # [batch, head, query, d]
+    out: Tensor | None  # [batch, head, query, d_value]
 
     def fields(self) -> dict[str, Tensor]:
         """The statistics by name."""
@@ -39,10 +39,10 @@ def compute(problem: Problem) -> tuple[dict[str, Tensor], Tensor]:
     tiles = tiles_of(problem)
     shape = problem.q.shape[:3]
     rows = Rows(
-        torch.empty(len(SCALARS), *shape),
+        torch.empty(len(SCALARS), *shape, dtype=torch.float32),
         torch.empty(shape, dtype=torch.int64),
-        torch.empty(*shape, problem.n_segments),
-        None if problem.v is None else torch.empty(problem.q.shape, dtype=problem.q.dtype),
+        torch.empty(*shape, problem.n_segments, dtype=torch.float32),
+        None if problem.v is None else torch.empty(problem.out_shape, dtype=problem.q.dtype),
     )
     lse, columns = problem.lse, None
     if lse is None:
@@ -111,7 +111,7 @@ def _strip(
     """Some blocks of one kv head; returns their part of the columns `[head in group, set, key]`."""
     columns = None
     if with_columns and problem.columns is not None:
-        columns = torch.zeros(problem.group, problem.columns.shape[1], problem.k.shape[2])
+        columns = torch.zeros(problem.group, problem.columns.shape[1], problem.k.shape[2], dtype=torch.float32)
     reach = KeyRange(window=FAR_AWAY if problem.window is None else problem.window)
     for first, last in spans:
         block = start_block(problem, batch, kv_head, first, last, lse)
@@ -125,7 +125,7 @@ def _strip(
 def _finish(block: Block, rows: Rows, fixed: bool) -> None:
     """Put a block's statistics in their place among all rows."""
     at = (block.batch, block.heads, slice(block.first, block.last))
-    share = torch.empty(block.state.shape[0])
+    share = torch.empty(block.state.shape[0], dtype=torch.float32)
     scalars, argmax = rows.scalars[(slice(None), *at)], rows.argmax[at]
     c.finish_rows(block.state, block.mass, fixed, scalars.numpy(), argmax.numpy(), share.numpy())
     rows.mass[at] = torch.from_numpy(block.mass).float().view(rows.mass[at].shape)

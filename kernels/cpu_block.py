@@ -38,7 +38,7 @@ class Block:
     last: int
     state: NDArray[np.float64]  # [row, cpu_tiles.STATE]
     mass: NDArray[np.float64]  # [row, segment]
-    out: Tensor  # [row, d] float32, or [row, 0]
+    out: Tensor  # [row, d_value] float32, or [row, 0]
     columns: Tensor | None = None  # [head in group, set, key], added to
 
     @property
@@ -53,7 +53,7 @@ class Block:
         keys = p.k[self.batch, self.kv_head]
         values = None if p.v is None else p.v[self.batch, self.kv_head]
         out = self.out.numpy()
-        buffer = torch.empty(q.shape[0] * TILE)
+        buffer = torch.empty(q.shape[0] * TILE, dtype=torch.float32)
         i0, i1 = p.query_start + self.first, p.query_start + self.last
         s0 = int(p.sink_start[self.batch])
         for reach in reaches:
@@ -106,7 +106,7 @@ def start_block(problem: Problem, batch: int, kv_head: int, first: int, last: in
         last,
         np.zeros((rows, cpu_tiles.STATE)),
         np.zeros((rows, problem.n_segments)),
-        torch.zeros(rows, 0 if problem.v is None or lse is not None else problem.q.shape[3]),
+        torch.zeros(rows, 0 if problem.v is None or lse is not None else problem.v.shape[3], dtype=torch.float32),
     )
     state = block.state
     state[:, cpu_tiles.M] = state[:, cpu_tiles.BEST] = -np.inf

@@ -17,7 +17,7 @@ class Problem:
 
     q: Tensor  # [batch, head, query, d]
     k: Tensor  # [batch, kv_head, key, d]
-    v: Tensor | None  # like k
+    v: Tensor | None  # [batch, kv_head, key, d_value]
     scale: float
     causal: bool = True
     softcap: float | None = None
@@ -43,6 +43,13 @@ class Problem:
         """Query heads that share one kv head."""
         return self.q.shape[1] // self.k.shape[1]
 
+    @property
+    def out_shape(self) -> tuple[int, int, int, int]:
+        """`[batch, head, query, d_value]`."""
+        assert self.v is not None
+        batch, heads, queries, _ = self.q.shape
+        return batch, heads, queries, self.v.shape[3]
+
 
 def check_qkv(q: Tensor, k: Tensor, v: Tensor | None) -> None:
     """Raise ValueError unless the three tensors fit together as grouped-query attention."""
@@ -56,11 +63,11 @@ def check_qkv(q: Tensor, k: Tensor, v: Tensor | None) -> None:
             raise ValueError(
                 f"{name} is {tensor.dtype} on {tensor.device}, q is {q.dtype} on {q.device}; give one dtype and device"
             )
-    if v is not None and v.shape != k.shape:
-        raise ValueError(f"v has shape {tuple(v.shape)}, k {tuple(k.shape)}; they must be equal")
+    if v is not None and v.shape[:3] != k.shape[:3]:
+        raise ValueError(f"v has shape {tuple(v.shape)}, k {tuple(k.shape)}; they must agree but for the head size")
     if q.shape[0] != k.shape[0] or q.shape[3] != k.shape[3]:
         raise ValueError(f"q {tuple(q.shape)} and k {tuple(k.shape)} differ in batch or head size")
-    if min(q.shape) == 0 or min(k.shape) == 0:
+    if min(q.shape) == 0 or min(k.shape) == 0 or (v is not None and v.shape[3] == 0):
         raise ValueError(f"q {tuple(q.shape)} and k {tuple(k.shape)} must not be empty on any axis")
     if q.shape[1] % k.shape[1]:
         raise ValueError(f"{q.shape[1]} query heads cannot share {k.shape[1]} kv heads evenly")

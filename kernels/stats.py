@@ -45,7 +45,8 @@ def attention_stats(
 
     Args:
         q: `[batch, head, query, d]`, as attention uses it (after norms and positions).
-        k, v: `[batch, kv_head, key, d]`; query head h reads kv head h // (head / kv_head). v is needed for "out" only.
+        k, v: `[batch, kv_head, key, d]`; query head h reads kv head h // (head / kv_head). v is needed for "out"
+            only, and may have another head size.
         stats: names of row statistics, and "out". "segment_mass" comes whenever `segments` is given.
         lse: `[batch, head, query]`, known from elsewhere: weights are exp(score - lse), sums run over the given keys.
         scale: factor on q·k; 1/sqrt(d) if None.
@@ -121,7 +122,7 @@ def attention_stats(
     if isinstance(columns, str):
         if columns != "sum":
             raise ValueError(f'columns is "{columns}"; give "sum" or weights [set, query]')
-        columns = torch.ones(1, q.shape[2])
+        columns = torch.ones(1, q.shape[2], dtype=torch.float32)
     if points is not None:
         points = check.per_query("points", points, q, torch.int64).expand(q.shape[0], -1, -1)
         if int(points.min()) < -1:

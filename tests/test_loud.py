@@ -84,11 +84,14 @@ def test_a_kind_of_site_at_attention_that_is_not_one_is_an_error() -> None:
         hook_values.at_attention(call, Hook(Site("z", 0), lambda value: None))
 
 
-def test_a_layout_that_no_architecture_has_is_an_error() -> None:
-    architecture = hooked(tiny("llama")).architecture
-    place = dataclasses.replace(architecture.places["q"], layout="sideways")  # type: ignore[arg-type]
-    with pytest.raises(AssertionError):
-        architecture.view(torch.zeros(1, 1, 24), place, "q")
+def test_a_side_of_a_module_that_is_not_one_is_an_error() -> None:
+    model = hooked(tiny("llama"))
+    layers = model.architecture.layers
+    place = dataclasses.replace(layers[0].places["q"], side="sideways")  # type: ignore[arg-type]
+    layer = dataclasses.replace(layers[0], places={**layers[0].places, "q": place})
+    model.engine.architecture = dataclasses.replace(model.architecture, layers=(layer, *layers[1:]))
+    with pytest.raises(AssertionError, match="sideways"):
+        model.capture([[1, 2, 3]], "q.0")
 
 
 def test_an_edit_of_an_unknown_kind_is_refused() -> None:
@@ -103,7 +106,9 @@ def test_a_statistic_that_a_pattern_does_not_tell_is_not_left_out_in_silence(mon
 
     request = StatisticsSpec(stats=("entropy", "distance")).of(TokenBatch.of([0, 1, 2]))
     pattern = torch.ones(1, 1, 3, 3).tril()
-    assert set(pattern_statistics.statistics(pattern, request).present()) == {"entropy", "distance"}
+    found = pattern_statistics.statistics(pattern, request).present()
+    assert found.keys() - {*result.OF_A_RUN} == {"entropy", "distance"}
+    assert found["visible_keys"].flatten().tolist() == [1, 2, 3]
     wanted = dataclasses.replace(request.wanted, stats=("entropy", "skewness"))
     with pytest.raises(UsageError, match="skewness cannot be told from an attention pattern"):
         pattern_statistics.statistics(pattern, dataclasses.replace(request, wanted=wanted))

@@ -97,9 +97,7 @@ class Profile:
         stats = {name: _array(value) for name, value in part.stats.present().items()}
         count = stats["entropy"].shape[1]
         stop = part.start + count
-        visible = np.arange(part.start, stop) + 1
-        if part.window is not None:
-            visible = np.minimum(visible, part.window)
+        visible = stats.pop("visible_keys")[0]
         stats["normalised_entropy"] = stats["entropy"] / np.log(np.maximum(visible, 2))
         at = np.unique([part.start, *self.edges[(self.edges > part.start) & (self.edges < stop)]])
         bins = np.searchsorted(self.edges, at, side="right") - 1
@@ -113,7 +111,7 @@ class Profile:
             sums.binned[name][:, bins] += np.add.reduceat(values, at - part.start, axis=1, dtype=np.float64)
             if name in UNITS:
                 sums.scored[name] = sums.scored.get(name, 0.0) + values[:, low:high].sum(1, dtype=np.float64)
-        masses = stats["sink_mass"] + stats["recent_mass"] + stats["far_mass"]
+        masses = stats["sink_mass"] + stats["recent_mass"] + stats["far_mass"] + stats.get("learned_sink_mass", 0.0)
         sums.worst = max(sums.worst, float(np.abs(masses - 1).max()))
         if "segment_mass" in stats:
             self._take_flow(sums, part.start, stop, stats["segment_mass"])

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from workbench.kernels import AttentionStats
+from workbench.kernels.result import OF_A_RUN
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def script() -> ModuleType:
 @pytest.mark.parametrize("variant", ["causal", "left padding", "learned sink"])
 def test_every_statistic_is_checked_and_right(script: ModuleType, variant: str) -> None:
     found = script.check("cpu", "cpu", torch.float32, 64, variant)
-    assert found["errors"].keys() == {field.name for field in dataclasses.fields(AttentionStats)}
+    assert found["errors"].keys() == {field.name for field in dataclasses.fields(AttentionStats)} - {*OF_A_RUN}
     assert found["wrong"] == [] and found["same bits"]
 
 

@@ -48,7 +48,8 @@ def report(name: str, overrides: dict[str, int] | None = None) -> dict[str, Any]
     }[kernel_name]
     tiles = dict(getattr(triton_launch, table)[int(d), False]) | (overrides or {})
     options = {key: tiles.pop(key) for key in ("num_warps", "num_stages")}
-    constants = constants | tiles | {
+    sizes = {"DV": int(d), "DV_PAD": int(d)} if kernel_name == "forward" else {}
+    constants = constants | tiles | sizes | {
         "GROUP": 3, "D": int(d), "D_PAD": int(d), "CAUSAL": True, "MASK": False, "CAP": False, "PRECISION": "tf32",
     }  # fmt: skip
     signature = {n: "constexpr" if n in constants else _type(n) for n in kernel.arg_names}

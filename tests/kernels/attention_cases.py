@@ -57,7 +57,8 @@ def cases(draw: st.DrawFn, max_length: int = 600, dtypes: tuple[torch.dtype, ...
     dtype = draw(st.sampled_from(dtypes))
     q = (sharp * torch.randn(batch, kv_heads * group, n_query, d, generator=gen)).to(dtype)
     k = torch.randn(batch, kv_heads, n_key, d, generator=gen).to(dtype)
-    v = torch.randn(batch, kv_heads, n_key, d, generator=gen).to(dtype)
+    d_value = draw(st.sampled_from([d, d, 24, 96]))
+    v = torch.randn(batch, kv_heads, n_key, d_value, generator=gen).to(dtype)
     options: dict[str, Any] = {
         "stats": (*ROWS, "out"),
         "causal": draw(st.booleans()),

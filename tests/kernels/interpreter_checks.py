@@ -52,6 +52,13 @@ def test_without_values_and_with_lse(name: str) -> None:
     assert_agree(this.run("triton"), this.run("reference"), this)
 
 
+@pytest.mark.parametrize(("d", "d_value"), [(96, 64), (64, 96), (48, 24)])
+def test_values_of_another_size(d: int, d_value: int) -> None:
+    this = case(torch.float16, d=d, stats=(*ROWS, "out"))
+    this.v = torch.randn(1, 2, N_KEY, d_value, generator=torch.Generator().manual_seed(2)).half()
+    assert_agree(this.run("triton"), this.run("reference"), this)
+
+
 @pytest.mark.parametrize("d", [32, 80, 128, 256])
 def test_head_sizes(d: int) -> None:
     this = case(torch.float16, d=d, stats=(*ROWS, "out"))

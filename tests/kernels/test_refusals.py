@@ -19,7 +19,7 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("give integers of shape", {"segments": torch.zeros(8)}),
     ("give integers of shape", {"segments": torch.zeros(7, dtype=torch.int64)}),
     ("four axes", {"q": Q[0]}),
-    ("must be equal", {"v": K[:, :1], "stats": ("out",)}),
+    ("must agree but for the head size", {"v": K[:, :1], "stats": ("out",)}),
     ("cannot share", {"q": Q[:, :3]}),
     ("differ in batch or head size", {"q": Q[..., :16]}),
     ("must not be empty", {"q": Q[:, :, :0]}),

@@ -29,12 +29,17 @@ def report(
 ) -> None:
     """One file that opens offline, says what was run, and can be run again."""
     from ..reports import format_of, write
+    from ..reports.damage import damage
     from ..runs.api import open_run
 
     kind = format_of(output, to)
-    path = write([open_run(name, runs) for name in run], output, kind, prompts=prompts)
+    opened = [open_run(name, runs) for name in run]
+    path = write(opened, output, kind, prompts=prompts)
+    broken = {one.id: said for one in opened if (said := damage(one))}
+    for name, said in broken.items():
+        typer.echo(f"{name}: {said} The report says so too.", err=True)
     if json:
-        as_json({"path": str(path), "format": kind, "bytes": path.stat().st_size})
+        as_json({"path": str(path), "format": kind, "bytes": path.stat().st_size, "damaged": broken})
     else:
         line(str(path))
 

@@ -249,13 +249,20 @@ def rerun(
         )
         for name, values in found["model"].items():
             line(f"the model's {name} was {values[0]} and is now {values[1]}")
+        for name, values in found["sources"].items():
+            line(f"{name}: not what was read before (sha256 {_short(values[0])}, now {_short(values[1])})")
         for row in found["data"]:
             apart = f", by up to {row['largest']:.3g}" if row.get("largest") is not None else ""
             line(f"{row['variable']}: {row['why']}{apart}")
         line(f"now: {after.folder}")
     if not found["same"]:
+        told = f"; other data were read: {', '.join(found['sources'])}" if found["sources"] else ""
         headlines = sum(not row["same"] for row in found["headlines"])
         raise WorkbenchError(
             f"it came out differently: {headlines} headlines and {len(found['data'])} variables differ by more than "
-            f"{rtol:g}; `workbench compare {before.id} {after.id}` shows what else differs"
+            f"{rtol:g}{told}; `workbench compare {before.id} {after.id}` shows what else differs"
         )
+
+
+def _short(digest: str | None) -> str:
+    return "none" if digest is None else f"{digest[:12]}…"

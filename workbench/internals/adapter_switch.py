@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import UsageError
-from ..models.adapters import attach_adapter
+from ..models.adapters import attach_adapter, rewrites_weights
 from .session import load
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ class AdapterArms:
 def with_adapter(session: Session, name: str | None) -> Iterator[AdapterArms]:
     """The session's model with an adapter by name in it, taken out again when the block ends.
 
-    With None it is the adapter that the model carries already, if any. Raises `UsageError` for one that does not fit.
+    With None it is the adapter that the model carries already, if any. Raises `UsageError` for one that does not fit,
+    and for one that changes the model's own weights.
 
         with with_adapter(session, "adapter/context-knob") as arms:
             with arms.without() as plain:
@@ -50,8 +51,13 @@ def with_adapter(session: Session, name: str | None) -> Iterator[AdapterArms]:
     if name is None:
         yield AdapterArms(session, session.info.adapter)
         return
+    if rewrites_weights(name):
+        raise UsageError(
+            f"the adapter {name} begins by taking a part out of the model's weights, so it cannot be switched off: "
+            "load the model with it (--adapter) instead"
+        )
     with session.lock, as_before(session.model):
-        info = attach_adapter(session.model, name)
+        info = attach_adapter(session.model, name).info
         # engines may hold on to the modules that an adapter replaces, so they are built anew
         yield AdapterArms(load(session.model, session.engine_name, tokenizer=session.tokenizer), info)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import UsageError
 from ..progress import Reporter
-from .cache_checks import checked
+from .cache_checks import checked, forgets
 from .cached_prompts import CachedPrompts, fill
 from .edit_rows import for_rows
 from .edits import Edit, Frame
@@ -137,7 +137,7 @@ def answer_logits(
     for rows in _batches(prompts):
         parts = [prompts[row] for row in rows], [answers[row] for row in rows]
         changed = [for_rows(edit, rows, everything, max(map(len, parts[0]))) for edit in edits]
-        if caching.why is None:
+        if caching.why is None and not forgets(engine, edits):
             share = not edits and len(rows) > 1 and caching.padding_between
             found = _branched(engine, *parts, changed, share)
         else:

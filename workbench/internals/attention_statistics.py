@@ -19,10 +19,12 @@ from ..kernels import AttentionStats
 from ..progress import Reporter
 from . import attention, pattern_statistics
 from .architectures import bare
+from .cache_checks import checked
+from .call_statistics import attend
 from .edits import Edit, Frame
 from .engines.base import Engine, Hook, Inputs
 from .hooks import edit_hooks, known
-from .layer_statistics import ChunkAccumulator, LayerChunk, Request, StatisticsSpec, attend
+from .layer_statistics import ChunkAccumulator, LayerChunk, Request, StatisticsSpec
 from .sites import Site
 from .tokens import TokenBatch, TokensLike
 
@@ -58,6 +60,16 @@ def attention_statistics(
     chosen = _layers(engine, layers)
     if chunk is not None and (chunk < 1 or edits or logits_at is not None):
         raise UsageError("chunk is the tokens that go in at once, 1 or more, and goes without edits and logits")
+    border = engine.architecture.length_dependent
+    if chunk is not None and chunk < batch.width:
+        if border is not None and batch.width > border:
+            raise UsageError(
+                f"beyond {border} tokens {engine.architecture.length_reason} depend in {engine.architecture.name} "
+                f"on the "
+                "length of the text, so pieces of it are not what the whole is; leave chunk out"
+            )
+        if (why := checked(engine).pieces) is not None:
+            raise UsageError(f"chunk cannot be used: {why}; leave it out")
     columns = None if logits_at is None else batch.columns(logits_at)
     collected = ChunkAccumulator(batch.width)
     steps = range(0, batch.width, chunk or batch.width)
@@ -65,7 +77,13 @@ def attention_statistics(
     taps = edit_hooks(engine, edits, Frame(batch))
     whole: bool | Tensor = False if columns is None else columns.unique()
     with torch.no_grad():
-        if uses_custom_attention(engine):
+        at_seam = uses_custom_attention(engine, chosen)
+        if chunk is not None and not at_seam:
+            raise UsageError(
+                f"chunk needs attention that passes the seam; the engine {engine.name!r} reads the weights of "
+                f"{engine.architecture.name}, which are made of a whole text; leave chunk out"
+            )
+        if at_seam:
             out = _native(engine, batch, recorder, chosen, steps, taps, whole, cached=chunk is not None)
         else:
             out = _by_pattern(engine, batch, recorder, chosen, taps, whole)
@@ -114,9 +132,12 @@ class Recorder:
             self.progress.send(self.done, self.total, self.stage, elapsed / self.done * (self.total - self.done))
 
 
-def uses_custom_attention(engine: Engine) -> bool:
-    """Whether this engine's attention passes the seam."""
-    return engine.implementation == attention.NAME
+def uses_custom_attention(engine: Engine, layers: Sequence[int] | None = None) -> bool:
+    """Whether this engine's attention passes the seam, in all layers that have attention or in those named."""
+    architecture = engine.architecture
+    chosen = architecture.layers_with("pattern") if layers is None else layers
+    at_seam = all(architecture.place(Site("pattern", layer)).side == "attention" for layer in chosen)
+    return engine.implementation == attention.NAME and bool(chosen) and at_seam
 
 
 def attention_modules(engine: Engine, layers: Sequence[int]) -> dict[int, nn.Module]:
@@ -146,13 +167,17 @@ def _native(
     cached: bool,
 ) -> Tensor | None:
     cache = engine.new_cache() if cached else None
-    last = Hook(Site("attn_out", layers[-1]), lambda _: None)
+    # the run ends after the last block that is asked for; where a block has no one stream, after the last of all
+    whole = "resid_post" not in engine.architecture.layers[layers[-1]].places
+    ends = [] if whole else [Hook(Site("resid_post", layers[-1]), lambda _: None)]
+    if whole and logits is False:
+        logits = torch.tensor([0])
     with recording(engine, recorder, layers):
         for start in steps:
             ids = batch.ids[:, start : start + steps.step]
             positions = torch.arange(start, start + ids.shape[1]).expand(len(ids), -1) if cached else None
             recorder.start = start
-            out = engine.run(Inputs(ids, None, positions, cache), [*taps, last], logits=logits)
+            out = engine.run(Inputs(ids, None, positions, cache), [*taps, *ends], logits=logits)
     return out
 
 
@@ -183,13 +208,18 @@ def _by_pattern(
 
 
 def _layers(engine: Engine, layers: Sequence[int] | None) -> list[int]:
-    if layers is None:
-        return list(range(engine.architecture.shape.layers))
-    chosen = sorted(set(layers))
+    architecture = engine.architecture
+    chosen = list(range(architecture.shape.layers)) if layers is None else sorted(set(layers))
     if not chosen:
         raise UsageError("layers is empty; give the layers to look at, or None for all")
-    for layer in chosen:
-        engine.architecture.check(Site("attn_out", layer))
+    if layers is None and "pattern" in architecture.kinds:
+        having = architecture.layers_with("pattern")
+        if missing := [layer for layer in chosen if layer not in having]:
+            raise SiteError(
+                f"layers {', '.join(map(str, missing))} of {architecture.name} have no attention pattern "
+                f"({architecture.reason(Site('pattern', missing[0]))}); give layers={having}"
+            )
+    engine.check(Site("pattern", layer) for layer in chosen)
     return chosen
 
 

@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 
 from ..errors import UsageError
 from .architectures import bare
-from .module_state import compiled
+from .module_state import compiled, modules_of
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -38,7 +38,7 @@ class _Loan:
 
     def take(self, model: nn.Module, implementations: Implementations) -> None:
         with self.lock:
-            training = [module for module in model.modules() if module.training]
+            training = [module for module in modules_of(model) if module.training]
             for module in training:
                 module.training = False
             self.training += training
@@ -144,7 +144,7 @@ def _implement(settings: Implementations) -> None:
 
 def _configs(model: nn.Module) -> list[Any]:
     found: dict[int, Any] = {}
-    waiting = [config for module in model.modules() if (config := vars(module).get("config")) is not None]
+    waiting = [config for module in modules_of(model) if (config := vars(module).get("config")) is not None]
     while waiting:
         config = waiting.pop()
         if id(config) not in found and hasattr(config, "_attn_implementation_internal"):

@@ -99,7 +99,7 @@ def project(
     """
     import torch
 
-    direction = torch.as_tensor(direction)
+    direction = torch.as_tensor(direction, dtype=None if hasattr(direction, "dtype") else torch.float32)
     if not bool(direction.norm(dim=-1).gt(0).all()) or not bool(direction.isfinite().all()):
         raise UsageError("a direction needs a length: this one is zero or not finite")
     return Edit(Site.parse(site), "project", value, direction, positions, during)

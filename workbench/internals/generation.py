@@ -10,9 +10,10 @@ from torch import Tensor
 
 from ..errors import UsageError
 from ..progress import Reporter
+from .cache_checks import check_edits, checked
 from .edits import Edit, Frame
 from .engines.base import Engine, Hook, Inputs
-from .hooks import edit_hooks, known, refuse_without_vocabulary
+from .hooks import check_lengths, edit_hooks, known, refuse_without_vocabulary
 from .tokens import TokenBatch, stop_tokens
 
 
@@ -50,13 +51,15 @@ def generate(
 
     `stop` are the token ids that end a row (None: those of the model's generation configuration; empty: never). Edits
     act on the prompt, on generated tokens or on both, as each says. Tokens are reported one by one, and the work can be
-    cancelled between them. Rows of different lengths give what each gives alone.
+    cancelled between them. Rows of different lengths give what each gives alone. A model that cannot go on from a
+    cache, or in which what is said of a token changes with the length, runs the whole text for every token, and without
+    edits.
     """
     refuse_without_vocabulary(engine, "generation")
     growing = Growing(
         known(engine, tokens), max_new_tokens, stop_tokens(engine.model) if stop is None else stop, temperature, seed
     )
-    decoding = Decoding(engine, tokens, edits)
+    decoding = _decoding(engine, tokens, max_new_tokens, edits)
     with torch.no_grad():
         for _ in (progress or Reporter()).steps(range(max_new_tokens), "tokens"):
             chosen = growing.take(decoding.logits())
@@ -64,6 +67,41 @@ def generate(
                 break
             decoding.take(chosen)
     return growing.generated()
+
+
+def _decoding(engine: Engine, tokens: TokenBatch, count: int, edits: Sequence[Edit]) -> Decoding | Recomputing:
+    """Against a cache where that is right, otherwise by whole texts, which raises `UsageError` for edits."""
+    engine.check(edit.site for edit in edits)
+    check_lengths(engine, tokens.lengths, int(tokens.lengths.max()) + count)
+    border, why = engine.architecture.length_dependent, None
+    if border is not None and tokens.width + count > border:
+        why = f"beyond {border} tokens {engine.architecture.length_reason} depend on the length of the text"
+    why = why or checked(engine).pieces
+    if why is None:
+        check_edits(engine, edits)
+        return Decoding(engine, tokens, edits)
+    if edits:
+        raise UsageError(f"edits cannot be made while this model generates: {why}; edit one run of a whole text")
+    return Recomputing(engine, tokens)
+
+
+class Recomputing:
+    """One model in generation, every token from a run of the whole text; used as `Decoding` is."""
+
+    def __init__(self, engine: Engine, tokens: TokenBatch) -> None:
+        self._engine, self._rows = engine, tokens.rows()
+
+    def logits(self) -> Tensor:
+        """The logits after each row's last token, `[batch, vocabulary]`."""
+        batch = TokenBatch.of(self._rows)
+        columns = batch.columns([-1])
+        found = self._engine.run(Inputs(batch.ids), logits=columns.unique())
+        assert found is not None
+        return batch.at_columns(found, columns)[:, 0]
+
+    def take(self, chosen: Tensor) -> None:
+        """Go on with these tokens, `[batch]`."""
+        self._rows = [[*row, int(token)] for row, token in zip(self._rows, chosen, strict=True)]
 
 
 class Decoding:
@@ -83,7 +121,7 @@ class Decoding:
         pads = tokens.width - tokens.lengths.cpu()
         self._ids = torch.stack([row.roll(int(pad)) for row, pad in zip(tokens.ids.cpu(), pads, strict=True)])
         self._mask = torch.arange(tokens.width) >= pads[:, None] if tokens.padded else None
-        self._positions = (torch.arange(tokens.width) - pads[:, None]).clamp(min=0) if tokens.padded else None
+        self._positions = (torch.arange(tokens.width) - pads[:, None]).clamp(min=0)
         self._steps = 0
 
     def logits(self) -> Tensor:
@@ -100,7 +138,7 @@ class Decoding:
         self._ids = chosen[:, None]
         if self._mask is not None:
             self._mask = torch.cat([self._mask, torch.ones(len(chosen), 1, dtype=torch.bool)], dim=1)
-            self._positions = (self._tokens.lengths.cpu() + self._steps)[:, None]
+        self._positions = (self._tokens.lengths.cpu() + self._steps)[:, None]
         self._steps += 1
 
 

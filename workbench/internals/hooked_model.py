@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +22,20 @@ from .generation import Generated, generate
 from .hooks import edit_hooks, known
 from .sites import MAP_KINDS, Site, SiteLike
 from .tokens import TokenBatch, TokensLike
+
+Asked = ParamSpec("Asked")
+Found = TypeVar("Found")
+
+
+def _held(call: Callable[Concatenate[HookedModel, Asked], Found]) -> Callable[Concatenate[HookedModel, Asked], Found]:
+    """Look once, when the call begins, whether the model is still the one that the engine was built from."""
+
+    @wraps(call)
+    def held(self: HookedModel, /, *args: Asked.args, **kwargs: Asked.kwargs) -> Found:
+        with self.engine.held():
+            return call(self, *args, **kwargs)
+
+    return held
 
 
 class HookedModel:
@@ -46,6 +62,7 @@ class HookedModel:
         """The kinds of site that can be read here."""
         return self.engine.kinds()
 
+    @_held
     def capture(
         self,
         tokens: TokensLike,
@@ -95,6 +112,7 @@ class HookedModel:
         assert seen is not None
         return seen
 
+    @_held
     def gradients(
         self,
         tokens: TokensLike,
@@ -149,6 +167,7 @@ class HookedModel:
                 tensors[site] = _taken(gradient, site, None, batch, device)
         return ActivationCache(tensors, names, batch.lengths)
 
+    @_held
     def generate(
         self,
         tokens: TokensLike,
@@ -201,7 +220,7 @@ class HookedModel:
         def tap(layer: int) -> Hook:
             return Hook(Site("resid_post", layer), lambda _: progress.send(layer + 1, last, "blocks"))
 
-        return [tap(layer) for layer in range(last)]
+        return [tap(layer) for layer in self.architecture.layers_with("resid_post") if layer < last]
 
 
 @contextmanager

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from ..errors import UsageError, WorkbenchError
+from ..errors import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ..kernels import AttentionStats
-    from .attention import Call
     from .tokens import TokenBatch
 
 ROWS = ("entropy", "distance", "sink_mass", "recent_mass", "far_mass")
@@ -63,6 +62,8 @@ class StatisticsSpec:
                 raise UsageError(
                     f"{name} has {value.shape[-1]} entries for a text of {tokens.width} tokens; give one a token"
                 )
+        if (why := "; ".join(self._wrong(ROW_STATS))) != "":
+            raise UsageError(f"attention statistics: {why}")
         rows = None
         if self.rows is not None:
             columns = tokens.columns(self.rows)
@@ -79,6 +80,26 @@ class StatisticsSpec:
         if weights is not None and tokens.padded:
             weights = weights * tokens.real[:, None]
         return Request(self, tokens, weights, rows)
+
+    def _wrong(self, all_rows: Sequence[str]) -> Iterator[str]:
+        """What cannot be asked of any text, whatever computes it."""
+        for name in ("sink", "recent", "topk"):
+            if getattr(self, name) < 0:
+                yield f"{name} is {getattr(self, name)}; give 0 or more"
+        if self.rows is not None and not self.topk:
+            yield "rows is given without topk; say how many keys a row"
+        if self.points is not None and int(self.points.min()) < -1:
+            yield f"points holds {int(self.points.min())}; give key positions, or -1 for none"
+        if self.segments is None:
+            if self.n_segments is not None:
+                yield "n_segments is given without segments"
+            if "segment_mass" in self.stats and tuple(self.stats) != tuple(all_rows):
+                yield '"segment_mass" needs segments, an integer for each key'
+            return
+        low, high = int(self.segments.min()), int(self.segments.max())
+        count = high + 1 if self.n_segments is None else self.n_segments
+        if low < -1 or high >= count or count < 1:
+            yield f"segments holds ids from {low} to {high}; allowed are -1 (none) and 0 to {count - 1}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,70 +146,14 @@ class Request:
             for name, value in found.items():
                 if name in ("columns", "out", "topk_weight", "topk_index"):
                     continue
+                if name == "visible_keys":
+                    value = value.expand(len(self.tokens.real), -1, -1)
                 axis = 3 if name == "points" else 2
                 real = self.tokens.real[:, start : start + value.shape[axis]].to(value.device)
                 shape = [len(real), *[1] * (value.ndim - 1)]
                 shape[axis] = value.shape[axis]
                 found[name] = value.where(real.reshape(shape), 0)
         return AttentionStats(**found)
-
-
-def attend(call: Call, request: Request, layer: int, start: int) -> tuple[Tensor, LayerChunk]:
-    """A call's output `[batch, query, head, d_head]` and its statistics, in one pass; `start` is its first position.
-
-    Raises `WorkbenchError` if this attention is not softmax over the keys before a query, all or within a window.
-    """
-    from ..kernels import attention_stats
-
-    count, keys = call.q.shape[2], call.k.shape[2]
-    key_start = start + count - keys
-    window = _window(call, start, key_start)
-    if call.options.get("position_bias") is not None:
-        raise WorkbenchError(
-            f"{type(call.module).__name__} adds a bias to its scores, which these statistics do not know"
-        )
-    arguments = request.arguments(start, start + count, key_start, key_start + keys)
-    given = request.wanted.stats
-    try:
-        found = attention_stats(
-            call.q,
-            call.k,
-            call.v,
-            stats=(*(name for name in given if name != "segment_mass"), "out"),
-            scale=call.scaling,
-            softcap=call.softcap,
-            window=window,
-            **arguments,
-        )
-    except ValueError as error:
-        raise UsageError(f"attention statistics: {error}") from error
-    out = found.out
-    assert out is not None
-    kept = {name: value for name, value in found.present().items() if name != "out"}
-    stats = request.cleaned(type(found)(**kept), start, key_start)
-    return out.transpose(1, 2), LayerChunk(layer, start, stats, window)
-
-
-def _window(call: Call, start: int, key_start: int) -> int | None:
-    """How far back this call sees, None for all the way; verified on three rows of the model's own mask."""
-    import torch
-
-    count, keys = call.q.shape[2], call.k.shape[2]
-    if not call.causal and count > 1:
-        raise WorkbenchError(f"{type(call.module).__name__} is not causal; these statistics are of causal attention")
-    if call.mask is None:
-        return None
-    positions = torch.arange(key_start, key_start + keys, device=call.k.device)
-    for row in {0, count // 2, count - 1}:
-        mask = call.visible(row, row + 1)
-        gap = start + row - positions
-        expected = (gap >= 0) & (gap < (call.window or keys + start + 1))
-        if mask is None or mask.dtype != torch.bool or not bool((mask[..., 0, :] == expected).all()):
-            raise WorkbenchError(
-                f"{type(call.module).__name__} hides keys in a way that is neither causal nor a window; "
-                "its attention statistics are not computed"
-            )
-    return call.window
 
 
 @dataclass

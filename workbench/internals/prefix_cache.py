@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from ..errors import UsageError
-from .cache_checks import checked
+from .cache_checks import check_edits, checked
 from .cached_prompts import CachedPrompts, fill
 from .edits import Edit, Frame
 from .engines.base import Hook, Inputs
 from .hooks import edit_hooks
 from .sites import Site
-from .tokens import TokenBatch, stop_tokens
+from .tokens import TokenBatch
 
 if TYPE_CHECKING:
     from ..progress import Reporter
@@ -68,13 +68,14 @@ def residuals(session: Session, waiting: CachedPrompts, layers: Sequence[int]) -
 def answers(session: Session, waiting: CachedPrompts, edits: Sequence[Edit] = (), new: int = NEW) -> list[str]:
     """What picked prompts are answered, greedily, up to the token that ends a turn; the edits see each last token."""
     hooked = session.hooked
-    ends = torch.tensor(sorted(stop_tokens(session.model)), dtype=torch.int64)
+    ends = torch.tensor(session.ends, dtype=torch.int64)
     batch = len(waiting.last)
     frame = Frame(TokenBatch(waiting.last[:, None], torch.ones(batch, dtype=torch.int64)))
     said = torch.zeros(batch, 0, dtype=torch.int64)
     done = torch.zeros(batch, dtype=torch.bool)
     mask, ids = waiting.mask, waiting.last
     with session.lock, torch.no_grad():
+        check_edits(hooked.engine, edits)
         taps = edit_hooks(hooked.engine, edits, frame)
         for step in range(new):
             inputs = Inputs(ids[:, None], mask, (waiting.lengths - 1 + step)[:, None], waiting.cache)

@@ -26,6 +26,7 @@ class SessionCalls:
     """The calls of a `Session`: a prompt is a text, texts or token ids, and `engine` names another than its own."""
 
     _prompts: Any
+    ends: tuple[int, ...]
 
     @property
     def hooked(self) -> HookedModel:
@@ -151,7 +152,11 @@ class SessionCalls:
         engine: str | None = None,
         progress: Reporter | None = None,
     ) -> Generated:
-        """Generate token by token, greedily unless a temperature is given; see `HookedModel.generate`."""
+        """Generate token by token, greedily unless a temperature is given; see `HookedModel.generate`.
+
+        `stop` are the ids that end a row; None is `ends`, empty never.
+        """
+        stop = self.ends if stop is None else stop
         with self._turn(prompt, chat, engine, progress) as (hooked, tokens):
             return hooked.generate(tokens, max_new_tokens, edits, stop, temperature, seed, progress)
 

@@ -69,7 +69,7 @@ def _next(session: Session, picked: CachedPrompts, settings: Sequence[SteeringSp
 
 def _edits(layer: int, chosen: Sequence[SteeringSpec]) -> list[edits.Edit]:
     directions = torch.stack([setting.direction for setting in chosen])[:, None]
-    values = torch.tensor([[setting.value] for setting in chosen])
+    values = torch.tensor([[setting.value] for setting in chosen], dtype=torch.float32)
     site = f"resid_post.{layer}"
     return [
         edits.project(site, directions, values, positions=[-1], during="prompt"),

@@ -104,6 +104,8 @@ def _modules(engine: Engine) -> tuple[nn.Module, nn.Module]:
     head = model.get_output_embeddings()
     if head is None:
         raise UsageError(f"{engine.architecture.name} has no unembedding of its own, so no lens")
+    if engine.architecture.norm is None:
+        raise UsageError(f"{engine.architecture.name} has no norm whose output is unembedded, so no lens")
     norm = model.get_submodule(engine.architecture.norm)
     return tuple(getattr(module, "original_component", None) or module for module in (norm, head))
 

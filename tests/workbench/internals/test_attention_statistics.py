@@ -67,6 +67,7 @@ def from_eager(name: str, batch: TokenBatch, **changes: Any) -> list[dict[str, T
                 "columns": p.sum(2),
                 "points": torch.stack([previous, p[..., 0]], dim=2),
                 "topk_weight": p[:, :, [2, 9, 16]].topk(3, dim=-1).values,
+                "visible_keys": (p > 0).sum(-1).amax(1, keepdim=True).double(),
             }
         )
     return found
@@ -251,7 +252,7 @@ def test_attention_that_is_no_plain_softmax_is_refused(batch: TokenBatch) -> Non
 
     recorder = attention_statistics.Recorder(WANTED.of(batch), lambda part: None, 1)
     with (
-        pytest.raises(WorkbenchError, match="neither causal nor a window"),
+        pytest.raises(WorkbenchError, match="its mask is not causal"),
         attention_statistics.recording(model.engine, recorder, [0]),
         attention.watching({module: hide}),
     ):

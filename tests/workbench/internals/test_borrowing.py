@@ -9,7 +9,7 @@ import torch
 
 import workbench as wb
 from tests.conftest import tiny
-from workbench.errors import UsageError
+from workbench.errors import UsageError, WorkbenchError
 from workbench.internals.borrowing import borrowed, implementations
 
 IDS = [3, 1, 4, 1, 5, 9, 2, 6]
@@ -116,8 +116,19 @@ def test_a_model_made_under_inference_mode_is_read_and_refuses_gradients() -> No
         session.gradients(IDS, "resid_post.0", lambda logits: logits.sum())
 
 
+def test_another_default_device_changes_nothing() -> None:
+    session = wb.load(tiny("llama"))
+    expected = session.logits(IDS)
+    with torch.device("meta"):
+        found = session.logits(IDS)
+        statistics = session.attention_statistics(IDS)[1].entropy
+        generated = session.generate(IDS, 3).rows()
+    assert torch.equal(found, expected) and generated == session.generate(IDS, 3).rows()
+    assert torch.equal(statistics, session.attention_statistics(IDS)[1].entropy)
+
+
 class TestCompiled:
-    """What `torch.compile` made of a model is passed over."""
+    """What `torch.compile` made of a model is passed over; where it hides modules it is refused."""
 
     def test_a_model_compiled_in_place(self) -> None:
         model = tiny("llama")
@@ -128,12 +139,20 @@ class TestCompiled:
         found = session.capture(IDS, ["z.1", "pattern.0"], logits=True)
         assert all(torch.equal(found[name], expected[name]) for name in found)
         assert session.attention_statistics(IDS)[1].entropy.isfinite().all()
+        assert "torch.compile" in session.info.state[0]
 
     def test_a_wrapped_model_is_taken_without_its_wrapper(self) -> None:
         model = tiny("llama")
         session = wb.load(torch.compile(model, backend="eager"))
         assert session.model is model
         assert torch.equal(session.capture(IDS, "z.1")["z.1"], wb.load(tiny("llama")).capture(IDS, "z.1")["z.1"])
+
+    def test_a_wrapped_block_is_refused_by_name(self) -> None:
+        model = tiny("llama")
+        session = wb.load(model)
+        model.model.layers[1] = torch.compile(model.model.layers[1], backend="eager")
+        with pytest.raises(WorkbenchError, match=r"model\.layers\.1 is wrapped by torch\.compile"):
+            session.logits(IDS)
 
 
 def test_the_process_is_left_as_it_was() -> None:

@@ -7,6 +7,7 @@ import inspect
 from typing import Any
 
 from ...errors import UnknownName, WorkbenchError
+from ..own_attention import own_attention
 from .base import Engine, Hook, Inputs
 
 ENGINES = {
@@ -41,7 +42,7 @@ def build(name: str, model: Any, tokenizer: Any = None, plain: Engine | None = N
 def attention_of(engine: Engine) -> str:
     """The implementation of attention that runs under an engine, in words."""
     told = engine.implementation or "unknown"
-    return "workbench (sdpa)" if told == "workbench" else told
+    return "workbench (sdpa)" if told == "workbench" else own_attention(engine.source) or told
 
 
 __all__ = ["ENGINES", "Engine", "Inputs", "Hook", "attention_of", "build", "check"]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from ..architectures import Architecture, ModuleSite, read_in_of
+from ..architectures import Architecture, read_in_of
 from ..shared_weights import clone_sharing_weights
 from ..sites import KINDS, MAP_KINDS, Site
 from . import hook_values
@@ -47,18 +47,24 @@ class NnsightEngine(Engine):
     name: ClassVar[str] = "nnsight"
 
     def __init__(self, model: nn.Module, tokenizer: Any = None, plain: HfEngine | None = None) -> None:
-        import nnsight
-
         from .hf import HfEngine
 
-        plain = plain or HfEngine(model)
-        self.architecture: Architecture = plain.architecture
-        self.model = clone_sharing_weights(model, plain.implementations)
-        self.read_in = read_in_of(model)
+        self.source = model
         self._tokenizer = tokenizer
+        self._plain = plain or HfEngine(model)
+        self.refresh()
+
+    def _build(self) -> None:
+        import nnsight
+
+        self._plain.refresh()
+        self.architecture: Architecture = self._plain.architecture
+        self.model = clone_sharing_weights(self.source, self._plain.implementations)
+        self.read_in = read_in_of(self.source)
         self._traced = nnsight.NNsight(self.model)
         self.refused = self._unreachable()
         """Why a kind that the model has is not served."""
+        vars(self).pop("wrapped", None)
 
     @cached_property
     def wrapped(self) -> Any:
@@ -76,23 +82,30 @@ class NnsightEngine(Engine):
         return tuple(kind for kind in self.architecture.kinds if kind not in self.refused)
 
     def _unreachable(self) -> dict[str, str]:
-        seam = [kind for kind in self.architecture.kinds if self._place(kind).side == "attention"]
-        if not seam or _calls(self._traced.get(self.architecture.path(Site(seam[0], 0)))):
-            return {}
-        return dict.fromkeys(seam, f"nnsight finds no call of {CALL!r} in the source of its attention")
+        sides = {kind: place.side for kind, place in self.architecture.places.items()}
+        refused = dict.fromkeys((kind for kind, side in sides.items() if side == "weights"), "it is inside attention")
+        if sides.get("z") == "attention":
+            refused["z"] = "its heads' outputs pass no module"
+        seam = [kind for kind, side in sides.items() if side == "attention" and kind != "z"]
+        if not seam:
+            return refused
+        first = self.architecture.layers_with(seam[0])[0]
+        if _calls(self._traced.get(self.architecture.path(Site(seam[0], first)))):
+            return refused
+        return refused | dict.fromkeys(seam, f"nnsight finds no call of {CALL!r} in the source of its attention")
 
     def _run(self, inputs: Inputs, taps: Sequence[Hook], logits: bool | Tensor) -> Tensor | None:
         from nnsight.intervention.interleaver import OutOfOrderError
 
         waiting = set(range(len(taps)))
-        stops = self._stops(taps, waiting.discard)
+        stops = self._stops(taps, waiting.discard, inputs.cache is not None)
         try:
             output = self._trace(self.arguments(inputs, logits), stops, logits is False)
         except OutOfOrderError as error:
             raise self.never_called(taps[index].site for index in waiting) from error
         if waiting:
             raise self.never_called(taps[index].site for index in waiting)
-        return output
+        return None if output is None else self.chosen(output, logits)
 
     def _trace(self, arguments: dict[str, Any], stops: Sequence[TracePoint], early: bool) -> Tensor | None:
         import nnsight
@@ -108,42 +121,43 @@ class NnsightEngine(Engine):
             output = nnsight.save(tracer.result.logits)
         return output  # noqa: RET504
 
-    def _stops(self, taps: Sequence[Hook], called: Callable[[int], None]) -> list[TracePoint]:
+    def _stops(self, taps: Sequence[Hook], called: Callable[[int], None], cached: bool) -> list[TracePoint]:
         """The places where these taps are, in the order in which the model comes to them."""
         at: dict[tuple[str, str], list[tuple[int, Hook]]] = {}
         for index, tap in sorted(enumerate(taps), key=lambda item: self._when(item[1])):
-            place = self._place(tap.site.kind)
+            place = self.architecture.place(tap.site)
             side = "input" if place.side == "stream" else place.side
             at.setdefault((self.architecture.path(tap.site), side), []).append((index, tap))
-        return [self._stop(path, side, group, called) for (path, side), group in at.items()]
+        return [self._stop(path, side, group, called, cached) for (path, side), group in at.items()]
 
     def _when(self, tap: Hook) -> tuple[int, int]:
         last = self.architecture.shape.layers
         return (last if tap.site.kind == "final_norm" else tap.site.layer or 0, ORDER.index(tap.site.kind))
 
-    def _place(self, kind: str) -> ModuleSite:
-        return self.architecture.places.get(kind, ModuleSite("", "output"))
-
-    def _stop(self, path: str, side: str, taps: list[tuple[int, Hook]], called: Callable[[int], None]) -> TracePoint:
+    def _stop(
+        self, path: str, side: str, taps: list[tuple[int, Hook]], called: Callable[[int], None], cached: bool
+    ) -> TracePoint:
         envoy = self._traced.get(path)
         if side == "attention":
-            return self._attention(envoy, taps, called)
+            return self._attention(envoy, taps, called, cached)
 
         def act(passed: Any) -> Any:
-            now = passed[0] if isinstance(passed, tuple) else passed
+            now = passed[0] if isinstance(passed, (tuple, list)) else passed
             changed = False
             for index, tap in taps:
-                new = hook_values.replaced(self.architecture, now, tap, self._place(tap.site.kind))
+                new = hook_values.replaced(now, tap, self.architecture.place(tap.site))
                 called(index)
                 if new is not None:
                     now, changed = new, True
             if not changed:
                 return None
-            return (now, *passed[1:]) if isinstance(passed, tuple) else now
+            return hook_values.with_first(passed, now)
 
         return TracePoint(lambda: getattr(envoy, side), act, lambda new: setattr(envoy, side, new))
 
-    def _attention(self, envoy: Any, taps: list[tuple[int, Hook]], called: Callable[[int], None]) -> TracePoint:
+    def _attention(
+        self, envoy: Any, taps: list[tuple[int, Hook]], called: Callable[[int], None], cached: bool
+    ) -> TracePoint:
         """Where the module calls its attention function: with q and k as attention uses them."""
         from .. import attention
 
@@ -152,13 +166,13 @@ class NnsightEngine(Engine):
         def act(passed: Any) -> Any:
             arguments, options = passed
             call = attention.Call.of(*arguments, **options)
-            before = call.q, call.k
+            before = call.q, call.k, call.v
             for index, tap in taps:
-                hook_values.at_attention(call, tap)
+                hook_values.at_attention(call, tap, cached)
                 called(index)
-            if call.q is before[0] and call.k is before[1]:
+            if call.q is before[0] and call.k is before[1] and call.v is before[2]:
                 return None
-            return (arguments[0], call.q, call.k, *arguments[3:]), options
+            return (arguments[0], call.q, call.k, call.v, *arguments[4:]), options
 
         return TracePoint(lambda: operation.inputs, act, lambda new: setattr(operation, "inputs", new))
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...errors import UsageError, WorkbenchError
-from ..architectures import TABLE, Architecture, read_in_of
+from ..architectures import Architecture, read_in_of
 from ..attention import LONG, Call
 from ..shared_weights import clone_sharing_weights
 from ..sites import KINDS, MAP_KINDS
@@ -49,8 +49,8 @@ class TransformerLensEngine(Engine):
     """Serves what the architecture has, at the hook points of a bridge around a twin that shares the model's weights.
 
     The bridge keeps the model's own attention where its modules are known, at O(tokens) memory. Where it cannot, it is
-    TransformerLens' standard one, which holds a query × key matrix in every layer and is refused above 4096 tokens. On
-    that one, and on architectures that are not in the table, only what is seen to agree with plain hooks is served.
+    TransformerLens' standard one, which holds a query × key matrix in every layer and is refused above 4096 tokens.
+    Only what is seen to agree with plain hooks is served, and nothing where the logits do not.
     """
 
     name: ClassVar[str] = "transformerlens"
@@ -63,26 +63,40 @@ class TransformerLensEngine(Engine):
         native: bool = True,
     ) -> None:
         from .hf import HfEngine
+
+        self.source = model
+        self._tokenizer, self._wanted_native = tokenizer, native
+        self._plain = plain or HfEngine(model)
+        self.refresh()
+
+    def _build(self) -> None:
         from .native_attention import build, is_native
 
-        plain = plain or HfEngine(model)
-        self.architecture: Architecture = plain.architecture
-        self.model = clone_sharing_weights(model, plain.implementations)
-        self.read_in = read_in_of(model)
-        self.wrapped = build(self.model, self.architecture, tokenizer, native)
+        self._plain.refresh()
+        self.architecture: Architecture = self._plain.architecture
+        self.model = clone_sharing_weights(self.source, self._plain.implementations)
+        self.read_in = read_in_of(self.source)
+        native = self._wanted_native
+        try:
+            self.wrapped = build(self.model, self.architecture, self._tokenizer, native)
+        except WorkbenchError:
+            if not native:
+                raise
+            # the first one's modules were rewritten on the way
+            self.model = clone_sharing_weights(self.source, self._plain.implementations)
+            self.wrapped = build(self.model, self.architecture, self._tokenizer, native=False)
         self.native = is_native(self.wrapped)
         self.refused = self._unreachable()
         """Why a kind that the model has is not served."""
-        if not self.trusted:
-            self.refused |= self._silent()
+        self.refused |= self._silent()
 
     def kinds(self) -> tuple[str, ...]:
         return tuple(kind for kind in self.architecture.kinds if kind not in self.refused)
 
     @property
     def trusted(self) -> bool:
-        """Whether the bridge has the model's own attention and known modules; where not, it must be seen to agree."""
-        return self.native and self.architecture.name in TABLE
+        """Never: what it serves must be seen to agree with plain hooks."""
+        return False
 
     def _run(self, inputs: Inputs, taps: Sequence[Hook], logits: bool | Tensor) -> Tensor | None:
         if self.wrapped.compatibility_mode:
@@ -122,7 +136,7 @@ class TransformerLensEngine(Engine):
                 return None
         if waiting:
             raise self.never_called(taps[index].site for index in waiting)
-        return output if logits is not False else None
+        return self.chosen(output, logits)
 
     def _hook(self, index: int, tap: Hook, called: Callable[[int], None]) -> Callable[..., Tensor | None]:
         stream = tap.site.kind == "resid_mid"
@@ -147,12 +161,16 @@ class TransformerLensEngine(Engine):
 
         return watch
 
+    def _points(self) -> dict[str, str]:
+        """The hook point of each kind in the first layer that has it."""
+        having = {kind: (self.architecture.layers_with(kind) or [0])[0] for kind in self.architecture.kinds}
+        return {kind: POINTS[kind].format(layer) for kind, layer in having.items() if kind in POINTS}
+
     def _unreachable(self) -> dict[str, str]:
         """The kinds whose hook point this bridge does not have."""
+        points = self._points().items()
         return {
-            kind: f"this bridge has no {POINTS[kind].format(0)}"
-            for kind in self.architecture.kinds
-            if kind in POINTS and self.wrapped.get_hook_point(POINTS[kind].format(0)) is None
+            kind: f"this bridge has no {point}" for kind, point in points if self.wrapped.get_hook_point(point) is None
         }
 
     def _silent(self) -> dict[str, str]:
@@ -160,10 +178,16 @@ class TransformerLensEngine(Engine):
         import torch
 
         fired: set[str] = set()
-        points = {kind: POINTS[kind].format(0) for kind in self.kinds() if kind in POINTS}
+        points = {kind: point for kind, point in self._points().items() if kind not in self.refused}
         hooks = [(point, lambda _, hook, kind=kind: fired.add(kind)) for kind, point in points.items()]
-        with torch.no_grad(), self.wrapped.hooks(fwd_hooks=hooks):
-            d_in = self.architecture.shape.d_in
-            given = torch.tensor([[1, 2]]) if d_in is None else example(d_in, [2])[0][None]
-            self.wrapped(*self.entering(given).values(), return_type="logits")
+        d_in = self.architecture.shape.d_in
+        given = torch.tensor([[1, 2]]) if d_in is None else example(d_in, [2])[0][None]
+        try:
+            with torch.no_grad(), self.wrapped.hooks(fwd_hooks=hooks):
+                self.wrapped(*self.entering(given).values(), return_type="logits")
+        except Exception as error:  # bridges fail in many ways on what they were not made for
+            raise WorkbenchError(
+                f"TransformerLens' bridge does not run {type(self.model).__name__} ({type(error).__name__}: {error}); "
+                "use the engine 'hf' or 'nnsight'"
+            ) from error
         return {kind: f"{point} does not fire in this bridge" for kind, point in points.items() if kind not in fired}

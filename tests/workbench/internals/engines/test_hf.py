@@ -12,7 +12,7 @@ from tests.workbench.internals.hf_reference import everything
 from workbench.errors import SiteError, UnknownName, UsageError
 from workbench.internals import edits
 from workbench.internals.engines import Hook
-from workbench.internals.sites import KINDS, MAP_KINDS, RESIDUAL_KINDS, Site
+from workbench.internals.sites import MAP_KINDS, RESIDUAL_KINDS, Site
 from workbench.internals.tokens import TokenBatch
 from workbench.progress import Cancelled, Progress, Reporter
 
@@ -188,12 +188,6 @@ def test_progress_tells_each_block_and_a_cancelled_run_stops_between_blocks() ->
         model.logits(ROWS, progress=reporter)
 
 
-def test_every_kind_has_its_place_in_some_architecture() -> None:
-    from workbench.internals.architectures import TABLE
-
-    assert {kind for places in TABLE.values() for kind in places} == set(KINDS) - {"final_norm", "logits"}
-
-
 @pytest.mark.model
 def test_the_default_model_agrees_with_hugging_face(default_model: Any) -> None:
     from transformers import AutoModelForCausalLM
@@ -214,8 +208,8 @@ def test_the_default_model_agrees_with_hugging_face(default_model: Any) -> None:
             elif not name.startswith("scores"):
                 assert relative(found[:, :n], wanted) <= bound(name), name
     # Scores reach 17 here, where eager attention in float32 is 2e-5 away from float64 and Hugging Face's own padded
-    # batch 1.3e-5 away from the same row alone: 1e-5 can only be asked for with the same attention on the same batch.
-    reference.set_attn_implementation("sdpa")
+    # batch 1.3e-5 away from the same row alone: 1e-5 can only be asked for with the same attention on the same batch,
+    # which for a short text is eager attention.
     same = everything(reference, rows)
     for name in (name for name in names if name.startswith("scores")):
         for i, row in enumerate(rows):
