@@ -31,7 +31,7 @@ SHAPES = {"SmolLM2-135M": (9, 3, 64), "Llama-3.1-8B": (32, 8, 128)}
 SEGMENTS = 16
 # absolute errors allowed: scores of half-precision inputs are exact products, summed in float32
 TOLERANCE = {"lse": 2e-5, "entropy": 2e-5, "max_weight": 1e-5, "sink_mass": 1e-5, "recent_mass": 1e-5}
-TOLERANCE |= {"far_mass": 1e-5, "segment_mass": 1e-5, "points": 1e-5, "distance": 1e-2, "columns": 1e-2}
+TOLERANCE |= {"far_mass": 1e-5, "segment_mass": 1e-5, "weights_at": 1e-5, "distance": 1e-2, "received": 1e-2}
 TOLERANCE |= {"topk_weight": 1e-5}
 # keys that were chosen: where weights are equal to rounding another may win, and its weight must be the one wanted
 CHOSEN = {"argmax": "max_weight", "topk_index": "topk_weight"}
@@ -83,8 +83,8 @@ def check(device: str, backend: Any, dtype: torch.dtype, d: int, variant: str) -
     at = torch.arange(length, device=device)
     segments = at * 5 // length  # tiles of one segment and of two
     points = torch.stack([at - 1, torch.zeros_like(at), at * 7 % length])  # the key before, the first, and any
-    extra: dict[str, Any] = {"segments": segments, "columns": "sum", "stats": (*ROW_STATS, "out")}
-    extra |= {"points": points, "topk": 3} | options(length, device)[variant]
+    extra: dict[str, Any] = {"segments": segments, "received": "sum", "stats": (*ROW_STATS, "out")}
+    extra |= {"weights_at": points, "topk": 3} | options(length, device)[variant]
     values = v if "out" in extra["stats"] else None
     limits = TOLERANCE | {"out": OUT_TOLERANCE[dtype]}
     ours = attention_stats(q, k, values, backend=backend, **extra).present()
@@ -115,7 +115,7 @@ def chosen_error(
         return float("inf")
     one = found.dim() == 3  # `[batch, head, query]`, or with k more keys to a query
     ranks = [found] if one else list(found.unbind(3))
-    at = [attention_stats(q, k, stats=(), points=rank, backend="reference", **masks).points for rank in ranks]  # type: ignore[arg-type]
+    at = [attention_stats(q, k, stats=(), weights_at=rank, backend="reference", **masks).weights_at for rank in ranks]  # type: ignore[arg-type]
     # the weights of every head at the keys of every other; of a head's own keys they stand on the diagonal
     own = [each.diagonal(dim1=1, dim2=2).transpose(1, 2) for each in at if each is not None]
     return error(own[0] if one else torch.stack(own, 3), weight)
@@ -163,7 +163,7 @@ def works(q: Tensor, k: Tensor, v: Tensor, segments: Tensor, backend: Any) -> di
         "output and lse": lambda: attention_stats(q, k, v, stats=("lse", "out"), backend=backend),
         "statistics, lse given": lambda: attention_stats(q, k, lse=lse, segments=segments, backend=backend),
         "statistics and output": lambda: attention_stats(q, k, v, **rows),
-        "statistics, output, columns": lambda: attention_stats(q, k, v, columns="sum", **rows),
+        "statistics, output, columns": lambda: attention_stats(q, k, v, received="sum", **rows),
         "streaming 64 + 256": lambda: streaming_attention(q, k, v, sink=64, recent=256, backend=backend),
     }
 

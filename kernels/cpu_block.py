@@ -39,7 +39,7 @@ class Block:
     state: NDArray[np.float64]  # [row, cpu_tiles.STATE]
     mass: NDArray[np.float64]  # [row, segment]
     out: Tensor  # [row, d_value] float32, or [row, 0]
-    columns: Tensor | None = None  # [head in group, set, key], added to
+    received: Tensor | None = None  # [head in group, set, key], added to
 
     @property
     def heads(self) -> slice:
@@ -47,7 +47,7 @@ class Block:
         return slice(self.kv_head * self.problem.group, (self.kv_head + 1) * self.problem.group)
 
     def add_keys(self, tiles: Sequence[KeyTile], reaches: Sequence[KeyRange], *, fixed: bool, rows: bool) -> None:
-        """Add every visible key; `fixed`: the state's m is the final lse; `rows`: row statistics, not columns alone."""
+        """Add every visible key; `fixed`: the state's m is the final lse; `rows`: row statistics, too."""
         p = self.problem
         q = (p.q[self.batch, self.heads, self.first : self.last].float() * (p.scale * LOG2E)).flatten(0, 1)
         keys = p.k[self.batch, self.kv_head]
@@ -90,9 +90,9 @@ class Block:
                     cpu_tiles.weigh_tile(s, block, i0, self.state)
                 if values is not None and rows:
                     self.out.addmm_(scores, values[tile.start : stop].float())
-                if self.columns is not None and p.columns is not None:
-                    weight = p.columns[min(self.batch, p.columns.shape[0] - 1), :, self.first : self.last]
-                    self.columns[:, :, tile.start : stop] += torch.matmul(weight, scores.view(p.group, -1, n))
+                if self.received is not None and p.received is not None:
+                    weight = p.received[min(self.batch, p.received.shape[0] - 1), :, self.first : self.last]
+                    self.received[:, :, tile.start : stop] += torch.matmul(weight, scores.view(p.group, -1, n))
 
 
 def start_block(problem: Problem, batch: int, kv_head: int, first: int, last: int, lse: Tensor | None) -> Block:

@@ -32,8 +32,8 @@ class Problem:
     recent: int = 0
     sink_start: Tensor  # [batch] int64
     lse: Tensor | None = None  # [batch, head, query] float32 (float64 for the reference)
-    columns: Tensor | None = None  # [batch or 1, set, query] float32
-    points: Tensor | None = None  # [batch, set, query] int64
+    received: Tensor | None = None  # [batch or 1, set, query] float32
+    weights_at: Tensor | None = None  # [batch, set, query] int64
     topk: int = 0
     rows: Tensor | None = None  # [row] int64, counted from the first given row
     want: frozenset[str] = frozenset()

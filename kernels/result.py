@@ -43,8 +43,8 @@ class AttentionStats:
     segment_mass: Tensor | None = None  # [batch, head, query, segment]
     learned_sink_mass: Tensor | None = None  # [batch, head, query], where the model has such a sink
     visible_keys: Tensor | None = None  # int64 [batch or 1, 1, query], where the run of a model tells it
-    columns: Tensor | None = None  # [batch, head, key] for "sum", [batch, head, set, key] for weights
-    points: Tensor | None = None  # [batch, head, set, query]
+    received: Tensor | None = None  # [batch, head, key] for "sum", [batch, head, set, key] for weights
+    weights_at: Tensor | None = None  # [batch, head, set, query]
     topk_weight: Tensor | None = None  # [batch, head, row, k], falling
     topk_index: Tensor | None = None  # int64; -1 where a row sees fewer than k keys
 

@@ -28,7 +28,7 @@ SEGMENT_BLOCK = 32  # segments a launch; more would not fit the registers
 
 
 def compute(problem: Problem) -> tuple[dict[str, Tensor], Tensor]:
-    """Row statistics, output and columns, and each row's lse."""
+    """Row statistics, output and attention received, and each row's lse."""
     check_can_run(problem)
     found: dict[str, Tensor] = {}
     lse = problem.lse
@@ -41,9 +41,9 @@ def compute(problem: Problem) -> tuple[dict[str, Tensor], Tensor]:
         found |= _rows(problem, lse)
         lse = found["lse"] if lse is None else lse
     found["lse"] = lse
-    if problem.columns is not None:
-        found["columns"] = _columns(problem, lse)
-    return {name: value for name, value in found.items() if name in problem.want or name == "columns"}, lse
+    if problem.received is not None:
+        found["received"] = _columns(problem, lse)
+    return {name: value for name, value in found.items() if name in problem.want or name == "received"}, lse
 
 
 def attend(problem: Problem, sink_end: Tensor, window: Tensor, windowed: bool) -> tuple[Tensor, Tensor]:
@@ -101,8 +101,8 @@ def only_segment(segments: Tensor, keys: int) -> Tensor:
 
 
 def _columns(problem: Problem, lse: Tensor) -> Tensor:
-    assert problem.columns is not None
-    q, k, weights = unit_stride(problem.q), unit_stride(problem.k), problem.columns.contiguous()
+    assert problem.received is not None
+    q, k, weights = unit_stride(problem.q), unit_stride(problem.k), problem.received.contiguous()
     result = torch.empty(weights.shape[1], *q.shape[:2], k.shape[2], dtype=torch.float32, device=q.device)
     compiled = constants(problem, COLUMNS)
     grid = (-(-k.shape[2] // compiled["KEYS"]), q.shape[0] * q.shape[1])

@@ -56,17 +56,17 @@ def test_every_attention_statistic_is_computed_everywhere() -> None:
 
     generator = torch.Generator().manual_seed(0)
     q, k, v = (torch.randn(1, 2, 6, 16, generator=generator) for _ in range(3))
-    rows: dict[str, Any] = {"segments": torch.arange(6) // 2, "n_segments": 3, "points": torch.zeros(1, 6).long()}
-    every = {"stats": (*ROW_STATS, "out"), **rows, "columns": "sum", "topk": 2}
+    rows: dict[str, Any] = {"segments": torch.arange(6) // 2, "n_segments": 3, "weights_at": torch.zeros(1, 6).long()}
+    every = {"stats": (*ROW_STATS, "out"), **rows, "received": "sum", "topk": 2}
     named = {field.name for field in fields(AttentionStats)} - {*OF_A_RUN}
     part = attention_stats(q, k, v, stats=(*ROW_STATS, "out"), **rows)
     pattern = torch.softmax(torch.randn(1, 2, 6, 6, generator=generator), -1).tril()
-    request = StatisticsSpec(stats=ROW_STATS, **rows, columns="sum", topk=2).of(TokenBatch.of(list(range(6))))
+    request = StatisticsSpec(stats=ROW_STATS, **rows, received="sum", topk=2).of(TokenBatch.of(list(range(6))))
     found = {
         "kernels/reference.py": set(attention_stats(q, k, v, **every, backend="reference").present()),
         "kernels/cpu.py": set(attention_stats(q, k, v, **every, backend="cpu").present()),
         # these two need the finished weights
-        "kernels/merge.py": {*merge_stats(part, part).present(), "columns", "topk_weight", "topk_index"},
+        "kernels/merge.py": {*merge_stats(part, part).present(), "received", "topk_weight", "topk_index"},
         # a pattern tells neither
         "workbench/internals/pattern_statistics.py": {*statistics(pattern, request).present(), "lse", "out"}
         - {*OF_A_RUN},

@@ -41,8 +41,8 @@ def test_every_statistic_is_checked_and_right(script: ModuleType, variant: str) 
         ("argmax", lambda index: torch.full_like(index, -1)),
         ("topk_index", lambda index: index.roll(1, 3)),
         ("topk_weight", lambda weight: 1.001 * weight),
-        ("points", lambda weight: weight.roll(1, 2)),
-        ("columns", lambda sums: sums + 0.1),
+        ("weights_at", lambda weight: weight.roll(1, 2)),
+        ("received", lambda sums: sums + 0.1),
     ],
 )
 def test_a_statistic_that_is_wrong_is_named(

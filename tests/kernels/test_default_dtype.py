@@ -26,8 +26,9 @@ def test_statistics_of_the_kernels(other: torch.dtype) -> None:
     def computed() -> dict[str, torch.Tensor]:
         found = attention_stats(
             q, k, v, stats=("entropy", "distance", "sink_mass", "recent_mass", "far_mass", "out"),
-            segments=torch.arange(40) // 10, n_segments=4, columns=torch.ones(1, 40, dtype=torch.float32),
-            points=torch.zeros(1, 40, dtype=torch.int64), topk=3, rows=torch.tensor([5, 39]), softcap=5.0, window=20,
+            segments=torch.arange(40) // 10, n_segments=4, received=torch.ones(1, 40, dtype=torch.float32),
+            weights_at=torch.zeros(1, 40, dtype=torch.int64), topk=3,
+            rows=torch.tensor([5, 39]), softcap=5.0, window=20,
         )  # fmt: skip
         return found.present()
 
@@ -47,7 +48,7 @@ def test_a_session(other: torch.dtype, engine: str) -> None:
     def looked() -> list[torch.Tensor]:
         edits = [wb.edits.project("resid_post.0", direction, 0.7), wb.edits.add("resid_post.1", 0.1, [-1])]
         seen = session.capture(IDS, ["pattern.1", "scores.1", "z.0", "resid_post.2"], logits=True, edits=edits)
-        statistics = session.attention_statistics(IDS, columns="sum", topk=2, rows=(-1,))[1].present()
+        statistics = session.attention_statistics(IDS, received="sum", topk=2, rows=(-1,))[1].present()
         gradient = session.gradients(IDS, "resid_post.0", lambda logits: logits[0, -1, 5])["resid_post.0"]
         return [*seen.values(), *statistics.values(), gradient, session.generate(IDS, 4, edits).ids]
 

@@ -32,9 +32,9 @@ class LayerChunk(NamedTuple):
 class StatisticsSpec:
     """Which statistics are computed; the words are those of `kernels.attention_stats`.
 
-    segments: int `[position]` or `[batch, position]`, -1 for none. columns: "sum" of all real queries, or weights
-    `[set, position]`. points: key positions `[set, position]`. topk, rows: the heaviest keys of the queries at these
-    positions (all if None), given in rising order, negative ones counted from the end.
+    segments: int `[position]` or `[batch, position]`, -1 for none. received: "sum" of all real queries, or weights
+    `[set, position]`. weights_at: key positions `[set, position]`. topk, rows: the heaviest keys of the queries at
+    these positions (all if None), given in rising order, negative ones counted from the end.
     """
 
     stats: Sequence[str] = ROWS
@@ -42,8 +42,8 @@ class StatisticsSpec:
     n_segments: int | None = None
     sink: int = 4
     recent: int = 256
-    columns: Literal["sum"] | Tensor | None = None
-    points: Tensor | None = None
+    received: Literal["sum"] | Tensor | None = None
+    weights_at: Tensor | None = None
     topk: int = 0
     rows: Sequence[int] | None = None
 
@@ -56,7 +56,7 @@ class StatisticsSpec:
 
         if unknown := [name for name in self.stats if name not in ROW_STATS]:
             raise UsageError(f"no statistics named {', '.join(map(repr, unknown))}; there is: {', '.join(ROW_STATS)}")
-        for name in ("segments", "columns", "points"):
+        for name in ("segments", "received", "weights_at"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, str) and value.shape[-1] != tokens.width:
                 raise UsageError(
@@ -72,10 +72,10 @@ class StatisticsSpec:
             rows = columns[0]
             if (rows.diff() <= 0).any():
                 raise UsageError(f"rows are given in rising order and once each, not {list(self.rows)}")
-        weights = None if self.columns is None or isinstance(self.columns, str) else self.columns.float()
-        if isinstance(self.columns, str):
-            if self.columns != "sum":
-                raise UsageError(f"columns is 'sum' or weights [set, position], not {self.columns!r}")
+        weights = None if self.received is None or isinstance(self.received, str) else self.received.float()
+        if isinstance(self.received, str):
+            if self.received != "sum":
+                raise UsageError(f"received is 'sum' or weights [set, position], not {self.received!r}")
             weights = tokens.real[:, None].float()
         if weights is not None and tokens.padded:
             weights = weights * tokens.real[:, None]
@@ -88,8 +88,8 @@ class StatisticsSpec:
                 yield f"{name} is {getattr(self, name)}; give 0 or more"
         if self.rows is not None and not self.topk:
             yield "rows is given without topk; say how many keys a row"
-        if self.points is not None and int(self.points.min()) < -1:
-            yield f"points holds {int(self.points.min())}; give key positions, or -1 for none"
+        if self.weights_at is not None and int(self.weights_at.min()) < -1:
+            yield f"weights_at holds {int(self.weights_at.min())}; give key positions, or -1 for none"
         if self.segments is None:
             if self.n_segments is not None:
                 yield "n_segments is given without segments"
@@ -104,11 +104,11 @@ class StatisticsSpec:
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """What is wanted of one batch: columns as weights that leave padding out, rows as positions."""
+    """What is wanted of one batch: weights of queries that leave padding out, rows as positions."""
 
     wanted: StatisticsSpec
     tokens: TokenBatch
-    columns: Tensor | None
+    received: Tensor | None
     rows: Tensor | None
 
     def arguments(self, start: int, stop: int, key_start: int, key_stop: int) -> dict[str, Any]:
@@ -121,10 +121,10 @@ class Request:
         if wanted.segments is not None:
             count = int(wanted.segments.max()) + 1 if wanted.n_segments is None else wanted.n_segments
             found |= {"segments": wanted.segments[..., key_start:key_stop], "n_segments": count}
-        if self.columns is not None:
-            found["columns"] = self.columns[..., start:stop]
-        if wanted.points is not None:
-            found["points"] = wanted.points[..., start:stop]
+        if self.received is not None:
+            found["received"] = self.received[..., start:stop]
+        if wanted.weights_at is not None:
+            found["weights_at"] = wanted.weights_at[..., start:stop]
         if wanted.topk:
             rows = torch.arange(start, stop) if self.rows is None else self.rows
             inside = rows[(rows >= start) & (rows < stop)]
@@ -133,22 +133,22 @@ class Request:
         return found
 
     def cleaned(self, stats: AttentionStats, start: int, key_start: int = 0) -> AttentionStats:
-        """The statistics with zero at padding, columns from key 0 on, and without the axis of sets for "sum"."""
+        """The statistics with zero at padding, received from key 0 on, and without the axis of sets for "sum"."""
         import torch
 
         from ..kernels import AttentionStats
 
         found = stats.present()
-        if "columns" in found:
-            columns = found["columns"].squeeze(2) if isinstance(self.wanted.columns, str) else found["columns"]
-            found["columns"] = torch.nn.functional.pad(columns, (key_start, 0))  # keys that a window has dropped
+        if "received" in found:
+            received = found["received"].squeeze(2) if isinstance(self.wanted.received, str) else found["received"]
+            found["received"] = torch.nn.functional.pad(received, (key_start, 0))  # keys that a window has dropped
         if self.tokens.padded:
             for name, value in found.items():
-                if name in ("columns", "out", "topk_weight", "topk_index"):
+                if name in ("received", "out", "topk_weight", "topk_index"):
                     continue
                 if name == "visible_keys":
                     value = value.expand(len(self.tokens.real), -1, -1)
-                axis = 3 if name == "points" else 2
+                axis = 3 if name == "weights_at" else 2
                 real = self.tokens.real[:, start : start + value.shape[axis]].to(value.device)
                 shape = [len(real), *[1] * (value.ndim - 1)]
                 shape[axis] = value.shape[axis]
@@ -170,7 +170,7 @@ class ChunkAccumulator:
         self.parts.setdefault(part.layer, []).append(part._replace(stats=here))
 
     def merged(self) -> dict[int, AttentionStats]:
-        """Statistics of each layer for the whole text: rows one after the other, columns added up."""
+        """Statistics of each layer for the whole text: rows one after the other, received added up."""
         return {layer: self._merge(parts) for layer, parts in sorted(self.parts.items())}
 
     def _merge(self, parts: list[LayerChunk]) -> AttentionStats:
@@ -183,14 +183,14 @@ class ChunkAccumulator:
             pieces = [value for part in parts if (value := getattr(part.stats, name)) is not None]
             if not pieces:
                 continue
-            if name == "columns":
+            if name == "received":
                 found[name] = sum(self._placed(piece) for piece in pieces)  # type: ignore[assignment]
             else:
-                found[name] = torch.cat(pieces, dim=3 if name == "points" else 2)
+                found[name] = torch.cat(pieces, dim=3 if name == "weights_at" else 2)
         return AttentionStats(**found)
 
-    def _placed(self, columns: Tensor) -> Tensor:
+    def _placed(self, received: Tensor) -> Tensor:
         """Columns `[…, key]` of the first keys, with zeros for the later ones."""
         import torch
 
-        return torch.nn.functional.pad(columns, (0, self.width - columns.shape[-1]))
+        return torch.nn.functional.pad(received, (0, self.width - received.shape[-1]))

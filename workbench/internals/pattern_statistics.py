@@ -68,14 +68,14 @@ def of_rows(weights: Tensor, request: Request, start: int, key_start: int) -> di
         segments = arguments["segments"].to(weights.device).long().expand(len(weights), -1)
         inside = segments[..., None] == torch.arange(arguments["n_segments"], device=weights.device)
         found["segment_mass"] = weights @ inside.to(weights)[:, None]
-    if "columns" in arguments:
-        columns = arguments["columns"].to(weights)
-        found["columns"] = (columns if columns.ndim == 3 else columns[None])[:, None] @ weights
-    if "points" in arguments:
-        points = arguments["points"].to(weights.device)
-        keys = (points if points.ndim == 2 else points[:, None]).expand(*weights.shape[:2], -1, -1) - key_start
+    if "received" in arguments:
+        received = arguments["received"].to(weights)
+        found["received"] = (received if received.ndim == 3 else received[None])[:, None] @ weights
+    if "weights_at" in arguments:
+        at = arguments["weights_at"].to(weights.device)
+        keys = (at if at.ndim == 2 else at[:, None]).expand(*weights.shape[:2], -1, -1) - key_start
         taken = weights.gather(3, keys.clamp(0, weights.shape[3] - 1).transpose(2, 3)).transpose(2, 3)
-        found["points"] = taken.where((keys >= 0) & (keys < weights.shape[3]), 0)
+        found["weights_at"] = taken.where((keys >= 0) & (keys < weights.shape[3]), 0)
     if "topk" in arguments:
         count = min(arguments["topk"], weights.shape[3])
         chosen = weights[:, :, arguments["rows"].to(weights.device) - start].topk(count, dim=-1)
@@ -91,7 +91,7 @@ def in_blocks(call: attention.Call, request: Request, start: int, key_start: int
     length, keys = call.q.shape[2], call.k.shape[2]
     step = max(16, min(length, _ENTRIES // keys))
     outputs, parts = [], []
-    columns: Tensor | None = None
+    received: Tensor | None = None
     for first in range(0, length, step):
         rows, lowest = attention.part(call, first, min(first + step, length))
         every = torch.arange(rows.q.shape[2], device=call.q.device).expand(len(call.q), -1)
@@ -102,15 +102,15 @@ def in_blocks(call: attention.Call, request: Request, start: int, key_start: int
             found["lse"] = attention.log_normaliser(rows)
         if rows.sinks is not None:
             found["learned_sink_mass"] = 1 - weights.float().sum(-1)
-        if (part := found.pop("columns", None)) is not None:
+        if (part := found.pop("received", None)) is not None:
             part = torch.nn.functional.pad(part, (lowest, keys - lowest - part.shape[-1]))
-            columns = part if columns is None else columns + part
+            received = part if received is None else received + part
         parts.append(found)
     names = dict.fromkeys(name for found in parts for name in found)
     merged = {
-        name: torch.cat([found[name] for found in parts if name in found], dim=3 if name == "points" else 2)
+        name: torch.cat([found[name] for found in parts if name in found], dim=3 if name == "weights_at" else 2)
         for name in names
     }
-    if columns is not None:
-        merged["columns"] = columns
+    if received is not None:
+        merged["received"] = received
     return torch.cat(outputs, dim=1), merged

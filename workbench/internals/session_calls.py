@@ -130,7 +130,7 @@ class SessionCalls:
     ) -> StatisticsByLayer:
         """Exact attention statistics of a text of any length; see
         `attention_statistics.attention_statistics`, and for `wanted`
-        `layer_statistics.StatisticsSpec`: stats, segments, sink, recent, columns, points, topk, rows."""
+        `layer_statistics.StatisticsSpec`: stats, segments, sink, recent, received, weights_at, topk, rows."""
         from . import attention_statistics
 
         with self._turn(prompt, chat, engine, progress) as (hooked, tokens):

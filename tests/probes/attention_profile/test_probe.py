@@ -163,7 +163,7 @@ def test_figures_of_32k_tokens_stay_within_the_budget(session: Session) -> None:
     stats = AttentionStats(
         entropy=row, distance=row, sink_mass=row, recent_mass=row, far_mass=2 * row,
         visible_keys=torch.arange(1, length + 1)[None, None],
-        segment_mass=torch.full((1, heads, length, 16), 1 / 16), columns=torch.rand(1, heads, length),
+        segment_mass=torch.full((1, heads, length, 16), 1 / 16), received=torch.rand(1, heads, length),
         topk_weight=torch.rand(1, heads, 2, 8), topk_index=torch.randint(0, 100, (1, heads, 2, 8)),
     )  # fmt: skip
     for layer in range(layers):

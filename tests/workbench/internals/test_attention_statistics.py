@@ -25,8 +25,8 @@ WANTED = StatisticsSpec(
     segments=torch.arange(23) // 8,
     sink=2,
     recent=5,
-    columns="sum",
-    points=torch.stack([torch.arange(23) - 1, torch.zeros(23, dtype=torch.int64)]),
+    received="sum",
+    weights_at=torch.stack([torch.arange(23) - 1, torch.zeros(23, dtype=torch.int64)]),
     topk=3,
     rows=(2, 9, 16),
 )
@@ -64,8 +64,8 @@ def from_eager(name: str, batch: TokenBatch, **changes: Any) -> list[dict[str, T
                 "max_weight": p.amax(-1),
                 "argmax": p.argmax(-1),
                 "distance": (p * gap).sum(-1),
-                "columns": p.sum(2),
-                "points": torch.stack([previous, p[..., 0]], dim=2),
+                "received": p.sum(2),
+                "weights_at": torch.stack([previous, p[..., 0]], dim=2),
                 "topk_weight": p[:, :, [2, 9, 16]].topk(3, dim=-1).values,
                 "visible_keys": (p > 0).sum(-1).amax(1, keepdim=True).double(),
             }
@@ -125,10 +125,10 @@ def test_a_window_shorter_than_a_chunk_drops_keys_and_keeps_their_columns() -> N
     ids = torch.randint(3, 60, (1, 40), generator=torch.Generator().manual_seed(4))
     model = hooked_of(tiny("mistral"))
     whole = attention_statistics.attention_statistics(
-        model.engine, ids, StatisticsSpec(columns="sum", segments=torch.arange(40) // 10)
+        model.engine, ids, StatisticsSpec(received="sum", segments=torch.arange(40) // 10)
     )
     parts = attention_statistics.attention_statistics(
-        model.engine, ids, StatisticsSpec(columns="sum", segments=torch.arange(40) // 10), chunk=7
+        model.engine, ids, StatisticsSpec(received="sum", segments=torch.arange(40) // 10), chunk=7
     )
     for layer, stats in whole.items():
         for name, value in stats.present().items():
@@ -198,7 +198,7 @@ def test_nothing_of_query_by_key_exists() -> None:
     model = hooked_of(tiny("llama", max_position_embeddings=8192))
     with Sizes():
         attention_statistics.attention_statistics(
-            model.engine, torch.ones(1, 5000, dtype=torch.int64), StatisticsSpec(columns="sum")
+            model.engine, torch.ones(1, 5000, dtype=torch.int64), StatisticsSpec(received="sum")
         )
     assert 0 < largest < 5000 * 61 * 4 * 2
 
@@ -226,7 +226,7 @@ def test_progress_tells_layers_and_a_cancel_stops_between_them(batch: TokenBatch
     [
         (StatisticsSpec(stats=("entorpy",)), {}, "no statistics named 'entorpy'"),
         (StatisticsSpec(segments=torch.zeros(5, dtype=torch.int64)), {}, "5 entries for a text of 23 tokens"),
-        (StatisticsSpec(columns="mean"), {}, "'sum' or weights"),  # type: ignore[arg-type]
+        (StatisticsSpec(received="mean"), {}, "'sum' or weights"),  # type: ignore[arg-type]
         (StatisticsSpec(topk=2, rows=(99,)), {}, "position 99 is outside row 0"),
         (StatisticsSpec(topk=2, rows=(-1,)), {}, "count from 0"),
         (StatisticsSpec(topk=2, rows=(4, 2)), {}, "rising order"),

@@ -101,7 +101,7 @@ def test_statistics_are_those_of_the_patterns(each: str) -> None:
         with pytest.raises(SiteError, match="'pattern' does not exist"):
             model.session.attention_statistics(IDS)
         return
-    spec: dict[str, Any] = {"sink": 2, "recent": 4, "columns": "sum", "layers": model.having}
+    spec: dict[str, Any] = {"sink": 2, "recent": 4, "received": "sum", "layers": model.having}
     found = model.session.attention_statistics(IDS, **spec)
     places = torch.arange(len(IDS))
     gap = places[:, None] - places
@@ -112,7 +112,7 @@ def test_statistics_are_those_of_the_patterns(each: str) -> None:
             "entropy": torch.special.entr(p).sum(-1),
             "far_mass": (p * far).sum(-1),
             "distance": (p * gap.clamp(min=0)).sum(-1),
-            "columns": p.sum(2),
+            "received": p.sum(2),
         }
         for name, value in expected.items():
             torch.testing.assert_close(
