@@ -32,7 +32,7 @@ class Unknown:
     x = y = values = (0.0, 1.0)
     label = ""
     names = low = high = None
-    muted = False
+    secondary = False
 
 
 def unknown_figure() -> Figure:

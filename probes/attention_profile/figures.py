@@ -72,7 +72,7 @@ def _curves(data: xr.DataTree) -> Figure:
         values = profile[name].values.reshape(-1, len(query))
         low, middle, high = np.quantile(values, [0.1, 0.5, 0.9], axis=0)
         marks: list[Line] = [
-            Line(query, profile[f"uniform_{name}"].values.tolist(), "uniform attention", muted=True),
+            Line(query, profile[f"uniform_{name}"].values.tolist(), "uniform attention", secondary=True),
             Line(query, middle.tolist(), "median head, 10 % to 90 % of heads", low.tolist(), high.tolist()),
             Line(query, values.mean(0).tolist(), "mean of heads"),
         ]
@@ -132,7 +132,7 @@ def _received(data: xr.DataTree) -> Figure:
     best = np.sort(np.argsort(-first, kind="stable")[:NAMED])
     words = positions["first_text"].values
     marks: list[Line | Scatter] = [
-        Line(key, received["uniform_received"].values.tolist(), "uniform attention", muted=True),
+        Line(key, received["uniform_received"].values.tolist(), "uniform attention", secondary=True),
         Line(key, np.maximum(most, floor).tolist(), "the head and key that get most"),
         Line(key, np.maximum(mean, floor).tolist(), "mean of heads and keys"),
         Scatter(

@@ -53,7 +53,7 @@ def _conditions(data: xr.DataTree) -> Figure:
         marks: list[Mark] = [
             Bars(x, heights("pair_accuracy"), "both right", names=ticks),
             Scatter(x, heights("prior"), "right from the prior", names=ticks),
-            Scatter(x, heights("context"), "right from the context", names=ticks, muted=True),
+            Scatter(x, heights("context"), "right from the context", names=ticks, secondary=True),
         ]
         panels.append(
             Panel(
@@ -107,7 +107,7 @@ def _sweep(data: xr.DataTree) -> Figure:
     layers = swept["layer"].values.tolist()
     marks: list[Mark] = [Line(layers, right.max(1).tolist(), "best stretch")]
     marks += [
-        Line(layers, right[:, place].tolist(), f"stretch {stretch:g}", muted=True)
+        Line(layers, right[:, place].tolist(), f"stretch {stretch:g}", secondary=True)
         for place, stretch in enumerate(swept["stretch"].values)
     ]
     marks.append(ReferenceLine(float(data.attrs["layer"]), "x", "block of the knob"))

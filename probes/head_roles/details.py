@@ -137,7 +137,7 @@ def _needles(data: xr.DataTree, layer: int, head: int) -> Figure:
         panels=[
             Panel(
                 [
-                    Scatter(needle[seen].tolist(), chance[seen].tolist(), ORDER, muted=True),
+                    Scatter(needle[seen].tolist(), chance[seen].tolist(), ORDER, secondary=True),
                     *points(recalled & counted, "recalled"),
                     *points(~recalled & counted, "not recalled"),
                     *points(~counted, "not counted"),

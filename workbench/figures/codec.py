@@ -109,7 +109,8 @@ def _plain(value: Any) -> Any:
 
 _NUMBERS = {"ticks", "limits", "values", "x", "y", "low", "high", "samples", "at", "outlined"}
 _OTHERS = {
-    *("label", "tick_labels", "log", "reversed", "dim", "scale", "pooled", "muted", "names", "dims", "across", "tokens")
+    *("label", "tick_labels", "log", "reversed", "dim", "scale", "pooled", "secondary", "names", "dims", "across"),
+    "tokens",
 }
 assert {field.name for kind in (Axis, *MARK_NAMES) for field in fields(kind)} <= _NUMBERS | _OTHERS, (
     "JSON has no word for a number that is none: say of every field whether it holds numbers"
@@ -159,6 +160,8 @@ def _mark(written: dict[str, Any]) -> Mark:
     kind = written.get("mark", "")
     if kind not in _MARKS:
         raise UnknownName("mark", str(kind), _MARKS)
+    if "muted" in written:  # the word of earlier figures
+        written = {**written, "secondary": written["muted"]}
     if kind == MARK_NAMES[spec.Scatter]:
         written = {"dims": _dims(written["names"]), **written}
     mark: Mark = _read(_MARKS[kind], written)

@@ -135,19 +135,19 @@ def _rule(axes: Axes, mark: ReferenceLine) -> None:
 
 
 def _line(axes: Axes, mark: Line, look: Series) -> Any:
-    few = len(mark.x) <= geometry.MARKED_POINTS and not (mark.muted and not mark.label)
+    few = len(mark.x) <= geometry.MARKED_POINTS and not (mark.secondary and not mark.label)
     if mark.low is not None and mark.high is not None:
         axes.fill_between(mark.x, mark.low, mark.high, color=look.colour, alpha=0.18, linewidth=0)
     (curve,) = axes.plot(
         mark.x,
         mark.y,
         color=look.colour,
-        linewidth=0.9 if mark.muted else 1.6,
-        alpha=0.5 if mark.muted and not mark.label else 1.0,
+        linewidth=0.9 if mark.secondary else 1.6,
+        alpha=0.5 if mark.secondary and not mark.label else 1.0,
         linestyle=style.MATPLOTLIB_DASHES[look.dash],
         marker=style.MATPLOTLIB_MARKERS[look.marker] if few else None,
         markersize=4,
-        zorder=2 if mark.muted else 3,
+        zorder=2 if mark.secondary else 3,
         rasterized=len(mark.x) > MOST_VECTORS,
     )
     return curve

@@ -150,8 +150,8 @@ def _floats(values: Sequence[float]) -> np.ndarray:
 
 
 def _line(mark: Line, look: Series, panel: Panel) -> list[Trace]:
-    width = 1.2 if mark.muted else 2.2
-    few = len(mark.x) <= geometry.MARKED_POINTS and not (mark.muted and not mark.label)
+    width = 1.2 if mark.secondary else 2.2
+    few = len(mark.x) <= geometry.MARKED_POINTS and not (mark.secondary and not mark.label)
     band = []
     if mark.low is not None and mark.high is not None:
         x = np.concatenate([_floats(mark.x), _floats(mark.x)[::-1]])
@@ -165,7 +165,7 @@ def _line(mark: Line, look: Series, panel: Panel) -> list[Trace]:
         "y": _floats(mark.y),
         "mode": "lines+markers" if few else "lines",
         "line": {"color": look.colour, "width": width, "dash": look.dash},
-        "opacity": 0.5 if mark.muted and not mark.label else 1.0,
+        "opacity": 0.5 if mark.secondary and not mark.label else 1.0,
         "marker": {"symbol": look.marker, "size": 6},
         **_named(mark, look),
         **_told(mark, panel),

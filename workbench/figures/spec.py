@@ -47,7 +47,7 @@ class Line:
     label: str = ""
     low: Sequence[float] | None = None
     high: Sequence[float] | None = None
-    muted: bool = False
+    secondary: bool = False
     """Drawn in grey, for a control or a single sample behind the curve that matters."""
 
 
@@ -61,7 +61,7 @@ class Scatter:
     low: Sequence[float] | None = None
     high: Sequence[float] | None = None
     names: Sequence[str] | None = None
-    muted: bool = False
+    secondary: bool = False
     dims: Mapping[str, Sequence[int]] = field(default_factory=dict)
     """By dimension, the value that each point stands for: what a click on the point chooses."""
 
@@ -76,7 +76,7 @@ class Bars:
     low: Sequence[float] | None = None
     high: Sequence[float] | None = None
     names: Sequence[str] | None = None
-    muted: bool = False
+    secondary: bool = False
 
 
 @dataclass(frozen=True)

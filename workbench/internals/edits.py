@@ -138,7 +138,7 @@ class Frame:
             return rows[:, 0], zero, zero
         if positions is None:
             columns = torch.arange(self.tokens.width).expand(self.tokens.batch, -1)
-            keep = self.tokens.real.cpu()
+            keep = self.tokens.attention_mask.cpu()
         else:
             columns = self.tokens.columns(positions)
             keep = torch.ones_like(columns, dtype=torch.bool)

@@ -241,7 +241,7 @@ def _taken(whole: Tensor, site: Site, columns: Tensor | None, batch: TokenBatch,
     if site.kind in MAP_KINDS:
         part = whole if site.head is None else whole[:, site.head]
         if batch.padded:
-            real = batch.real.to(whole.device)
+            real = batch.attention_mask.to(whole.device)
             keep = real[:, None, :] if columns is not None else real[:, :, None] & real[:, None, :]
             part = part.where(keep if site.head is not None else keep[:, None], 0)
     else:
@@ -250,5 +250,7 @@ def _taken(whole: Tensor, site: Site, columns: Tensor | None, batch: TokenBatch,
             rows = torch.arange(batch.batch, device=whole.device)[:, None]
             part = part[rows, columns.to(whole.device)]
         elif batch.padded:
-            part = part.where(batch.real.to(whole.device).reshape(batch.batch, batch.width, *[1] * (part.ndim - 2)), 0)
+            part = part.where(
+                batch.attention_mask.to(whole.device).reshape(batch.batch, batch.width, *[1] * (part.ndim - 2)), 0
+            )
     return part.detach().to(device, copy=True).contiguous()

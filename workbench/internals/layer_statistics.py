@@ -76,9 +76,9 @@ class StatisticsSpec:
         if isinstance(self.received, str):
             if self.received != "sum":
                 raise UsageError(f"received is 'sum' or weights [set, position], not {self.received!r}")
-            weights = tokens.real[:, None].float()
+            weights = tokens.attention_mask[:, None].float()
         if weights is not None and tokens.padded:
-            weights = weights * tokens.real[:, None]
+            weights = weights * tokens.attention_mask[:, None]
         return Request(self, tokens, weights, rows)
 
     def _wrong(self, all_rows: Sequence[str]) -> Iterator[str]:
@@ -147,9 +147,9 @@ class Request:
                 if name in ("received", "out", "topk_weight", "topk_index"):
                     continue
                 if name == "visible_keys":
-                    value = value.expand(len(self.tokens.real), -1, -1)
+                    value = value.expand(len(self.tokens.attention_mask), -1, -1)
                 axis = 3 if name == "weights_at" else 2
-                real = self.tokens.real[:, start : start + value.shape[axis]].to(value.device)
+                real = self.tokens.attention_mask[:, start : start + value.shape[axis]].to(value.device)
                 shape = [len(real), *[1] * (value.ndim - 1)]
                 shape[axis] = value.shape[axis]
                 found[name] = value.where(real.reshape(shape), 0)

@@ -82,7 +82,7 @@ def _eager(reference: HookedModel, seen: Mapping[str, Tensor]) -> Check:
     with torch.no_grad():
         told = plain(
             **reference.engine.entering(batch.ids),
-            attention_mask=batch.real.long().to(device),
+            attention_mask=batch.attention_mask.long().to(device),
             output_hidden_states=True,
             output_attentions=True,
             use_cache=False,
@@ -94,7 +94,7 @@ def _eager(reference: HookedModel, seen: Mapping[str, Tensor]) -> Check:
             expected[str(site)] = told.hidden_states[(site.layer or 0) + 1]
         elif site.kind == "pattern" and told.attentions:
             expected[str(site)] = told.attentions[site.layer]
-    real = batch.real
+    real = batch.attention_mask
     for name, tensor in expected.items():
         mask = real[:, None, :, None] if Site.parse(name).kind in MAP_KINDS else real[:, :, None]
         expected[name] = tensor.to("cpu").where(mask, 0)

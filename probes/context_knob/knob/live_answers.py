@@ -130,7 +130,7 @@ class KnobAnswers(SteeredPrompt):
         asked = sorted(one for one in dict(self.said) if one is not None)
         marks: list[Mark] = [Line(self._values, curve, name) for name, curve in self._curves.items()]
         marks += [
-            Scatter(asked, [self.said[one].chances[name] for one in asked], f"asked: {name}", muted=True)
+            Scatter(asked, [self.said[one].chances[name] for one in asked], f"asked: {name}", secondary=True)
             for name in self._curves
         ]
         # the names of values that lie close together would run into each other

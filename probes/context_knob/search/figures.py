@@ -40,13 +40,13 @@ def _ribbons(arm: str, found: xr.Dataset) -> Figure:
         shown = "found" if blocks else "every"
         marks: list[Mark] = []
         if blocks:
-            marks.append(Bars(blocks, [1.0] * len(blocks), "patched", muted=True))
+            marks.append(Bars(blocks, [1.0] * len(blocks), "patched", secondary=True))
         for answer in ("source", "target"):
             at = here.sel(condition=shown, answer=answer)
             band = (at["low"].values.tolist(), at["high"].values.tolist())
             marks.append(Line(layers, at["mean"].values.tolist(), f"{answer}'s answer", *band))
         bare = here.sel(condition="none", answer="source")["mean"].values.tolist()
-        marks.append(Line(layers, bare, "source's answer, no patch", muted=True))
+        marks.append(Line(layers, bare, "source's answer, no patch", secondary=True))
         if np.isfinite(float(here["tau"])):
             marks.append(ReferenceLine(float(here["tau"]), "y", "threshold"))
         ending = ENDINGS[str(here["verdict"].item())].format(blocks=counted(here["found"].values))

@@ -37,6 +37,14 @@ def test_json_brings_the_same_figure_back(figure: Figure) -> None:
     assert read.plotly().to_json() == figure.plotly().to_json()
 
 
+@pytest.mark.parametrize("figure", FIGURES, ids=NAMES)
+def test_a_figure_with_an_earlier_word_is_read(figure: Figure) -> None:
+    written = figure.to_json()
+    earlier = written.replace('"secondary":', '"muted":')
+    assert Figure.from_json(earlier).to_json() == written
+    assert "secondary" not in written or earlier != written
+
+
 def test_json_keeps_numbers_exactly() -> None:
     values = np.asarray([[0.1, np.nan], [1 / 3, np.inf]], dtype=np.float32)
     read = Figure.from_json(one(Heatmap(values, range(2), [2, 4], "v"), Line([0.1, 1e-300], [1 / 3, 2], "l")).to_json())

@@ -49,7 +49,7 @@ def from_eager(name: str, batch: TokenBatch, **changes: Any) -> list[dict[str, T
     recent = ~sink & (gap < 5)
     found = []
     for pattern in patterns:
-        p = pattern.double() * batch.real[:, None, :, None]
+        p = pattern.double() * batch.attention_mask[:, None, :, None]
         masses = {
             "sink_mass": (p * sink).sum(-1),
             "recent_mass": (p * recent).sum(-1),
@@ -94,7 +94,7 @@ def test_statistics_are_those_of_eager_attention(architecture: str, batch: Token
 def test_the_model_computes_what_it_computes_with_sdpa(architecture: str, batch: TokenBatch) -> None:
     plain, model = tiny(architecture), hooked_of(tiny(architecture))
     with torch.no_grad():
-        expected = plain(batch.ids, attention_mask=batch.real.long()).logits
+        expected = plain(batch.ids, attention_mask=batch.attention_mask.long()).logits
         recorder = attention_statistics.Recorder(WANTED.of(batch), lambda part: None, 3)
         with attention_statistics.recording(model.engine, recorder, range(3)):
             found = model.engine.run(attention_statistics.Inputs(batch.ids))
