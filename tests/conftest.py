@@ -15,7 +15,7 @@ if _sharing := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
 
 import pytest
 
-from tests.chromium import chromium, open_page  # noqa: F401
+from tests.chromium import chromium, open_page, playwright, profile  # noqa: F401
 
 if TYPE_CHECKING:
     import torch
@@ -163,10 +163,16 @@ def default_model() -> Any:
 
 @pytest.fixture(scope="session")
 def viewed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Finished runs with data, in one folder: `roles`, `profile` and `knob` of organisms, `long` of 32,768 tokens."""
+    """Finished runs with data, in one folder: `roles`, `profile` and `knob` of organisms, `long` of 32,768 tokens.
+
+    Processes that share the tests share the runs: the first that needs them makes them, others wait.
+    """
+    from filelock import FileLock
+
     from tests import viewed_runs
 
-    folder = tmp_path_factory.mktemp("viewed")
-    roles, profile = viewed_runs.head_roles(folder), viewed_runs.attention_profile(folder)
-    long, knob = viewed_runs.long_profile(folder, profile), viewed_runs.context_knob(folder)
-    return {"folder": folder, "roles": roles, "profile": profile, "long": long, "knob": knob}
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with FileLock(folder / "viewed.lock"):
+        return viewed_runs.all_of(folder / "viewed")

@@ -188,7 +188,7 @@ def test_what_a_link_cannot_show_is_said(visit: Callable[..., Any], viewed: dict
 
 
 def test_a_view_is_taken_away(visit: Callable[..., Any], viewed: dict[str, Any]) -> None:
-    watched = visit(f"/run/{viewed['roles'].id}?layer=2&head=0&needle=0", accept_downloads=True)
+    watched = visit(f"/run/{viewed['roles'].id}?layer=2&head=0&needle=0")
     page, run = watched.page, viewed["roles"]
     heading(page, "Head 2.0 among all heads")
     page.get_by_role("textbox", name="Head").focus()

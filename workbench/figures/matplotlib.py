@@ -44,6 +44,8 @@ def settings(theme: str = "light", text: str = "none") -> Any:
         "axes.facecolor": "none",
         "axes.axisbelow": True,
         "axes.unicode_minus": True,
+        "figure.autolayout": False,
+        "figure.constrained_layout.use": False,
         "figure.facecolor": style.PAPER[theme],
         "grid.color": style.GRID[theme],
         "grid.linewidth": 0.7,
@@ -131,7 +133,7 @@ def _settle(drawing: Drawing) -> None:
     engine = drawing.get_layout_engine()
     if engine is not None:
         engine.execute(drawing)
-    drawing.set_layout_engine("none")
+    drawing.set_layout_engine(None)  # "none" would leave one that does nothing, for which each file is drawn twice
     for axes in drawing.axes:
         left, low, width, height = (round(float(end), 6) for end in axes.get_position(original=True).bounds)
         axes.set_position((left, low, width, height))
