@@ -120,7 +120,9 @@ def find_stack(model: nn.Module, entering: dict[str, Tensor]) -> Stack:
         same = same or [p for p, value in outside if _multiple(value, unembedded[-1])]
         known = [p for p in same if not isinstance(model.get_submodule(p), nn.Embedding)]
         inside = [p for p in known if not any(other.startswith(p + ".") for other in known if other != p)]
-        norm = inside[0] if inside else None
+        stream = passed[id(blocks[-1])][1]
+        wide = stream is not None and stream.shape[-1] == unembedded[-1].shape[-1]
+        norm = inside[0] if inside and wide else None  # what makes the stream narrower is no norm of it
     return Stack(path, blocks, norm)
 
 
