@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ def write(
     config = made.config
     architecture = ARCHITECTURES.get(config.model_type, config.model_type)
     writer = GGUFWriter(str(path), architecture)
-    said = {**_described(config, architecture), **_tokens(), **(tokens or {}), **(keys or {})}
+    said = {**_described(config, architecture), **byte_level(), **(tokens or {}), **(keys or {})}
     for key, value in said.items():
         full = key if key.startswith(("general.", "tokenizer.", "split.", "other.")) else f"{architecture}.{key}"
         if key not in leave_out and value is not None:
@@ -119,12 +119,12 @@ def _described(config: Any, architecture: str) -> dict[str, Any]:
     return said
 
 
-def _tokens() -> dict[str, Any]:
-    """A byte-level vocabulary that splits text as SmolLM does."""
+def byte_level(special: Sequence[str] = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")) -> dict[str, Any]:
+    """What a file says of a byte-level vocabulary that splits text as SmolLM does, with three special tokens."""
     from transformers.convert_slow_tokenizer import bytes_to_unicode
 
     letters = list(bytes_to_unicode().values())
-    words = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *letters, "ĠĠ", "ĊĊ", "ab"]
+    words = [*special, *letters, "ĠĠ", "ĊĊ", "ab"]
     words += [f"<x{number}>" for number in range(VOCABULARY - len(words))]
     return {
         "tokenizer.ggml.model": "gpt2",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -103,6 +104,12 @@ def find_stack(model: nn.Module, entering: dict[str, Tensor]) -> Stack:
         )
     if any(passed[id(block)][0] is None or passed[id(block)][1] is None for block in blocks):
         raise WorkbenchError(f"the blocks {path} of {type(model).__name__} pass on no tensor that could be the stream")
+    beside = [other for other in outer if other != path and len(outer[other]) == len(blocks)]
+    if beside and not any(_passes_on(passed[id(a)][1], passed[id(b)][0]) for a, b in pairwise(blocks)):
+        raise WorkbenchError(
+            f"{type(model).__name__} has the parts of its layers in lists side by side ({', '.join([path, *beside])}), "
+            "so no module of it is a layer that is given the stream and gives it; a stack of such layers is opened here"
+        )
     norm = None
     if unembedded:
         same = [
@@ -113,8 +120,15 @@ def find_stack(model: nn.Module, entering: dict[str, Tensor]) -> Stack:
         same = same or [p for p, value in outside if _multiple(value, unembedded[-1])]
         known = [p for p in same if not isinstance(model.get_submodule(p), nn.Embedding)]
         inside = [p for p in known if not any(other.startswith(p + ".") for other in known if other != p)]
-        norm = inside[0] if inside else None
+        stream = passed[id(blocks[-1])][1]
+        wide = stream is not None and stream.shape[-1] == unembedded[-1].shape[-1]
+        norm = inside[0] if inside and wide else None  # what makes the stream narrower is no norm of it
     return Stack(path, blocks, norm)
+
+
+def _passes_on(gave: Tensor | None, given: Tensor | None) -> bool:
+    """Whether what one block gives is what the next is given."""
+    return gave is not None and given is not None and gave.shape == given.shape and torch.equal(gave, given)
 
 
 def _multiple(value: Tensor, wanted: Tensor) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..errors import WorkbenchError
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..models.load import Loaded
     from ..records.record import ModelInfo
     from .engines import Engine
+    from .fifo_lock import FifoRLock
     from .hooked_model import HookedModel
 
 
@@ -97,9 +98,13 @@ class HeldModel:
     """What a session says of its model, and how it lends it."""
 
     identity: Identity
-    lock: AbstractContextManager[Any]
-    _open: Loaded
+    lock: FifoRLock
     engine: Callable[[str], HookedModel]
+
+    @property
+    def _open(self) -> Loaded:
+        """What was loaded; raises `WorkbenchError` once the session is closed."""
+        raise NotImplementedError
 
     @property
     def info(self) -> ModelInfo:

@@ -43,4 +43,4 @@ def _seen(tensor: Tensor) -> tuple[Any, ...]:
     flat = tensor.detach().reshape(-1)
     chosen = torch.cat([flat[:: max(1, len(flat) // SAMPLE)], flat[-1:]]).cpu()
     version = None if tensor.is_inference() else tensor._version
-    return (*told, version, zlib.crc32(chosen.view(torch.uint8).numpy()))
+    return (*told, version, zlib.crc32(chosen.view(torch.uint8).numpy().data))

@@ -112,7 +112,7 @@ def _begin(
     typed = type(prepared.config).model_construct(**prepared.given)
     given = typed.model_dump(mode="json", include=set(prepared.given), warnings=False)
     resolved, clock = prepared.config.model_dump(mode="json"), prepared.clock
-    spec = Spec(given=given, resolved=resolved, seed=prepared.seed, clock=clock and clock.isoformat())
+    spec = Spec(given=given, resolved=resolved, seed=prepared.seed, clock=clock.isoformat() if clock else None)
     record = _started(prepared.probe, session.identified(), prepared.preset, spec)
     record.plan = prepared.plan
     folder, heart = store.create(runs, record, lambda path: Heart(path, reporter.cancelled.set))

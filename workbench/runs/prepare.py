@@ -41,8 +41,8 @@ def prepare(
     seed: int = 0,
     given: Mapping[str, Any] | None = None,
     memory: int | None = None,
-    clock: datetime | None = None,
     resolved: Mapping[str, Any] | None = None,
+    clock: datetime | None = None,
 ) -> Prepared:
     """Resolve the settings of a run and plan it. `clock` is the time that chat templates are told, None for now.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -141,8 +140,10 @@ class Run:
 
         self.intact("tables/", wanted=False)
         # "None" and "NA" are texts: what is missing is written as nothing
-        read = partial(pd.read_csv, keep_default_na=False, na_values=[""])
-        return {path.stem: read(path) for path in sorted((self.folder / "tables").glob("*.csv"))}
+        return {
+            path.stem: pd.read_csv(path, keep_default_na=False, na_values=[""])
+            for path in sorted((self.folder / "tables").glob("*.csv"))
+        }
 
     @property
     def tensors(self) -> dict[str, torch.Tensor]:

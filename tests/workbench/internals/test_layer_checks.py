@@ -9,7 +9,7 @@ import torch
 
 import workbench as wb
 from tests.conftest import TINY, build, hooked, tiny
-from workbench.errors import SiteError, UsageError
+from workbench.errors import SiteError, UsageError, WorkbenchError
 from workbench.internals import attention, check_text
 from workbench.internals.float32_run import in_float32
 
@@ -115,6 +115,16 @@ def test_what_is_no_causal_language_model_is_refused_with_the_reason() -> None:
     t5 = transformers.T5Config(vocab_size=61, d_model=24, d_kv=6, d_ff=28, num_layers=2, num_heads=4)
     with pytest.raises(UsageError, match="is an encoder with a decoder"):
         wb.load(transformers.T5ForConditionalGeneration(t5))
+
+
+def test_layers_whose_parts_lie_in_lists_side_by_side_are_refused() -> None:
+    import transformers
+
+    config = transformers.XLMConfig(
+        vocab_size=61, emb_dim=24, n_layers=3, n_heads=4, causal=True, n_langs=1, max_position_embeddings=64
+    )
+    with pytest.raises(WorkbenchError, match=r"lists side by side \(transformer.attentions, .*ffns"):
+        wb.load(transformers.XLMWithLMHeadModel(config).eval())
 
 
 @pytest.mark.parametrize("dead", [("o_proj", "down_proj"), ("v_proj", "down_proj"), ("o_proj",), ("down_proj",)])

@@ -15,7 +15,7 @@ from workbench.errors import UsageError, WorkbenchError
 from workbench.models.from_gguf.config import config
 from workbench.models.from_gguf.file import read
 from workbench.models.from_gguf.positions import llama3_divisors
-from workbench.models.from_gguf.tokenizer import check
+from workbench.models.from_gguf.tokenizer import check, tokenizer
 from workbench.models.from_gguf.weights import load
 
 IDS = torch.randint(3, gguf_files.VOCABULARY, (96,), generator=torch.Generator().manual_seed(3)).tolist()
@@ -268,3 +268,17 @@ def test_every_token_that_ends_an_answer_is_one_at_which_generation_stops(tmp_pa
     assert converted(path).generation_config.eos_token_id == [2, 4]
     path = gguf_files.write(made, tmp_path / "model.gguf", {"tokenizer.ggml.eot_token_id": 2})
     assert converted(path).generation_config.eos_token_id == 2
+
+
+def test_a_vocabulary_that_lacks_the_token_that_transformers_adds_is_as_its_file_says(tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    words = gguf_files.byte_level(["<begin>", "<header>", "<end>"])
+    made = tokenizer(read(gguf_files.write(gguf_files.model("llama"), tmp_path / "model.gguf", tokens=words)))
+    assert len(made) == gguf_files.VOCABULARY and max(made.get_vocab().values()) == len(made) - 1
+    assert (made.bos_token, made.eos_token) == ("<header>", "<end>")
+    for text in ("a  b", "ab<|endoftext|>", "<begin>ab<end>"):
+        assert made.decode(made(text).input_ids) == text
+    made.save_pretrained(tmp_path / "folder")
+    again = AutoTokenizer.from_pretrained(tmp_path / "folder")
+    assert len(again) == len(made) and again("ab<|endoftext|>").input_ids == made("ab<|endoftext|>").input_ids

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -42,11 +43,23 @@ def tokenizer(file: GgufFile) -> Any:
         if split in BEGINS and file.value("tokenizer.ggml.add_bos_token") is None:
             made.add_bos_token = True
     rows = len(file.value("tokenizer.ggml.tokens"))
+    _without_added(made, rows)
     if added := sorted(word for word, place in made.get_vocab().items() if place >= rows):
         raise file.refuse(
             "tokenizer.ggml.tokens", f"transformers adds {', '.join(added[:3])}, for which there is no row"
         )
     return made
+
+
+def _without_added(made: Any, rows: int) -> None:
+    """Take out the special tokens that transformers adds to every vocabulary, where they have no part in this one."""
+    from tokenizers import Tokenizer
+
+    backend = json.loads(made.backend_tokenizer.to_str())
+    parts = {*made.special_tokens_map.values(), backend["model"].get("unk_token")}
+    kept = [token for token in backend["added_tokens"] if token["id"] < rows or token["content"] in parts]
+    if len(kept) < len(backend["added_tokens"]):
+        made._tokenizer = Tokenizer.from_str(json.dumps({**backend, "added_tokens": kept}))
 
 
 def check(file: GgufFile) -> None:

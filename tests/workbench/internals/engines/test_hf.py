@@ -103,6 +103,8 @@ def test_a_run_ends_after_the_last_site_unless_logits_are_asked_for() -> None:
     ran: list[str] = []
     for name, module in model.engine.model.named_modules():
         module.register_forward_hook(lambda _, __, ___, name=name: ran.append(name))
+    model.engine.refresh()  # hooks of the user's own have the model checked anew
+    ran.clear()
     model.capture(ROWS, ["resid_pre.1", "q.1"])
     assert "model.layers.0" in ran and "model.layers.1.self_attn.k_proj" not in ran and "lm_head" not in ran
     model.capture(ROWS, ["resid_pre.1"], logits=True)
@@ -138,7 +140,10 @@ def test_no_hook_stays_after_an_error() -> None:
 def test_a_tap_that_is_never_called_is_an_error() -> None:
     model = hooked(tiny("llama"))
     block = model.engine.model.model.layers[1]
-    block.mlp.forward = torch.zeros_like  # the gate is there and never used
+    own, skipped = block.mlp.forward, list[bool]()
+    block.mlp.forward = lambda x: torch.zeros_like(x) if skipped else own(x)
+    model.engine.refresh()
+    skipped.append(True)  # the gate was there when the model was checked, and is no longer used
     with pytest.raises(SiteError, match=r"never reached mlp_pre\.1; it serves: embed, resid_pre"):
         model.capture(ROWS, ["mlp_pre.1"])
 
