@@ -15,6 +15,8 @@ from .values import example
 SHORT, LONGEST = 24, 640
 """Tokens of the text where nothing is bounded, and at most."""
 LOWERED = 7
+AROUND = 6
+"""Tokens on each side of the place where the two rows part that tell whether a token sees what follows it."""
 REACHES = (
     "sliding_window", "sliding_window_size", "attention_chunk_size", "index_topk", "window_size", "local_attention",
     "keep_window_size", "attention_window_size", "indexer_budget", "index_topk_blocks",
@@ -53,6 +55,13 @@ def rows(model: nn.Module, count: int) -> Tensor:
         found = torch.tensor(plain)[torch.randint(len(plain), (2, count), generator=torch.Generator().manual_seed(11))]
     found[1, : count // 2] = found[0, : count // 2]
     return found
+
+
+def parting(given: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tokens around the place where the two rows part."""
+    count = next(iter(given.values())).shape[1]
+    start = max(0, count // 2 - AROUND)
+    return {name: value[:, start : start + 2 * AROUND] for name, value in given.items()}
 
 
 def entering(model: nn.Module, given: Tensor) -> dict[str, Tensor]:

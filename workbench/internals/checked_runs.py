@@ -17,6 +17,9 @@ from .observed_run import BlockRun, run_blocks
 from .own_attention import own_attention
 from .softmax_seam import SoftmaxWatch
 
+FEW = 4
+"""Tokens that tell whether a model drops some."""
+
 
 class CheckedRuns:
     """The runs of one model, and what they tell."""
@@ -25,6 +28,7 @@ class CheckedRuns:
         self.model, self.stack, self.given, self.lowered = model, stack, given, lowered
         self.arguments: dict[str, Any] = {**self.rows(1), "use_cache": False}
         self.tokens = next(iter(given.values())).shape[1]
+        self._softmaxes = True
         self.runs = self.run()
         """The runs that are looked at: the model's own, or stirred."""
         self._stirred: dict[int, set[str]] = {}
@@ -36,7 +40,7 @@ class CheckedRuns:
         return {name: value[:1, :tokens].repeat(count, *[1] * (value.ndim - 1)) for name, value in self.given.items()}
 
     def run(self, change: Any = None, seam: Any = None, **arguments: Any) -> list[BlockRun]:
-        return run_blocks(self.model, self.stack.blocks, {**self.arguments, **arguments}, change, seam)
+        return run_blocks(self.model, self.stack.blocks, {**self.arguments, **arguments}, change, seam, self._softmaxes)
 
     def stir(self) -> None:
         """Look at a run with noise behind each projection where, without it, columns of one are the same at all tokens.
@@ -93,7 +97,7 @@ class CheckedRuns:
             if self.refused is None and not any(run.calls for run in runs):
                 self.refused = "its attention does not go through transformers' attention interface"
             if self.refused is None:
-                self.runs = runs
+                self.runs, self._softmaxes = runs, any(run.softmaxes for run in runs)
                 return
         self.model.set_attn_implementation(before)  # type: ignore[operator]
         if before != "eager" and not any(run.softmaxes for run in own):
@@ -165,6 +169,12 @@ class CheckedRuns:
 
     def keeps_positions(self) -> bool:
         """Whether the last block is given all tokens when the logits of one are asked for."""
+        own, count = self._own[-1].given, FEW
+        if own is None:
+            return False
+        if own.shape[:2] != (1, self.tokens) or own.ndim != 3:
+            count = self.tokens
+        wanted = own[:, :count].shape if count == FEW else own.shape
         given: list[torch.Size] = []
 
         def note(_: nn.Module, args: Any, kwargs: Any) -> None:
@@ -174,10 +184,9 @@ class CheckedRuns:
         handle = self.stack.blocks[-1].register_forward_pre_hook(note, with_kwargs=True)
         try:
             with torch.no_grad():
-                self.model(**self.arguments, logits_to_keep=1)
+                self.model(**{**self.arguments, **self.rows(1, count)}, logits_to_keep=1)
         except Exception:
             return False
         finally:
             handle.remove()
-        own = self._own[-1].given
-        return own is not None and given == [own.shape]
+        return given == [wanted]

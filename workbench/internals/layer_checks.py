@@ -37,7 +37,7 @@ def examine(model: nn.Module) -> Architecture:
     count = check_text.length(base)
     with check_text.lowered(base, count) as lowered:
         given = check_text.entering(model, check_text.rows(model, count))
-        stack = find_stack(base, given)
+        stack = find_stack(base, check_text.parting(given))
         checked = CheckedRuns(base, stack, given, lowered)
         checked.install()
         checked.stir()

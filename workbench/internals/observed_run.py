@@ -53,7 +53,7 @@ Change = Callable[[int, str, str, Tensor], "Tensor | None"]
 
 @contextmanager
 def observed(
-    blocks: list[nn.Module], change: Change | None = None, seam: Change | None = None
+    blocks: list[nn.Module], change: Change | None = None, seam: Change | None = None, softmaxes: bool = True
 ) -> Iterator[list[BlockRun]]:
     """Write down every run of these blocks until the context ends; `change` may replace what passes at a module,
 
@@ -137,7 +137,8 @@ def observed(
             stack.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
             stack.callback(module.register_forward_hook(after).remove)
         stack.enter_context(attention.watching({None: at_seam}))
-        stack.enter_context(SoftmaxWatch(softmax))
+        if softmaxes:
+            stack.enter_context(SoftmaxWatch(softmax))
         yield runs
     for run in runs:
         run.given, run.gave = run.inputs.get(""), run.outputs.get("")
@@ -157,13 +158,17 @@ def run_blocks(
     arguments: dict[str, Any],
     change: Change | None = None,
     seam: Change | None = None,
+    softmaxes: bool = True,
 ) -> list[BlockRun]:
-    """Run a model up to the end of its last block, in float32, and write down what passes in the blocks."""
+    """Run a model up to the end of its last block, in float32, and write down what passes in the blocks.
+
+    Every operation is looked at for `softmaxes`, which takes time.
+    """
 
     def enough(*_: Any) -> None:
         raise _Enough
 
-    with torch.no_grad(), in_float32(blocks), observed(blocks, change, seam) as runs:
+    with torch.no_grad(), in_float32(blocks), observed(blocks, change, seam, softmaxes) as runs:
         handle = blocks[-1].register_forward_hook(enough)
         try:
             model(**arguments)
