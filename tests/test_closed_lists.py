@@ -48,6 +48,7 @@ def test_every_kind_of_site_is_known_everywhere() -> None:
 def test_every_attention_statistic_is_computed_everywhere() -> None:
     import torch
 
+    from workbench.internals.architectures import Layer
     from workbench.internals.layer_statistics import StatisticsSpec
     from workbench.internals.pattern_statistics import statistics
     from workbench.internals.tokens import TokenBatch
@@ -62,13 +63,18 @@ def test_every_attention_statistic_is_computed_everywhere() -> None:
     part = attention_stats(q, k, v, stats=(*ROW_STATS, "out"), **rows)
     pattern = torch.softmax(torch.randn(1, 2, 6, 6, generator=generator), -1).tril()
     request = StatisticsSpec(stats=ROW_STATS, **rows, received="sum", topk=2).of(TokenBatch.of(list(range(6))))
+    told = statistics(pattern, request, Layer(0, "full"))
     found = {
         "kernels/reference.py": set(attention_stats(q, k, v, **every, backend="reference").present()),
         "kernels/cpu.py": set(attention_stats(q, k, v, **every, backend="cpu").present()),
         # these two need the finished weights
         "kernels/merge.py": {*merge_stats(part, part).present(), "received", "topk_weight", "topk_index"},
         # a pattern tells neither
-        "workbench/internals/pattern_statistics.py": {*statistics(pattern, request).present(), "lse", "out"}
+        "workbench/internals/pattern_statistics.py": {
+            *statistics(pattern, request, Layer(0, "full")).present(),
+            "lse",
+            "out",
+        }
         - {*OF_A_RUN},
     }
     assert {place: names ^ named for place, names in found.items() if names != named} == {}

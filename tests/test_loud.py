@@ -101,17 +101,18 @@ def test_an_edit_of_an_unknown_kind_is_refused() -> None:
 
 def test_a_statistic_that_a_pattern_does_not_tell_is_not_left_out_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
     from workbench.internals import pattern_statistics
+    from workbench.internals.architectures import Layer
     from workbench.internals.layer_statistics import StatisticsSpec
     from workbench.internals.tokens import TokenBatch
 
     request = StatisticsSpec(stats=("entropy", "distance")).of(TokenBatch.of([0, 1, 2]))
     pattern = torch.ones(1, 1, 3, 3).tril()
-    found = pattern_statistics.statistics(pattern, request).present()
+    found = pattern_statistics.statistics(pattern, request, Layer(0, "full")).present()
     assert found.keys() - {*result.OF_A_RUN} == {"entropy", "distance"}
     assert found["visible_keys"].flatten().tolist() == [1, 2, 3]
     wanted = dataclasses.replace(request.wanted, stats=("entropy", "skewness"))
     with pytest.raises(UsageError, match="skewness cannot be told from an attention pattern"):
-        pattern_statistics.statistics(pattern, dataclasses.replace(request, wanted=wanted))
+        pattern_statistics.statistics(pattern, dataclasses.replace(request, wanted=wanted), Layer(0, "full"))
 
 
 def test_a_field_that_no_form_draws_is_an_error() -> None:

@@ -199,7 +199,8 @@ def _by_pattern(
 
     def tap(layer: int) -> Hook:
         def see(pattern: Tensor) -> None:
-            recorder.hand_over(LayerChunk(layer, 0, pattern_statistics.statistics(pattern, recorder.request)))
+            of_layer = engine.architecture.layers[layer]
+            recorder.hand_over(LayerChunk(layer, 0, pattern_statistics.statistics(pattern, recorder.request, of_layer)))
 
         return Hook(Site("pattern", layer), see)
 

@@ -18,14 +18,15 @@ from . import attention
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .architectures import Layer
     from .layer_statistics import Request
 
 _ENTRIES = 1 << 22
 """Entries of query × key that one block of rows holds for each head."""
 
 
-def statistics(pattern: Tensor, request: Request) -> AttentionStats:
-    """Statistics of a causal pattern `[batch, head, query, key]` of all queries.
+def statistics(pattern: Tensor, request: Request, layer: Layer) -> AttentionStats:
+    """Statistics of a layer's causal pattern `[batch, head, query, key]` of all queries.
 
     Raises `UsageError` for "lse", which a pattern does not tell.
     """
@@ -36,8 +37,27 @@ def statistics(pattern: Tensor, request: Request) -> AttentionStats:
     wished = {*wanted.stats} - {"lse"} - ({"segment_mass"} if wanted.segments is None else set())
     if absent := wished - found.keys():  # not to have it must not read like not having been asked for it
         raise UsageError(f"{', '.join(sorted(absent))} cannot be told from an attention pattern")
-    found["visible_keys"] = (pattern > 0).sum(-1).amax(1, keepdim=True)
+    found["visible_keys"] = _visible_keys(pattern, layer)
     return request.cleaned(AttentionStats(**found), 0)
+
+
+def _visible_keys(pattern: Tensor, layer: Layer) -> Tensor:
+    """How many keys each query sees, int64 `[batch or 1, 1, query]`.
+
+    A key whose weight is too small for its dtype is seen, too: where the layer's kind tells what a query sees, and the
+    pattern has no row against it, that is what counts.
+    """
+    counted = (pattern > 0).sum(-1).amax(1, keepdim=True)
+    before = torch.arange(pattern.shape[2], device=pattern.device)
+    seen = before + 1
+    if layer.kind in ("window", "chunk"):
+        reach = layer.reach or 0
+        if int(counted.max()) != min(reach, len(seen)):
+            return counted
+        seen = seen.clamp(max=reach) if layer.kind == "window" else before % reach + 1
+    elif layer.kind != "full":
+        return counted
+    return seen[None, None]
 
 
 def of_rows(weights: Tensor, request: Request, start: int, key_start: int) -> dict[str, Tensor]:
