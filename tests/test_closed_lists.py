@@ -70,12 +70,7 @@ def test_every_attention_statistic_is_computed_everywhere() -> None:
         # these two need the finished weights
         "kernels/merge.py": {*merge_stats(part, part).present(), "received", "topk_weight", "topk_index"},
         # a pattern tells neither
-        "workbench/internals/pattern_statistics.py": {
-            *statistics(pattern, request, Layer(0, "full")).present(),
-            "lse",
-            "out",
-        }
-        - {*OF_A_RUN},
+        "workbench/internals/pattern_statistics.py": {*told.present(), "lse", "out"} - {*OF_A_RUN},
     }
     assert {place: names ^ named for place, names in found.items() if names != named} == {}
 

@@ -97,7 +97,7 @@ class CheckedRuns:
             if self.refused is None and not any(run.calls for run in runs):
                 self.refused = "its attention does not go through transformers' attention interface"
             if self.refused is None:
-                self.runs, self._softmaxes = runs, any(run.softmaxes for run in runs)
+                self.runs, self._softmaxes = runs, any(run.softmaxes for run in own)
                 return
         self.model.set_attn_implementation(before)  # type: ignore[operator]
         if before != "eager" and not any(run.softmaxes for run in own):
