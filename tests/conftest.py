@@ -56,7 +56,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return "pages" if file.startswith(("tests/browser/", "tests/notebooks/")) else file
+            return "pages" if file.startswith("tests/browser/") else file
 
     return ByFile(config, log)
 
