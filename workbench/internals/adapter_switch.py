@@ -54,7 +54,7 @@ def with_adapter(session: Session, name: str | None) -> Iterator[AdapterArms]:
     if rewrites_weights(name):
         raise UsageError(
             f"the adapter {name} begins by taking a part out of the model's weights, so it cannot be switched off: "
-            "load the model with it (--adapter) instead"
+            "open the model with it as its adapter instead"
         )
     with session.lock, as_before(session.model):
         info = attach_adapter(session.model, name).info
