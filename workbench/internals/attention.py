@@ -187,13 +187,13 @@ def _chunk(call: Call, start: int, stop: int) -> Tensor:
 
 
 def log_normaliser(call: Call) -> Tensor:
-    """The logarithm of what each row's weights are divided by, `[batch, head, query]`, in float32."""
-    logits, mask = scores(call).float(), call.visible(0, call.q.shape[2])
+    """The logarithm of what each row's weights are divided by, `[batch, head, query]`, in float32 at least."""
+    logits, mask = scores(call), call.visible(0, call.q.shape[2])
     if mask is not None:
         logits = logits.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else logits + mask
     sinks = _sink_rows(call)
     if sinks is not None:
-        logits = torch.cat([logits, sinks.float().expand(*logits.shape[:3], 1)], dim=-1)
+        logits = torch.cat([logits, sinks.to(logits.dtype).expand(*logits.shape[:3], 1)], dim=-1)
     return logits.logsumexp(-1)
 
 

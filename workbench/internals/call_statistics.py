@@ -16,7 +16,8 @@ def attend(call: Call, request: Request, layer: int, start: int) -> tuple[Tensor
     """A call's output `[batch, query, head, d_value]` and its statistics; `start` is its first position.
 
     Kernels do both in one pass where the layer sees all keys before a query, or those within a window. Other attention
-    (chunks, chosen keys, a bias on scores) and short texts are computed from the pattern, block of rows by block.
+    (chunks, chosen keys, a bias on scores), a model in float64 and short texts are computed from the pattern, block of
+    rows by block.
     Raises `WorkbenchError` for attention that is not causal.
     """
     count, keys = call.q.shape[2], call.k.shape[2]
@@ -27,6 +28,7 @@ def attend(call: Call, request: Request, layer: int, start: int) -> tuple[Tensor
         raise WorkbenchError(f"{type(call.module).__name__} is not causal; these statistics are of causal attention")
     plain, window = _window(call, start, key_start)
     known = plain and call.bias is None and (call.sinks is None or call.sinks.ndim == 1)
+    known = known and call.q.dtype != torch.float64  # the kernels' sums are of float32
     if known and max(count, keys) > SHORT:
         output, found = _by_kernel(call, request, start, key_start, window)
     else:

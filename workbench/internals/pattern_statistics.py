@@ -63,7 +63,7 @@ def _visible_keys(pattern: Tensor, layer: Layer) -> Tensor:
 def of_rows(weights: Tensor, request: Request, start: int, key_start: int) -> dict[str, Tensor]:
     """Statistics of the queries from `start` on, on the keys from `key_start` on, from their weights."""
     wanted = request.wanted
-    weights = weights.float()
+    weights = weights if weights.dtype == torch.float64 else weights.float()
     queries = torch.arange(start, start + weights.shape[2], device=weights.device)
     places = torch.arange(key_start, key_start + weights.shape[3], device=weights.device)
     gap = queries[:, None] - places
