@@ -48,6 +48,16 @@ class AttentionStats:
     topk_weight: Tensor | None = None  # [batch, head, row, k], falling
     topk_index: Tensor | None = None  # int64; -1 where a row sees fewer than k keys
 
+    @property
+    def columns(self) -> Tensor | None:
+        """The earlier word for `received`."""
+        return self.received
+
+    @property
+    def points(self) -> Tensor | None:
+        """The earlier word for `weights_at`."""
+        return self.weights_at
+
     def present(self) -> dict[str, Tensor]:
         """The fields that were computed, by name."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}

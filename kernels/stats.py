@@ -8,6 +8,7 @@ from torch import Tensor
 
 from . import problem as check
 from .backends import Backend, choose_backend
+from .earlier_words import understood
 from .problem import Problem
 from .result import ROW_STATS, AttentionStats
 from .top_keys import point_weights, top_keys
@@ -15,6 +16,7 @@ from .top_keys import point_weights, top_keys
 ALLOWED = (*ROW_STATS, "out")
 
 
+@understood
 def attention_stats(
     q: Tensor,
     k: Tensor,

@@ -47,6 +47,16 @@ class StatisticsSpec:
     topk: int = 0
     rows: Sequence[int] | None = None
 
+    @classmethod
+    def asked(cls, words: dict[str, Any]) -> StatisticsSpec:
+        """The request in these words; raises `UsageError` for one that there is not."""
+        known = [each.name for each in fields(cls)]
+        if unknown := [word for word in words if word not in known]:
+            raise UsageError(
+                f"no such option of attention statistics: {', '.join(unknown)}; there is: {', '.join(known)}"
+            )
+        return cls(**words)
+
     def of(self, tokens: TokenBatch) -> Request:
         """The same for a batch of texts, checked against it.
 

@@ -131,11 +131,13 @@ class SessionCalls:
         """Exact attention statistics of a text of any length; see
         `attention_statistics.attention_statistics`, and for `wanted`
         `layer_statistics.StatisticsSpec`: stats, segments, sink, recent, received, weights_at, topk, rows."""
+        from ..kernels.earlier_words import current
         from . import attention_statistics
 
+        asked = attention_statistics.StatisticsSpec.asked(current(wanted))
         with self._turn(prompt, chat, engine, progress) as (hooked, tokens):
             return attention_statistics.attention_statistics(
-                hooked.engine, tokens, attention_statistics.StatisticsSpec(**wanted), see,
+                hooked.engine, tokens, asked, see,
                 layers=layers, chunk=chunk, edits=edits, logits_at=logits_at, progress=progress, stage=stage,
             )  # fmt: skip
 
