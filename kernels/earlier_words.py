@@ -7,7 +7,8 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 WORDS = {"columns": "received", "points": "weights_at"}
 
 
@@ -28,6 +29,6 @@ def understood(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def called(*args: P.args, **kwargs: P.kwargs) -> R:
-        return function(*args, **current(kwargs))  # type: ignore[arg-type]
+        return function(*args, **current(kwargs))
 
     return called

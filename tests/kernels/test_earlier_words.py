@@ -16,13 +16,13 @@ AT = torch.arange(6)[None] - 1
 
 def test_kernels_understand_them() -> None:
     with pytest.warns(DeprecationWarning, match="columns is called received now"):
-        found = attention_stats(q, q, stats=(), columns="sum", points=AT)  # type: ignore[call-arg]
+        found = attention_stats(q, q, stats=(), columns="sum", points=AT)
     now = attention_stats(q, q, stats=(), received="sum", weights_at=AT)
     assert found.columns is found.received is not None and found.points is found.weights_at is not None
     assert now.received is not None and torch.equal(found.received, now.received)
     assert now.weights_at is not None and torch.equal(found.weights_at, now.weights_at)
     with pytest.raises(ValueError, match="columns is the earlier word for received; give one of them"):
-        attention_stats(q, q, columns="sum", received="sum")  # type: ignore[call-arg]
+        attention_stats(q, q, columns="sum", received="sum")
 
 
 def test_sessions_understand_them_and_refuse_what_there_never_was() -> None:
