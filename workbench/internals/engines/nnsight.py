@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -61,7 +62,9 @@ class NnsightEngine(Engine):
         self.architecture: Architecture = self._plain.architecture
         self.model = clone_sharing_weights(self.source, self._plain.implementations)
         self.read_in = read_in_of(self.source)
-        self._traced = nnsight.NNsight(self.model)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Module .* has a submodule named")  # `_at` knows of it
+            self._traced = nnsight.NNsight(self.model)
         self.refused = self._unreachable()
         """Why a kind that the model has is not served."""
         vars(self).pop("wrapped", None)
@@ -90,7 +93,7 @@ class NnsightEngine(Engine):
         if not seam:
             return refused
         first = self.architecture.layers_with(seam[0])[0]
-        if _calls(self._traced.get(self.architecture.path(Site(seam[0], first)))):
+        if _calls(_at(self._traced, self.architecture.path(Site(seam[0], first)))):
             return refused
         return refused | dict.fromkeys(seam, f"nnsight finds no call of {CALL!r} in the source of its attention")
 
@@ -137,7 +140,7 @@ class NnsightEngine(Engine):
     def _stop(
         self, path: str, side: str, taps: list[tuple[int, Hook]], called: Callable[[int], None], cached: bool
     ) -> TracePoint:
-        envoy = self._traced.get(path)
+        envoy = _at(self._traced, path)
         if side == "attention":
             return self._attention(envoy, taps, called, cached)
 
@@ -175,6 +178,14 @@ class NnsightEngine(Engine):
             return (arguments[0], call.q, call.k, call.v, *arguments[4:]), options
 
         return TracePoint(lambda: operation.inputs, act, lambda new: setattr(operation, "inputs", new))
+
+
+def _at(envoy: Any, path: str) -> Any:
+    """nnsight's view of the module at a path; one that is called `output` or `input` has another name there."""
+    for name in path.split("."):
+        moved = vars(envoy).get(f"{envoy.OVERLOAD_PREFIX}{name}")
+        envoy = envoy.get(name) if moved is None else moved
+    return envoy
 
 
 def _calls(envoy: Any) -> list[str]:
