@@ -93,8 +93,7 @@ def _pip_download(wheel: Wheel, work: Path, reporter: Reporter, before: int, tot
 
     def look(_: str) -> None:
         # Not every pip has machine-readable progress; the file grows where pip keeps what it has not finished.
-        sizes = [_size(path) for folder in (temporary, target) for path in folder.rglob("*.whl")]
-        done = min(max(sizes, default=0), wheel.bytes)
+        done = min(largest_wheel(temporary, target), wheel.bytes)
         pace = done / (time.monotonic() - start)
         reporter.send(before + done, total, "download", (total - before - done) / pace if pace else None)
 
@@ -111,6 +110,13 @@ def _pip_download(wheel: Wheel, work: Path, reporter: Reporter, before: int, tot
         )
     reporter.send(before + wheel.bytes, total, "download", 0.0 if before + wheel.bytes == total else None)
     return got
+
+
+def largest_wheel(*folders: Path) -> int:
+    """The bytes of the largest wheel in these folders, in which pip makes and removes others meanwhile."""
+    # os.walk passes over a folder that is gone when it comes to it; Path.rglob ends in an error there
+    found = (Path(folder, name) for each in folders for folder, _, names in os.walk(each) for name in names)
+    return max((_size(path) for path in found if path.suffix == ".whl"), default=0)
 
 
 def _size(path: Path) -> int:
