@@ -35,3 +35,5 @@ def test_sessions_understand_them_and_refuse_what_there_never_was() -> None:
         assert torch.equal(stats.columns, now[layer].received) and torch.equal(stats.points, now[layer].weights_at)
     with pytest.raises(wb.UsageError, match="no such option of attention statistics: colums; there is: stats"):
         session.attention_statistics(ids, colums="sum")
+    with pytest.raises(wb.UsageError, match="columns is the earlier word for received; give one of them"):
+        session.attention_statistics(ids, columns="sum", received="sum")

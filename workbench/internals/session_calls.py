@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
+from ..errors import UsageError
 from ..progress import Reporter
 from .edits import Edit
 from .generation import Generated
@@ -134,7 +135,10 @@ class SessionCalls:
         from ..kernels.earlier_words import current
         from . import attention_statistics
 
-        asked = attention_statistics.StatisticsSpec.asked(current(wanted))
+        try:
+            asked = attention_statistics.StatisticsSpec.asked(current(wanted))
+        except ValueError as error:
+            raise UsageError(f"attention statistics: {error}") from error
         with self._turn(prompt, chat, engine, progress) as (hooked, tokens):
             return attention_statistics.attention_statistics(
                 hooked.engine, tokens, asked, see,
