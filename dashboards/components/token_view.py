@@ -153,7 +153,7 @@ class TokenView:
         self._name_buttons()
         self.jumps = pmu.FlexBox(*self._buttons)
         self.controls = pmu.FlexBox(
-            *(choice.widgets[name] for name in ("shade", "from") if name in choice.widgets),
+            *(choice.control(name) for name in ("shade", "from") if name in choice.widgets),
             _button("Earlier", lambda _: self.go(self.start - WINDOW)),
             _button("Later", lambda _: self.go(self.start + WINDOW)),
             align_items="center",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -81,18 +82,23 @@ def test_widgets_and_choices_follow_each_other() -> None:
     assert told == [{**choice.values, "layer": 3, "needle": 0}, choice.values]
 
 
+def said(choice: Selection, name: str) -> str:
+    return re.sub("<[^>]*>", "", choice.names[name].object).strip()
+
+
 def test_a_number_says_what_it_stands_for() -> None:
     names = [f"city {i}" for i in range(149)] + ["a\nvery " + "long " * 20]
     choice = Selection([LAYER, SelectableDim("example", range(150), 12, names)], {})
     example = choice.widgets["example"]
-    assert (example.value, example.helper_text) == (12, "city 12")
+    assert (example.value, said(choice, "example")) == (12, "city 12")
     example.value = 13
-    assert example.helper_text == "city 13"
+    assert said(choice, "example") == "city 13"
     choice.choose(example=149)
-    assert example.helper_text.startswith("a⏎very long") and len(example.helper_text) <= NAMED
+    assert said(choice, "example").startswith("a⏎very long") and len(said(choice, "example")) <= NAMED
     example.value = None
     assert (example.value, choice.values["example"]) == (149, 149)
-    assert not choice.widgets["layer"].helper_text
+    assert choice.control("layer") is choice.widgets["layer"]
+    assert [*choice.control("example")] == [example, choice.names["example"]]
 
 
 def test_a_choice_that_is_not_there_changes_nothing() -> None:
