@@ -74,7 +74,7 @@ def attention_statistics(
     collected = ChunkAccumulator(batch.width)
     steps = range(0, batch.width, chunk or batch.width)
     recorder = Recorder(request, see or collected.add, len(chosen) * len(steps), progress, stage)
-    taps = edit_hooks(engine, edits, Frame(batch))
+    hooks = edit_hooks(engine, edits, Frame(batch))
     whole: bool | Tensor = False if columns is None else columns.unique()
     with torch.no_grad():
         at_seam = uses_custom_attention(engine, chosen)
@@ -84,9 +84,9 @@ def attention_statistics(
                 f"{engine.architecture.name}, which are made of a whole text; leave chunk out"
             )
         if at_seam:
-            out = _native(engine, batch, recorder, chosen, steps, taps, whole, cached=chunk is not None)
+            out = _native(engine, batch, recorder, chosen, steps, hooks, whole, cached=chunk is not None)
         else:
-            out = _by_pattern(engine, batch, recorder, chosen, taps, whole)
+            out = _by_pattern(engine, batch, recorder, chosen, hooks, whole)
     if recorder.done < recorder.total:
         raise SiteError(f"the engine {engine.name!r} ran, and attention passed the seam in some layers only")
     return StatisticsByLayer(collected.merged(), None if out is None else batch.at_columns(out, columns).cpu())
@@ -162,7 +162,7 @@ def _native(
     recorder: Recorder,
     layers: Sequence[int],
     steps: range,
-    taps: Sequence[Hook],
+    hooks: Sequence[Hook],
     logits: bool | Tensor,
     cached: bool,
 ) -> Tensor | None:
@@ -177,7 +177,7 @@ def _native(
             ids = batch.ids[:, start : start + steps.step]
             positions = torch.arange(start, start + ids.shape[1]).expand(len(ids), -1) if cached else None
             recorder.start = start
-            out = engine.run(Inputs(ids, None, positions, cache), [*taps, *ends], logits=logits)
+            out = engine.run(Inputs(ids, None, positions, cache), [*hooks, *ends], logits=logits)
     return out
 
 
@@ -186,7 +186,7 @@ def _by_pattern(
     batch: TokenBatch,
     recorder: Recorder,
     layers: Sequence[int],
-    taps: Sequence[Hook],
+    hooks: Sequence[Hook],
     logits: bool | Tensor,
 ) -> Tensor | None:
     shape = engine.architecture.shape
@@ -197,7 +197,7 @@ def _by_pattern(
             f"{batch.width} tokens; above {attention.LONG} tokens take an engine with native attention, such as 'hf'"
         )
 
-    def tap(layer: int) -> Hook:
+    def hook(layer: int) -> Hook:
         def see(pattern: Tensor) -> None:
             of_layer = engine.architecture.layers[layer]
             recorder.hand_over(LayerChunk(layer, 0, pattern_statistics.statistics(pattern, recorder.request, of_layer)))
@@ -205,7 +205,7 @@ def _by_pattern(
         return Hook(Site("pattern", layer), see)
 
     engine.check(Site("pattern", layer) for layer in layers)
-    return engine.run(Inputs(batch.ids), [*taps, *map(tap, layers)], logits=logits)
+    return engine.run(Inputs(batch.ids), [*hooks, *map(hook, layers)], logits=logits)
 
 
 def _layers(engine: Engine, layers: Sequence[int] | None) -> list[int]:

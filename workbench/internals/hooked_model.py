@@ -91,9 +91,9 @@ class HookedModel:
             return Hook(Site(site.kind, site.layer), see, columns if site.kind in MAP_KINDS else None)
 
         inner = [site for site in wanted if site.kind != "logits"]
-        taps = [*edit_hooks(self.engine, edits, Frame(batch)), *map(keep, inner)]
+        hooks = [*edit_hooks(self.engine, edits, Frame(batch)), *map(keep, inner)]
         with torch.no_grad():
-            out = self._run(batch, taps, logits or len(inner) < len(wanted), columns, progress)
+            out = self._run(batch, hooks, logits or len(inner) < len(wanted), columns, progress)
         seen = None if out is None else batch.at_columns(out, columns).to(device)
         if seen is not None and Site("logits") in wanted:
             kept[Site("logits")] = seen
@@ -146,9 +146,9 @@ class HookedModel:
 
         whole = dict.fromkeys(Site(site.kind, site.layer) for site in wanted if site.kind != "logits")
         edits = differentiable(self.engine.model, edits)
-        taps = [*edit_hooks(self.engine, edits, Frame(batch)), *map(hold, whole)]
+        hooks = [*edit_hooks(self.engine, edits, Frame(batch)), *map(hold, whole)]
         with plain_torch(self.engine.device.type), frozen(self.engine.model), torch.enable_grad():
-            out = self._run(batch, taps, True, columns, progress)
+            out = self._run(batch, hooks, True, columns, progress)
             assert out is not None
             held[Site("logits")] = out if out.requires_grad else out.requires_grad_()
             value = objective(batch.at_columns(out, columns))
@@ -201,26 +201,26 @@ class HookedModel:
     def _run(
         self,
         batch: TokenBatch,
-        taps: Sequence[Hook],
+        hooks: Sequence[Hook],
         logits: bool,
         columns: Tensor | None,
         progress: Reporter | None,
     ) -> Tensor | None:
         """One run over a whole prompt; with `columns`, logits come at their sorted union only."""
         if progress is not None:
-            taps = [*taps, *self._progress_taps(taps, logits, progress)]
+            hooks = [*hooks, *self._progress_hooks(hooks, logits, progress)]
         wanted: bool | Tensor = columns.unique() if logits and columns is not None else logits
-        return self.engine.run(Inputs(batch.ids), taps, logits=wanted)
+        return self.engine.run(Inputs(batch.ids), hooks, logits=wanted)
 
-    def _progress_taps(self, taps: Sequence[Hook], logits: bool, progress: Reporter) -> list[Hook]:
+    def _progress_hooks(self, hooks: Sequence[Hook], logits: bool, progress: Reporter) -> list[Hook]:
         """Tell after each block, as far as the run will go."""
-        ends = any(tap.site.kind == "final_norm" for tap in taps)
-        last = self.shape.layers if logits or ends else max((tap.site.layer or 0 for tap in taps), default=0)
+        ends = any(hook.site.kind == "final_norm" for hook in hooks)
+        last = self.shape.layers if logits or ends else max((hook.site.layer or 0 for hook in hooks), default=0)
 
-        def tap(layer: int) -> Hook:
+        def hook(layer: int) -> Hook:
             return Hook(Site("resid_post", layer), lambda _: progress.send(layer + 1, last, "blocks"))
 
-        return [tap(layer) for layer in self.architecture.layers_with("resid_post") if layer < last]
+        return [hook(layer) for layer in self.architecture.layers_with("resid_post") if layer < last]
 
 
 @contextmanager

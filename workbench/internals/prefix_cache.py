@@ -45,10 +45,10 @@ def prefill(session: Session, prompts: Sequence[Sequence[int]]) -> CachedPrompts
         return fill(engine, prompts, share=len(prompts) > 1 and (found.padding_between or even))
 
 
-def run(session: Session, waiting: CachedPrompts, taps: Sequence[Hook] = ()) -> Tensor:
-    """Run the last token of picked prompts under taps; the logits after it `[batch, vocabulary]`, in float32."""
+def run(session: Session, waiting: CachedPrompts, hooks: Sequence[Hook] = ()) -> Tensor:
+    """Run the last token of picked prompts under hooks; the logits after it `[batch, vocabulary]`, in float32."""
     with session.lock:
-        logits = session.hooked.engine.run(waiting.inputs(), taps, logits=torch.tensor([0]))
+        logits = session.hooked.engine.run(waiting.inputs(), hooks, logits=torch.tensor([0]))
     assert logits is not None
     return logits[:, -1].float()
 
@@ -57,11 +57,11 @@ def residuals(session: Session, waiting: CachedPrompts, layers: Sequence[int]) -
     """The residual stream after blocks, at the last token: `[layer, batch, d_model]`."""
     kept: dict[int, Tensor] = {}
 
-    def tap(layer: int) -> Hook:
+    def hook(layer: int) -> Hook:
         return Hook(Site("resid_post", layer), lambda whole: kept.__setitem__(layer, whole[:, -1].float().clone()))
 
     with torch.no_grad():
-        run(session, waiting.pick(range(len(waiting.last))), [tap(layer) for layer in layers])
+        run(session, waiting.pick(range(len(waiting.last))), [hook(layer) for layer in layers])
     return torch.stack([kept[layer].cpu() for layer in layers])
 
 
@@ -76,10 +76,10 @@ def answers(session: Session, waiting: CachedPrompts, edits: Sequence[Edit] = ()
     mask, ids = waiting.mask, waiting.last
     with session.lock, torch.no_grad():
         check_edits(hooked.engine, edits)
-        taps = edit_hooks(hooked.engine, edits, frame)
+        hooks = edit_hooks(hooked.engine, edits, frame)
         for step in range(new):
             inputs = Inputs(ids[:, None], mask, (waiting.lengths - 1 + step)[:, None], waiting.cache)
-            logits = hooked.engine.run(inputs, taps, logits=torch.tensor([0]))
+            logits = hooked.engine.run(inputs, hooks, logits=torch.tensor([0]))
             assert logits is not None
             ids = logits[:, -1].float().argmax(-1).cpu()
             said = torch.cat([said, ids[:, None]], dim=1)

@@ -131,8 +131,8 @@ def _checked(engine: Engine, norm: nn.Module, head: nn.Module) -> tuple[After, i
         return normed * torch.tensor(_FACTORS, dtype=normed.dtype, device=normed.device)[:, None]
 
     with torch.no_grad():
-        taps = [Hook(last, lambda whole: seen.__setitem__("last", whole.clone())), Hook(Site("final_norm"), scaled)]
-        logits = engine.run(Inputs(ids), taps)
+        hooks = [Hook(last, lambda whole: seen.__setitem__("last", whole.clone())), Hook(Site("final_norm"), scaled)]
+        logits = engine.run(Inputs(ids), hooks)
         assert logits is not None
         fits = seen["last"].shape == seen["normed"].shape and _same(norm(seen["last"]), seen["normed"])
         raw = head(scaled(seen["normed"])) if fits else None

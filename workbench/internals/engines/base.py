@@ -1,4 +1,4 @@
-"""What every engine does: run the model once, with taps at sites."""
+"""What every engine does: run the model once, with hooks at sites."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Hook(NamedTuple):
 
     `see` is given the site's tensor with the axes of `sites.KINDS` and returns a replacement, or None to leave it. For
     `scores` and `pattern` it is given only the rows of `queries`, columns `[batch, query]` of the run; they cannot be
-    replaced. Taps at the same site are called in the order they were given.
+    replaced. Hooks at the same site are called in the order they were given.
     """
 
     site: Site
@@ -74,23 +74,23 @@ class Engine(Current):
     def kinds(self) -> tuple[str, ...]:
         """The kinds of site that this engine can serve on this model."""
 
-    def run(self, inputs: Inputs, taps: Sequence[Hook] = (), *, logits: bool | Tensor = True) -> Tensor | None:
-        """Run the model once under the taps, in the gradient mode of the caller, and leave no hook behind.
+    def run(self, inputs: Inputs, hooks: Sequence[Hook] = (), *, logits: bool | Tensor = True) -> Tensor | None:
+        """Run the model once under the hooks, in the gradient mode of the caller, and leave no hook behind.
 
         `logits` True gives them for every column `[batch, position, vocabulary]`, an int64 tensor for those columns
-        only, and False none: then the run ends as soon as every tap was called. Raises `SiteError` for a tap at a site
-        that is not served here, or that was never called.
+        only, and False none: then the run ends as soon as every hook was called. Raises `SiteError` for a hook at a
+        site that is not served here, or that was never called.
         """
         if inputs.cache is None:
             self.refresh()
-        if not taps and logits is False:
+        if not hooks and logits is False:
             return None
-        self._check(tap.site for tap in taps)
+        self._check(hook.site for hook in hooks)
         with borrowed(self.model, self.implementations):
-            return self._run(inputs, taps, logits)
+            return self._run(inputs, hooks, logits)
 
     @abstractmethod
-    def _run(self, inputs: Inputs, taps: Sequence[Hook], logits: bool | Tensor) -> Tensor | None:
+    def _run(self, inputs: Inputs, hooks: Sequence[Hook], logits: bool | Tensor) -> Tensor | None:
         """The run of this engine, on a model that is ready for it."""
 
     @property
@@ -181,7 +181,7 @@ class Engine(Current):
         return f"; the model runs with {', '.join(found[:3])}, which may be why" if found else ""
 
     def never_called(self, sites: Iterable[Site]) -> SiteError:
-        """The error for taps that the run never reached."""
+        """The error for hooks that the run never reached."""
         listed = ", ".join(sorted({str(site) for site in sites}))
         return SiteError(
             f"the engine {self.name!r} ran {self.architecture.name} and never reached {listed}; "

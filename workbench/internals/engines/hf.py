@@ -20,7 +20,7 @@ from .base import Engine, Hook, Inputs
 
 
 class _Enough(Exception):
-    """Every tap was called and nobody asked for logits."""
+    """Every hook was called and nobody asked for logits."""
 
 
 class HfEngine(Engine):
@@ -46,8 +46,8 @@ class HfEngine(Engine):
     def kinds(self) -> tuple[str, ...]:
         return self.architecture.kinds
 
-    def _run(self, inputs: Inputs, taps: Sequence[Hook], logits: bool | Tensor) -> Tensor | None:
-        waiting = set(range(len(taps)))
+    def _run(self, inputs: Inputs, hooks: Sequence[Hook], logits: bool | Tensor) -> Tensor | None:
+        waiting = set(range(len(hooks)))
 
         def called(index: int) -> None:
             waiting.discard(index)
@@ -58,17 +58,17 @@ class HfEngine(Engine):
         with ExitStack() as stack:
             seam: dict[nn.Module, list[tuple[int, Hook]]] = defaultdict(list)
             own: dict[nn.Module, list[tuple[int, Hook]]] = defaultdict(list)
-            for index, tap in enumerate(taps):
-                module = self.architecture.module(bare(self.model), tap.site)
-                place = self.architecture.place(tap.site)
+            for index, hook in enumerate(hooks):
+                module = self.architecture.module(bare(self.model), hook.site)
+                place = self.architecture.place(hook.site)
                 if place.side == "attention":
-                    seam[module].append((index, tap))
+                    seam[module].append((index, hook))
                 elif place.side == "weights":
-                    own[module].append((index, tap))
+                    own[module].append((index, hook))
                 elif place.side == "output":
-                    stack.enter_context(module.register_forward_hook(self._after(index, tap, place, called)))
+                    stack.enter_context(module.register_forward_hook(self._after(index, hook, place, called)))
                 elif place.side == "input" or place.side == "stream":
-                    before = self._before(index, tap, place, called)
+                    before = self._before(index, hook, place, called)
                     stack.enter_context(module.register_forward_pre_hook(before, with_kwargs=True))
                 else:
                     assert_never(place.side)
@@ -81,55 +81,55 @@ class HfEngine(Engine):
             except _Enough:
                 return None
         if waiting:
-            raise self.never_called(taps[index].site for index in waiting)
+            raise self.never_called(hooks[index].site for index in waiting)
         return self.chosen(output, logits)
 
-    def _after(self, index: int, tap: Hook, place: ModuleSite, called: Callable[[int], None]) -> Callable[..., Any]:
-        def hook(module: nn.Module, args: Any, output: Any) -> Any:
-            new = hook_values.replaced(output if isinstance(output, Tensor) else output[0], tap, place)
+    def _after(self, index: int, hook: Hook, place: ModuleSite, called: Callable[[int], None]) -> Callable[..., Any]:
+        def registered(module: nn.Module, args: Any, output: Any) -> Any:
+            new = hook_values.replaced(output if isinstance(output, Tensor) else output[0], hook, place)
             called(index)
             if new is None:
                 return None
             return hook_values.with_first(output, new)
 
-        return hook
+        return registered
 
-    def _before(self, index: int, tap: Hook, place: ModuleSite, called: Callable[[int], None]) -> Callable[..., Any]:
-        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _before(self, index: int, hook: Hook, place: ModuleSite, called: Callable[[int], None]) -> Callable[..., Any]:
+        def registered(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             value, name = first_input(args, kwargs)
             assert value is not None
-            new = hook_values.replaced(value, tap, place)
+            new = hook_values.replaced(value, hook, place)
             called(index)
             return None if new is None else with_input(args, kwargs, name, new)
 
-        return hook
+        return registered
 
-    def _reader(self, taps: list[tuple[int, Hook]], called: Callable[[int], None]) -> softmax_seam.See:
+    def _reader(self, hooks: list[tuple[int, Hook]], called: Callable[[int], None]) -> softmax_seam.See:
         def see(given: Tensor, gave: Tensor) -> None:
-            for index, tap in taps:
-                whole = softmax_seam.scores(given, gave) if tap.site.kind == "scores" else gave
-                if tap.queries is not None:
-                    columns = tap.queries.to(whole.device)[:, None, :, None]
+            for index, hook in hooks:
+                whole = softmax_seam.scores(given, gave) if hook.site.kind == "scores" else gave
+                if hook.queries is not None:
+                    columns = hook.queries.to(whole.device)[:, None, :, None]
                     whole = whole.gather(2, columns.expand(-1, whole.shape[1], -1, whole.shape[3]))
-                tap.see(whole)
+                hook.see(whole)
                 called(index)
 
         return see
 
-    def _watcher(self, taps: list[tuple[int, Hook]], called: Callable[[int], None], cached: bool) -> attention.Watcher:
+    def _watcher(self, hooks: list[tuple[int, Hook]], called: Callable[[int], None], cached: bool) -> attention.Watcher:
         order = tuple(KINDS)
 
         def watch(call: attention.Call) -> Tensor | None:
             # rows and outputs are computed from the queries and keys as edited, so those come first
             output = None
-            for index, tap in sorted(taps, key=lambda item: order.index(item[1].site.kind)):
-                if tap.site.kind != "z":
-                    hook_values.at_attention(call, tap, cached)
+            for index, hook in sorted(hooks, key=lambda item: order.index(item[1].site.kind)):
+                if hook.site.kind != "z":
+                    hook_values.at_attention(call, hook, cached)
                     called(index)
-            for index, tap in taps:
-                if tap.site.kind == "z":
+            for index, hook in hooks:
+                if hook.site.kind == "z":
                     output = attention.attend(call) if output is None else output
-                    new = tap.see(output)
+                    new = hook.see(output)
                     output = output if new is None else new
                     called(index)
             return output

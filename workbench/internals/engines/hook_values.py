@@ -1,4 +1,4 @@
-"""What passes at a place in the model, shown to a tap, and the tap's replacement put in its place."""
+"""What passes at a place in the model, shown to a hook, and the hook's replacement put in its place."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def with_first(output: Any, new: Tensor) -> Any:
     return [new, *output[1:]] if isinstance(output, list) else new
 
 
-def replaced(passing: Tensor, tap: Hook, place: ModuleSite) -> Tensor | None:
-    """What passes at the module with the tap's replacement written into it; None if nothing else is to pass."""
-    new = tap.see(view(passing, place))
+def replaced(passing: Tensor, hook: Hook, place: ModuleSite) -> Tensor | None:
+    """What passes at the module with the hook's replacement written into it; None if nothing else is to pass."""
+    new = hook.see(view(passing, place))
     if new is None:
         return None
     if place.side == "stream":
@@ -38,19 +38,19 @@ def replaced(passing: Tensor, tap: Hook, place: ModuleSite) -> Tensor | None:
     return written
 
 
-def at_attention(call: attention.Call, tap: Hook, cached: bool = False) -> None:
-    """Show a call of attention to a tap at one of the kinds that are found there.
+def at_attention(call: attention.Call, hook: Hook, cached: bool = False) -> None:
+    """Show a call of attention to a hook at one of the kinds that are found there.
 
     With `cached`, edited keys and values are written where the cache holds them, so that later tokens see them too.
     """
     length = call.q.shape[2]
-    match tap.site.kind:
+    match hook.site.kind:
         case "q_rot":
-            new = tap.see(call.q.transpose(1, 2))
+            new = hook.see(call.q.transpose(1, 2))
             call.q = call.q if new is None else new.transpose(1, 2)
         case "k_rot":
             fresh = call.k[:, :, call.k.shape[2] - length :]
-            new = tap.see(fresh.transpose(1, 2))
+            new = hook.see(fresh.transpose(1, 2))
             if new is None:
                 return
             if cached and not torch.is_grad_enabled():
@@ -59,7 +59,7 @@ def at_attention(call: attention.Call, tap: Hook, cached: bool = False) -> None:
                 call.k = torch.cat([call.k[:, :, : call.k.shape[2] - length], new.transpose(1, 2)], dim=2)
         case "v":
             fresh = call.v[:, :, call.v.shape[2] - length :]
-            new = tap.see(fresh.transpose(1, 2))
+            new = hook.see(fresh.transpose(1, 2))
             if new is None:
                 return
             if cached and not torch.is_grad_enabled():
@@ -69,6 +69,6 @@ def at_attention(call: attention.Call, tap: Hook, cached: bool = False) -> None:
         case "scores" | "pattern" as kind:
             every = torch.arange(length, device=call.q.device).expand(call.q.shape[0], -1)
             rows = attention.scores if kind == "scores" else attention.pattern
-            tap.see(rows(call, every if tap.queries is None else tap.queries))
+            hook.see(rows(call, every if hook.queries is None else hook.queries))
         case kind:
             raise AssertionError(f"{kind!r} is not found at a call of attention")

@@ -123,21 +123,21 @@ def test_what_was_captured_does_not_change_with_later_edits_of_the_same_memory()
 def test_no_hook_stays_after_an_error() -> None:
     model = hooked(tiny("llama"))
 
-    def hooks() -> int:
+    def left_hooks() -> int:
         return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.engine.model.modules())
 
     def fail(_: torch.Tensor) -> None:
-        raise RuntimeError("broken tap")
+        raise RuntimeError("broken hook")
 
-    expected, before = model.logits(ROWS), hooks()
+    expected, before = model.logits(ROWS), left_hooks()
     for kind in ("q_rot", "resid_mid", "z", "mlp_pre"):
-        with pytest.raises(RuntimeError, match="broken tap"):
+        with pytest.raises(RuntimeError, match="broken hook"):
             model._run(TokenBatch.of(ROWS), [Hook(Site(kind, 1), fail)], True, None, None)
-        assert hooks() == before
+        assert left_hooks() == before
     assert torch.equal(model.logits(ROWS), expected)
 
 
-def test_a_tap_that_is_never_called_is_an_error() -> None:
+def test_a_hook_that_is_never_called_is_an_error() -> None:
     model = hooked(tiny("llama"))
     block = model.engine.model.model.layers[1]
     own, skipped = block.mlp.forward, list[bool]()

@@ -58,8 +58,8 @@ def test_the_order_of_the_kinds_is_the_models_own(architecture: str) -> None:
     model = hooked(tiny(architecture))
     came: list[Site] = []
     sites = [Site(kind, 1) for kind in model.kinds if kind not in ENDS]
-    taps = [Hook(site, lambda _, site=site: came.append(site)) for site in sites]  # type: ignore[misc]
-    model.engine.run(Inputs(torch.tensor(IDS)), taps)
+    hooks = [Hook(site, lambda _, site=site: came.append(site)) for site in sites]  # type: ignore[misc]
+    model.engine.run(Inputs(torch.tensor(IDS)), hooks)
     assert came == sorted(came, key=lambda site: ORDER.index(site.kind))
 
 
