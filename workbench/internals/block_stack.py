@@ -21,6 +21,8 @@ class Stack:
     path: str
     blocks: list[nn.Module]
     norm: str | None
+    passed: list[tuple[Tensor, Tensor]]
+    """What each block was given and gave in the run that found them."""
 
 
 def check_causal_class(model: nn.Module) -> None:
@@ -51,6 +53,7 @@ def find_stack(model: nn.Module, entering: dict[str, Tensor]) -> Stack:
         if isinstance(module, nn.ModuleList) and len(module) > 0
     }
     given: dict[int, int] = {}
+    entered: dict[int, Tensor] = {}
     passed: dict[int, tuple[Tensor | None, Tensor | None]] = {}
     outside: list[tuple[str, Tensor]] = []
     head = model.get_output_embeddings()  # type: ignore[operator]
@@ -58,15 +61,21 @@ def find_stack(model: nn.Module, entering: dict[str, Tensor]) -> Stack:
     members = {id(member) for modules in lists.values() for member in modules}
     within = {id(inner) for modules in lists.values() for member in modules for inner in member.modules()}
 
-    def member(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        given[id(module)] = given.get(id(module), 0) + 1
+    def enter(module: nn.Module, args: Any, kwargs: Any) -> None:
         value, _ = first_input(args, kwargs)
-        passed[id(module)] = (value, first(output))
+        if value is not None:
+            entered[id(module)] = value.clone()  # some blocks add to the tensor that they are given
+
+    def member(module: nn.Module, args: Any, output: Any) -> None:
+        given[id(module)] = given.get(id(module), 0) + 1
+        value = first(output)
+        passed[id(module)] = (entered.pop(id(module), None), None if value is None else value.clone())
 
     with ExitStack() as stack, torch.no_grad():
         for path, module in model.named_modules():
             if id(module) in members:
-                stack.callback(module.register_forward_hook(member, with_kwargs=True).remove)
+                stack.callback(module.register_forward_pre_hook(enter, with_kwargs=True).remove)
+                stack.callback(module.register_forward_hook(member).remove)
             elif id(module) not in within and path and not isinstance(module, nn.ModuleList):
 
                 def note(_: Any, __: Any, output: Any, path: str = path) -> None:
@@ -105,7 +114,8 @@ def find_stack(model: nn.Module, entering: dict[str, Tensor]) -> Stack:
             f"the blocks {path} of {type(model).__name__} run {often} times for one text: a layer is not one place "
             "there, and a site would not say which of the runs it is"
         )
-    if any(passed[id(block)][0] is None or passed[id(block)][1] is None for block in blocks):
+    through = [(a, b) for a, b in (passed[id(block)] for block in blocks) if a is not None and b is not None]
+    if len(through) < len(blocks):
         raise WorkbenchError(f"the blocks {path} of {type(model).__name__} pass on no tensor that could be the stream")
     beside = [other for other in outer if other != path and len(outer[other]) == len(blocks)]
     if beside and not any(_passes_on(passed[id(a)][1], passed[id(b)][0]) for a, b in pairwise(blocks)):
@@ -126,7 +136,7 @@ def find_stack(model: nn.Module, entering: dict[str, Tensor]) -> Stack:
         stream = passed[id(blocks[-1])][1]
         wide = stream is not None and stream.shape[-1] == unembedded[-1].shape[-1]
         norm = inside[0] if inside and wide else None  # what makes the stream narrower is no norm of it
-    return Stack(path, blocks, norm)
+    return Stack(path, blocks, norm, through)
 
 
 def _passes_on(gave: Tensor | None, given: Tensor | None) -> bool:
