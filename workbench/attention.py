@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +20,14 @@ from transformers.masking_utils import sdpa_mask
 
 from .errors import WorkbenchError
 
+if TYPE_CHECKING:
+    from .edited_attention import EditedCall
+
 NAME = "workbench"
 LONG = 4096
 """Above this many queries or keys no query × key tensor is allocated."""
+EDITED = "edited"
+"""The option that hands the edits of a call on, where an engine gives its arguments to attention anew."""
 _CHUNK = 1 << 20
 """Entries of query × key that one step of chunked attention holds for each head."""
 
@@ -70,6 +75,8 @@ class Call:
     window: int | None
     causal: bool
     options: dict[str, Any]
+    edited: EditedCall | None = None
+    """What edits make of this call."""
 
     @classmethod
     def of(
@@ -99,6 +106,7 @@ class Call:
             sliding_window,
             getattr(module, "is_causal", True) if is_causal is None else is_causal,
             {name: options[name] for name in ("dropout", "position_bias") if name in options},
+            options.get(EDITED),
         )
 
     def visible(self, start: int, stop: int) -> Tensor | None:
@@ -139,6 +147,8 @@ def scores(call: Call, queries: Tensor | None = None) -> Tensor:
 
     `[batch, head, query, key]`; keys are not expanded for grouped-query attention.
     """
+    if call.edited is not None:
+        return call.edited.scores(queries)
     q = call.q
     if queries is not None:
         q = q.gather(2, queries.to(q.device)[:, None, :, None].expand(-1, q.shape[1], -1, q.shape[3]))
@@ -150,11 +160,13 @@ def scores(call: Call, queries: Tensor | None = None) -> Tensor:
 
 def pattern(call: Call, queries: Tensor) -> Tensor:
     """Attention weights of the asked queries `[batch, query]`: `[batch, head, query, key]`."""
+    if call.edited is not None:
+        return call.edited.pattern(queries)
     queries = queries.to(call.q.device)
-    return _weights(scores(call, queries), _visible_to(call, queries))
+    return _weights(scores(call, queries), visible_to(call, queries))
 
 
-def _visible_to(call: Call, queries: Tensor) -> Tensor | None:
+def visible_to(call: Call, queries: Tensor) -> Tensor | None:
     """The mask's rows for the asked queries of each row of the batch, `[batch, 1, query, key]`."""
     length = call.k.shape[2]
     if isinstance(call.mask, LongMask):
@@ -171,7 +183,9 @@ def _visible_to(call: Call, queries: Tensor) -> Tensor | None:
 
 
 def attend(call: Call) -> Tensor:
-    """Attention as the model defines it: `[batch, query, head, d_head]`."""
+    """Attention as the model defines it, or as it is edited: `[batch, query, head, d_head]`."""
+    if call.edited is not None:
+        return call.edited.attend()
     if call.softcap is None and not isinstance(call.mask, LongMask):
         mask = None if call.mask is None else call.mask[..., : call.k.shape[2]]
         return sdpa_attention_forward(

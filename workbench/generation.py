@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from .edits import Edit, Frame
+from .edits import EditLike, Frame, refuse_learning
 from .engines.base import Inputs
 from .errors import UsageError
+from .prepared_edits import prepared
 from .progress import Reporter
+from .step_reader import StepReader
 from .tokens import Tokens
 
 if TYPE_CHECKING:
+    from .captured import Captured
     from .hooked import HookedModel
+    from .site_patterns import SiteLike
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +32,8 @@ class Generated:
     lengths: Tensor
     stopped: Tensor
     """Whether a row ended with a stop token (which is its last one), bool `[batch]`."""
+    seen: Captured | None = None
+    """What was read at the asked sites, where each token was chosen: `[batch, step, …]`, zero after a row's end."""
 
     def rows(self) -> list[list[int]]:
         """The generated ids of each row."""
@@ -43,17 +49,20 @@ def generate(
     hooked: HookedModel,
     tokens: Tokens,
     max_new_tokens: int,
-    edits: Sequence[Edit] = (),
+    edits: EditLike = (),
     stop: Sequence[int] | None = None,
     temperature: float = 0.0,
     seed: int = 0,
     progress: Reporter | None = None,
+    sites: SiteLike | Sequence[SiteLike] = (),
 ) -> Generated:
     """Generate up to `max_new_tokens` a row, greedily, or by sampling at a temperature above 0 from the given seed.
 
     `stop` are the token ids that end a row (None: those of the model's generation configuration; empty: never). Edits
-    act on the prompt, on generated tokens or on both, as each says. Tokens are reported one by one, and the work can be
-    cancelled between them. Rows of different lengths give what each gives alone.
+    act on the prompt, on generated tokens, on some steps or on all, as each says. `sites` are read, as edited, at the
+    token after which each new one was chosen: the last of the prompt for the first, then the generated ones; for
+    pattern and scores keys count positions of each row. Tokens are reported one by one, and the work can be cancelled
+    between them. Rows of different lengths give what each gives alone.
     """
     if max_new_tokens < 1:
         raise UsageError(f"max_new_tokens is at least 1, not {max_new_tokens}")
@@ -62,8 +71,10 @@ def generate(
     engine, progress = hooked.engine, progress or Reporter()
     ends = torch.tensor(sorted(_stops(hooked) if stop is None else stop), dtype=torch.int64)
     sampler = torch.Generator().manual_seed(seed)
+    refuse_learning(edits, "generation")
     frame = Frame(hooked.known(tokens), left=tokens.padded)
-    taps = hooked.edit_taps(edits, frame)
+    ready = prepared(hooked, edits, frame)
+    reader = StepReader(hooked, sites, frame)
     cache = engine.new_cache()
     pads = tokens.width - tokens.lengths.cpu()
     ids = torch.stack([row.roll(int(pad)) for row, pad in zip(tokens.ids.cpu(), pads, strict=True)])
@@ -75,7 +86,9 @@ def generate(
     last = torch.tensor([tokens.width - 1])
     with torch.no_grad():
         for step in progress.steps(range(max_new_tokens), "tokens"):
-            logits = engine.run(Inputs(ids, mask, positions, cache), taps, logits=last)
+            moved = ready.positions(ids.shape[1])
+            inputs = Inputs(ids, mask, positions if moved is None else moved, cache)
+            logits = engine.run(inputs, [*ready.taps, *reader.taps(int(last))], logits=last)
             assert logits is not None
             chosen = _choose(logits[:, -1].float().cpu(), temperature, sampler)
             new[running, step] = chosen[running]
@@ -83,14 +96,14 @@ def generate(
             running &= ~torch.isin(chosen, ends)
             if not running.any():
                 break
-            frame.generating = True
+            frame.generating, frame.step = True, step
             last = torch.tensor([0])
             ids = chosen[:, None]
             if tokens.padded:
                 assert mask is not None
                 mask = torch.cat([mask, torch.ones(tokens.batch, 1, dtype=torch.bool)], dim=1)
                 positions = (tokens.lengths.cpu() + step)[:, None]
-    return Generated(tokens, new[:, : int(lengths.max())], lengths, ~running)
+    return Generated(tokens, new[:, : int(lengths.max())], lengths, ~running, reader.captured(lengths))
 
 
 def _choose(logits: Tensor, temperature: float, sampler: torch.Generator) -> Tensor:

@@ -2,72 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from .architectures import Architecture, Shape
 from .attention import LONG
-from .edits import Edit, Frame, apply
+from .captured import Captured, taken
+from .edits import EditLike, Frame, learns
 from .engines.base import Engine, Inputs, Tap
 from .errors import SiteError, UsageError
 from .generation import Generated, generate
+from .prepared_edits import prepared
 from .progress import Reporter
+from .site_patterns import SiteLike, expanded
 from .sites import MAP_KINDS, Site
 from .tokens import Tokens, TokensLike
 
-SiteLike = str | Site
-
-
-class Captured(Mapping[str, Tensor]):
-    """What was read, by the names it was asked for; a `Site` or another name of the same site finds it too.
-
-    lengths: tokens of each row, `[batch]`. positions: those that were asked for, None for all. logits: `[batch,
-    position, vocabulary]` where they were asked for, otherwise None. Padding is zero everywhere.
-    """
-
-    def __init__(
-        self,
-        tensors: Mapping[Site, Tensor],
-        names: Sequence[SiteLike],
-        lengths: Tensor,
-        positions: Sequence[int] | None = None,
-        logits: Tensor | None = None,
-    ) -> None:
-        self._tensors = dict(tensors)
-        self._names = list(dict.fromkeys(str(name) for name in names))
-        self.lengths = lengths
-        self.positions = None if positions is None else tuple(positions)
-        self.logits = logits
-
-    def __getitem__(self, name: SiteLike) -> Tensor:
-        site = Site.parse(name)
-        if site not in self._tensors:
-            raise SiteError(f"'{site}' was not captured; captured are: {', '.join(self._names) or 'no sites'}")
-        return self._tensors[site]
-
-    def __contains__(self, name: object) -> bool:
-        try:
-            return Site.parse(name) in self._tensors  # type: ignore[arg-type]
-        except UsageError:
-            return False
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def __repr__(self) -> str:
-        return f"Captured({', '.join(f'{name} {list(tensor.shape)}' for name, tensor in self.items())})"
-
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
-        from .display import captured
-
-        return captured(self)
+if TYPE_CHECKING:
+    from .rotation import Positions
 
 
 class HookedModel:
@@ -99,31 +56,35 @@ class HookedModel:
         sites: SiteLike | Sequence[SiteLike],
         positions: Sequence[int] | None = None,
         logits: bool = False,
-        edits: Sequence[Edit] = (),
+        edits: EditLike = (),
         device: str = "cpu",
         progress: Reporter | None = None,
     ) -> Captured:
         """Read sites in one run of the model, which ends after the last of them unless logits are asked for.
 
         Each site has the axes of `sites.KINDS`, with the asked `positions` only (for scores and pattern: of the
-        queries), copied to `device`. Where a site is edited, the edited value is what is read. Raises `SiteError` for
-        a site that is not here, `UsageError` for a position outside a row or for all attention above 4096 tokens.
+        queries), copied to `device`. Where a site is edited, the edited value is what is read; where a value of an edit
+        carries a gradient, so does what is read. Raises `SiteError` for a site that is not here, `UsageError` for a
+        position outside a row or for all attention above 4096 tokens.
         """
         batch, wanted, names = self._asked(tokens, sites)
         self._check_maps(wanted, positions, batch)
         columns = None if positions is None else batch.columns(positions)
         kept: dict[Site, Tensor] = {}
+        learning = learns(edits)
 
         def keep(site: Site) -> Tap:
             def see(whole: Tensor) -> None:
-                kept[site] = _taken(whole, site, columns, batch, device)
+                kept[site] = taken(whole, site, columns, batch, device, learning)
 
-            return Tap(Site(site.kind, site.layer), see, columns if site.kind in MAP_KINDS else None)
+            return Tap(site.whole, see, columns if site.kind in MAP_KINDS else None)
 
         inner = [site for site in wanted if site.kind != "logits"]
-        taps = [*self.edit_taps(edits, Frame(batch)), *map(keep, inner)]
-        with torch.no_grad():
-            out = self._run(batch, taps, logits or len(inner) < len(wanted), columns, progress)
+        ready = prepared(self, edits, Frame(batch))
+        with self._learning() if learning else torch.no_grad():
+            taps = [*ready.taps, *map(keep, inner)]
+            end = logits or len(inner) < len(wanted)
+            out = self._run(batch, taps, end, columns, progress, ready.positions(batch.width))
         seen = None if out is None else batch.at_columns(out, columns).to(device)
         if seen is not None and Site("logits") in wanted:
             kept[Site("logits")] = seen
@@ -133,11 +94,14 @@ class HookedModel:
         self,
         tokens: TokensLike,
         positions: Sequence[int] | None = None,
-        edits: Sequence[Edit] = (),
+        edits: EditLike = (),
         device: str = "cpu",
         progress: Reporter | None = None,
     ) -> Tensor:
-        """The model's output before the softmax, `[batch, position, vocabulary]`, at the asked positions only."""
+        """The model's output before the softmax, `[batch, position, vocabulary]`, at the asked positions only.
+
+        Where a value of an edit carries a gradient, so do the logits: a steering vector can be learnt through them.
+        """
         seen = self.capture(tokens, (), positions, True, edits, device, progress).logits
         assert seen is not None
         return seen
@@ -147,7 +111,7 @@ class HookedModel:
         tokens: TokensLike,
         sites: SiteLike | Sequence[SiteLike],
         objective: Callable[[Tensor], Tensor],
-        edits: Sequence[Edit] = (),
+        edits: EditLike = (),
         logits_at: Sequence[int] | None = None,
         device: str = "cpu",
         progress: Reporter | None = None,
@@ -173,48 +137,50 @@ class HookedModel:
 
             return Tap(site, see)
 
-        whole = dict.fromkeys(Site(site.kind, site.layer) for site in wanted if site.kind != "logits")
-        taps = [*self.edit_taps(edits, Frame(batch)), *map(hold, whole)]
-        with frozen(self.engine.model), torch.enable_grad():
-            out = self._run(batch, taps, True, columns, progress)
+        whole = dict.fromkeys(site.whole for site in wanted if site.kind != "logits")
+        ready = prepared(self, edits, Frame(batch))
+        with self._learning():
+            taps = [*ready.taps, *map(hold, whole)]
+            out = self._run(batch, taps, True, columns, progress, ready.positions(batch.width))
             assert out is not None
             held[Site("logits")] = out if out.requires_grad else out.requires_grad_()
             value = objective(batch.at_columns(out, columns))
             if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
                 raise UsageError("the objective must return one number that depends on the logits it is given")
-            asked = list(dict.fromkeys(Site(site.kind, site.layer) for site in wanted))
+            asked = list(dict.fromkeys(site.whole for site in wanted))
             found = torch.autograd.grad(value.reshape(()), [held[site] for site in asked], allow_unused=True)
         pairs = zip(asked, found, strict=True)
         by_site = {site: torch.zeros_like(held[site]) if gradient is None else gradient for site, gradient in pairs}
         tensors = {}
         for site in wanted:
-            gradient = by_site[Site(site.kind, site.layer)]
+            gradient = by_site[site.whole]
             if site.kind == "logits":
                 tensors[site] = batch.at_columns(gradient, columns).to(device)
             else:
-                tensors[site] = _taken(gradient, site, None, batch, device)
+                tensors[site] = taken(gradient, site, None, batch, device)
         return Captured(tensors, names, batch.lengths)
 
     def generate(
         self,
         tokens: TokensLike,
         max_new_tokens: int,
-        edits: Sequence[Edit] = (),
+        edits: EditLike = (),
         stop: Sequence[int] | None = None,
         temperature: float = 0.0,
         seed: int = 0,
         progress: Reporter | None = None,
+        sites: SiteLike | Sequence[SiteLike] = (),
     ) -> Generated:
         """Generate token by token with a cache of keys and values; see `generation.generate`."""
-        return generate(self, Tokens.of(tokens), max_new_tokens, edits, stop, temperature, seed, progress)
+        return generate(self, Tokens.of(tokens), max_new_tokens, edits, stop, temperature, seed, progress, sites)
 
     def _asked(
         self, tokens: TokensLike, sites: SiteLike | Sequence[SiteLike]
     ) -> tuple[Tokens, list[Site], list[SiteLike]]:
-        names = [sites] if isinstance(sites, (str, Site)) else list(sites)
-        wanted = list(dict.fromkeys(Site.parse(name) for name in names))
+        found = expanded(sites, self.architecture)
+        wanted = list(dict.fromkeys(site for _, site in found))
         self.engine.check(wanted)
-        return self.known(Tokens.of(tokens)), wanted, names
+        return self.known(Tokens.of(tokens)), wanted, [name for name, _ in found]
 
     def known(self, batch: Tokens) -> Tokens:
         if (top := int(batch.ids.max())) >= self.shape.vocabulary:
@@ -229,13 +195,30 @@ class HookedModel:
                 f"head; above {LONG} tokens give the `positions` of the queries you want"
             )
 
-    def edit_taps(self, edits: Sequence[Edit], frame: Frame) -> list[Tap]:
-        self.engine.check(edit.site for edit in edits)
+    def positions(self) -> Positions:
+        """What positions do in this model, found out when first asked for."""
+        return self._positions
 
-        def tap(edit: Edit) -> Tap:
-            return Tap(Site(edit.site.kind, edit.site.layer), lambda whole: apply(edit, whole, frame))
+    @cached_property
+    def _positions(self) -> Positions:
+        from .rotation import positions_of
 
-        return [tap(edit) for edit in edits]
+        return positions_of(self.engine)
+
+    def edit_taps(self, edits: EditLike, frame: Frame) -> list[Tap]:
+        """The taps of edits in a run that a caller makes by itself; raises `UsageError` for what they do not do."""
+        ready = prepared(self, edits, frame)
+        if ready.moves:
+            raise UsageError(
+                f"{self.architecture.name} is given positions as an input: they can be moved in capture, logits, "
+                "gradients and generate"
+            )
+        return ready.taps
+
+    @contextmanager
+    def _learning(self) -> Iterator[None]:
+        with frozen(self.engine.model), torch.enable_grad():
+            yield
 
     def _run(
         self,
@@ -244,12 +227,13 @@ class HookedModel:
         logits: bool,
         columns: Tensor | None,
         progress: Reporter | None,
+        positions: Tensor | None = None,
     ) -> Tensor | None:
         """One run over a whole prompt; with `columns`, logits come at their sorted union only."""
         if progress is not None:
             taps = [*taps, *self._progress_taps(taps, logits, progress)]
         wanted: bool | Tensor = columns.unique() if logits and columns is not None else logits
-        return self.engine.run(Inputs(batch.ids), taps, logits=wanted)
+        return self.engine.run(Inputs(batch.ids, positions=positions), taps, logits=wanted)
 
     def _progress_taps(self, taps: Sequence[Tap], logits: bool, progress: Reporter) -> list[Tap]:
         """Tell after each block, as far as the run will go."""
@@ -273,21 +257,3 @@ def frozen(model: nn.Module) -> Iterator[None]:
     finally:
         for parameter in wanting:
             parameter.requires_grad_(True)
-
-
-def _taken(whole: Tensor, site: Site, columns: Tensor | None, batch: Tokens, device: str) -> Tensor:
-    """A copy on `device` of what was asked for: the head, the positions, and zero at padding."""
-    if site.kind in MAP_KINDS:
-        part = whole if site.head is None else whole[:, site.head]
-        if batch.padded:
-            real = batch.real.to(whole.device)
-            keep = real[:, None, :] if columns is not None else real[:, :, None] & real[:, None, :]
-            part = part.where(keep if site.head is not None else keep[:, None], 0)
-    else:
-        part = whole if site.head is None else whole[:, :, site.head]
-        if columns is not None:
-            rows = torch.arange(batch.batch, device=whole.device)[:, None]
-            part = part[rows, columns.to(whole.device)]
-        elif batch.padded:
-            part = part.where(batch.real.to(whole.device).reshape(*batch.ids.shape, *[1] * (part.ndim - 2)), 0)
-    return part.detach().to(device, copy=True).contiguous()

@@ -140,6 +140,8 @@ def attend(call: Call, request: Request, layer: int, start: int) -> tuple[Tensor
     """
     from .kernels import attention_stats
 
+    if call.edited is not None:
+        return call.edited.statistics(request, start)
     count, keys = call.q.shape[2], call.k.shape[2]
     key_start = start + count - keys
     window = _window(call, start, key_start)

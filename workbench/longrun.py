@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from . import attention, pattern_statistics
 from .architectures import bare
-from .edits import Edit, Frame
+from .edits import EditLike, Frame, refuse_learning
 from .engines.base import Engine, Inputs, Tap
 from .errors import SiteError, UsageError
 from .kernels import AttentionStats
@@ -40,7 +40,7 @@ def attention_statistics(
     *,
     layers: Sequence[int] | None = None,
     chunk: int | None = None,
-    edits: Sequence[Edit] = (),
+    edits: EditLike = (),
     logits_at: Sequence[int] | None = None,
     progress: Reporter | None = None,
     stage: str = "layers",
@@ -62,6 +62,7 @@ def attention_statistics(
     if chunk is not None and (chunk < 1 or edits or logits_at is not None):
         raise UsageError("chunk is the tokens that go in at once, 1 or more, and goes without edits and logits")
     columns = None if logits_at is None else batch.columns(logits_at)
+    refuse_learning(edits, "attention_statistics")
     collected = Collected(batch.width)
     steps = range(0, batch.width, chunk or batch.width)
     recorder = Recorder(request, see or collected.add, len(chosen) * len(steps), progress, stage)

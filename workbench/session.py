@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 from . import engines
 from .architectures import Shape
-from .edits import Edit
+from .edits import EditLike
 from .errors import UsageError, WorkbenchError
 from .generation import Generated
-from .hooked import Captured, HookedModel, SiteLike
+from .hooked import Captured, HookedModel
 from .models.describe import describe
 from .models.load import Loaded, load_model, take_model
 from .progress import Reporter
 from .prompts import Ids, Prompt, Prompts
 from .record import ModelInfo
+from .site_patterns import SiteLike
 from .tokens import Tokens
 from .turns import Turns
+from .weights import weight
 
 if TYPE_CHECKING:
     import torch
@@ -170,7 +172,7 @@ class Session:
         sites: SiteLike | Sequence[SiteLike],
         positions: Sequence[int] | None = None,
         logits: bool = False,
-        edits: Sequence[Edit] = (),
+        edits: EditLike = (),
         device: str = "cpu",
         *,
         chat: bool = False,
@@ -185,7 +187,7 @@ class Session:
         self,
         prompt: Prompt,
         positions: Sequence[int] | None = None,
-        edits: Sequence[Edit] = (),
+        edits: EditLike = (),
         device: str = "cpu",
         *,
         chat: bool = False,
@@ -201,7 +203,7 @@ class Session:
         prompt: Prompt,
         sites: SiteLike | Sequence[SiteLike],
         objective: Callable[[Tensor], Tensor],
-        edits: Sequence[Edit] = (),
+        edits: EditLike = (),
         logits_at: Sequence[int] | None = None,
         device: str = "cpu",
         *,
@@ -220,7 +222,7 @@ class Session:
         *,
         layers: Sequence[int] | None = None,
         chunk: int | None = None,
-        edits: Sequence[Edit] = (),
+        edits: EditLike = (),
         logits_at: Sequence[int] | None = None,
         chat: bool = False,
         engine: str | None = None,
@@ -242,7 +244,7 @@ class Session:
         self,
         prompt: Prompt,
         max_new_tokens: int,
-        edits: Sequence[Edit] = (),
+        edits: EditLike = (),
         stop: Sequence[int] | None = None,
         temperature: float = 0.0,
         seed: int = 0,
@@ -250,10 +252,15 @@ class Session:
         chat: bool = False,
         engine: str | None = None,
         progress: Reporter | None = None,
+        sites: SiteLike | Sequence[SiteLike] = (),
     ) -> Generated:
-        """Generate token by token, greedily unless a temperature is given; see `HookedModel.generate`."""
+        """Generate token by token, and read `sites` at every step into `seen`; see `HookedModel.generate`."""
         with self._turn(prompt, chat, engine, progress) as (hooked, tokens):
-            return hooked.generate(tokens, max_new_tokens, edits, stop, temperature, seed, progress)
+            return hooked.generate(tokens, max_new_tokens, edits, stop, temperature, seed, progress, sites)
+
+    def weight(self, address: str, adapters: bool = True) -> Tensor:
+        """A weight by address, such as `W_Q.5.3`, `W_OV.5.3` or `W_U`, with active adapters or not; see `weights`."""
+        return weight(self._open.model, self.engine("hf").architecture, address, adapters)
 
     def close(self) -> None:
         """Let go of the weights, once the thread at work is done; later calls raise `WorkbenchError`."""

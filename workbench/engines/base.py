@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ..errors import SiteError
 from ..sites import Site
+from ..weights import check_neuron
 
 if TYPE_CHECKING:
     from torch import Tensor, device, nn
 
     from ..architectures import Architecture
+    from ..attention import Call
 
 
 class Tap(NamedTuple):
@@ -20,12 +22,14 @@ class Tap(NamedTuple):
 
     `see` is given the site's tensor with the axes of `sites.KINDS` and returns a replacement, or None to leave it. For
     `scores` and `pattern` it is given only the rows of `queries`, columns `[batch, query]` of the run; they cannot be
-    replaced. Taps at the same site are called in the order they were given.
+    replaced. Taps at the same site are called in the order they were given. With `change`, it is given the call of
+    attention itself before `scores` and `pattern` are read, may set what edits make of it, and sees nothing.
     """
 
     site: Site
     see: Callable[[Tensor], Tensor | None]
     queries: Tensor | None = None
+    change: Callable[[Call], None] | None = None
 
 
 class Inputs(NamedTuple):
@@ -43,6 +47,8 @@ class Inputs(NamedTuple):
 
     def arguments(self, device: device, logits: bool | Tensor) -> dict[str, Any]:
         """The arguments of a Hugging Face model's forward, with logits as `Engine.run` is asked for them."""
+        import torch
+
         found: dict[str, Any] = {
             "input_ids": self.ids.to(device),
             "use_cache": self.cache is not None,
@@ -52,6 +58,9 @@ class Inputs(NamedTuple):
             found["attention_mask"] = self.mask.to(device)
         if self.positions is not None:
             found["position_ids"] = self.positions.to(device)
+            if self.mask is None and self.cache is None:
+                # without a mask, transformers takes positions that jump for texts that lie one after the other
+                found["attention_mask"] = torch.ones_like(found["input_ids"])
         if logits is not True:
             found["logits_to_keep"] = 1 if logits is False else logits.to(device)
         return found
@@ -97,6 +106,8 @@ class Engine(ABC):
         kinds = self.kinds()
         for site in sites:
             self.architecture.check(site)
+            if site.neuron is not None:
+                check_neuron(self.architecture, self.model, site)
             if site.kind not in kinds:
                 raise SiteError(
                     f"the engine {self.name!r} cannot serve {site.kind!r} on {self.architecture.name}; it serves: "

@@ -154,9 +154,10 @@ class NnsightEngine(Engine):
             for index, tap in taps:
                 passing.at_seam(call, tap)
                 called(index)
-            if call.q is before[0] and call.k is before[1]:
+            if call.q is before[0] and call.k is before[1] and call.edited is None:
                 return None
-            return (arguments[0], call.q, call.k, *arguments[3:]), options
+            handed_on = {} if call.edited is None else {attention.EDITED: call.edited}
+            return (arguments[0], call.q, call.k, *arguments[3:]), {**options, **handed_on}
 
         return Stop(lambda: operation.inputs, act, lambda new: setattr(operation, "inputs", new))
 

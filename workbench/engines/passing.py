@@ -32,6 +32,9 @@ def replaced(architecture: Architecture, passing: Tensor, tap: Tap, place: Place
 
 def at_seam(call: attention.Call, tap: Tap) -> None:
     """Show a call of attention to a tap at one of the kinds that are found there."""
+    if tap.change is not None:
+        tap.change(call)
+        return
     length = call.q.shape[2]
     match tap.site.kind:
         case "q_rot":
