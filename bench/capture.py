@@ -24,7 +24,7 @@ import torch
 from direct import LIBRARIES, resident
 
 import workbench as wb
-from workbench.engines import ENGINES
+from workbench.internals.engines import ENGINES
 
 Run = Callable[[], object]
 PLAIN = "plain forward"

@@ -23,9 +23,9 @@ import torch
 from capture import peak, prompt
 
 import workbench as wb
-from workbench.layer_statistics import Wanted
-from workbench.pattern_statistics import statistics as of_pattern
-from workbench.tokens import Tokens
+from workbench.internals.layer_statistics import StatisticsSpec
+from workbench.internals.pattern_statistics import statistics as of_pattern
+from workbench.internals.tokens import TokenBatch
 
 Run = Callable[[], object]
 PLAIN, ROWS, COLUMNS, HOOKS = (
@@ -81,7 +81,7 @@ def _bridge(folder: str) -> Any:
 def _hooks(session: Any, ids: torch.Tensor, segments: torch.Tensor) -> Run:
     """The same statistics from TransformerLens' pattern hooks, on the bridge as its documentation makes it."""
     bridge = _bridge(str(session.model.config._name_or_path))
-    request = Wanted(segments=segments, columns="sum").of(Tokens.of(ids))
+    request = StatisticsSpec(segments=segments, columns="sum").of(TokenBatch.of(ids))
 
     def hook(pattern: torch.Tensor, hook: Any) -> None:
         of_pattern(pattern, request)

@@ -89,10 +89,10 @@ def _serve(runs: str, port: str) -> None:
     import panel as pn
 
     from workbench.dashboards import pages, serve
-    from workbench.dashboards.fragments import fragment
-    from workbench.dashboards.shell import page
+    from workbench.dashboards.components.layout import page
+    from workbench.dashboards.components.templates import html_pane
 
-    pages.SAVED["empty"] = lambda folder: page("Workbench", fragment("heading.html", title="Nothing"))
+    pages.SAVED["empty"] = lambda folder: page("Workbench", html_pane("heading.html", title="Nothing"))
     pages.SAVED["bare"] = lambda folder: pn.pane.HTML("<h2>Nothing</h2>")
     serve(runs, int(port), models=(ORGANISM,), started=lambda url: print("served", flush=True))
 

@@ -1,5 +1,5 @@
 """The pages that a browser shows: saved runs, their records and their figures."""
 
-from .server import serve
+from .app import serve
 
 __all__ = ["serve"]

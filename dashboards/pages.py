@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .compare_page import compare_page
+from .pages.compare import compare_page
 
 SAVED: dict[str, Callable[[Path], Any]] = {
     "compare": compare_page,

@@ -36,9 +36,9 @@ HEIGHT = """() => {
 
 def addresses(runs: Path) -> Iterator[tuple[str, str]]:
     """Every page with a name for its pictures."""
-    from workbench import store
-    from workbench.dashboards.live_page import lively
-    from workbench.registry import PROBES
+    from workbench.dashboards.pages.live import probes_with_live_view
+    from workbench.probe.registry import PROBES
+    from workbench.records import store
 
     done = [record for record in store.listing(runs).records if record.status == "success"]
     yield "home", "/"
@@ -49,7 +49,7 @@ def addresses(runs: Path) -> Iterator[tuple[str, str]]:
             yield f"run-{probe}", f"/run/{of_it[0]}"
         if len(of_it) > 1:
             yield f"compare-{probe}", f"/compare?runs={of_it[1]},{of_it[0]}"
-    for name in lively():
+    for name in probes_with_live_view():
         yield f"live-{name}", f"/live/{name}"
     if done:
         yield "compare-one", f"/compare?runs={done[0].id}"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from . import cpu_tiles as c
-from .cpu_block import FAR_AWAY, Block, Reach, block_ranges, start_block
+from .cpu_block import FAR_AWAY, Block, KeyRange, block_ranges, start_block
 from .cpu_keys import KeyTile, key_tiles
 from .cpu_pool import run_tasks
 from .problem import Problem
@@ -112,7 +112,7 @@ def _strip(
     columns = None
     if with_columns and problem.columns is not None:
         columns = torch.zeros(problem.group, problem.columns.shape[1], problem.k.shape[2])
-    reach = Reach(window=FAR_AWAY if problem.window is None else problem.window)
+    reach = KeyRange(window=FAR_AWAY if problem.window is None else problem.window)
     for first, last in spans:
         block = start_block(problem, batch, kv_head, first, last, lse)
         block.columns = columns

@@ -20,7 +20,7 @@ ROWS = 384  # a block, over all query heads of one kv head
 
 
 @dataclass(frozen=True)
-class Reach:
+class KeyRange:
     """Key positions [low, high) a block may see, and how near they must be."""
 
     low: int = 0
@@ -71,7 +71,7 @@ class Block:
         """The query heads of the block."""
         return slice(self.kv_head * self.problem.group, (self.kv_head + 1) * self.problem.group)
 
-    def add_keys(self, tiles: Sequence[KeyTile], reaches: Sequence[Reach], *, fixed: bool, rows: bool) -> None:
+    def add_keys(self, tiles: Sequence[KeyTile], reaches: Sequence[KeyRange], *, fixed: bool, rows: bool) -> None:
         """Add every visible key; `fixed`: the state's m is the final lse; `rows`: row statistics, not columns alone."""
         p = self.problem
         q = (p.q[self.batch, self.heads, self.first : self.last].float() * (p.scale * LOG2E)).flatten(0, 1)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from . import cpu_tiles as c
 from .cpu import check_finite, tiles_of
-from .cpu_block import Reach, block_ranges, start_block
+from .cpu_block import KeyRange, block_ranges, start_block
 from .cpu_keys import KeyTile
 from .cpu_pool import run_tasks
 from .problem import Problem
@@ -40,7 +40,7 @@ def _block(
     recent: int,
 ) -> None:
     after_sinks = int(problem.sink_start[batch]) + sink
-    reaches = [Reach(high=after_sinks), Reach(low=after_sinks, window=recent)]
+    reaches = [KeyRange(high=after_sinks), KeyRange(low=after_sinks, window=recent)]
     block = start_block(problem, batch, kv_head, *span, None)
     block.add_keys(tiles, reaches, fixed=False, rows=True)
     total = block.state[:, c.TOTAL, None]

@@ -11,7 +11,7 @@ from .backends import Backend, choose_backend
 from .block_mask import BlockMask
 from .problem import Problem
 from .result import ROW_STATS, AttentionStats
-from .selected import point_weights, top_keys
+from .top_keys import point_weights, top_keys
 
 ALLOWED = (*ROW_STATS, "out")
 

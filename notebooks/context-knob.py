@@ -14,7 +14,7 @@ import os
 import numpy as np
 
 import workbench as wb
-from workbench.probes.context_knob.knob import load
+from workbench.probes.context_knob.knob.knob import load
 
 PRESET = os.environ.get("WORKBENCH_PRESET", "quick")
 session = wb.load("smollm2-135m-instruct")
@@ -27,8 +27,8 @@ knob
 # In JupyterLab this is a slider with the answer beside it; the buttons set the values for prior and context.
 
 # %%
-from workbench.probes.context_knob.facts import make_item, read_facts, split_of
-from workbench.probes.context_knob.prompts import Prompter
+from workbench.probes.context_knob.task.prompting import Prompter
+from workbench.texts.facts import make_item, read_facts, split_of
 
 prompter = Prompter(session)
 rng = np.random.default_rng(0)

@@ -4,7 +4,7 @@
 # **Question.** Which attention heads retrieve from far away, and does the model need them to answer?
 #
 # **Method.** A sentence with an answer of four words (a *needle*) is hidden in a long text, and the model is led
-# through the answer. A head's *copy score* is the share of answer tokens for which its strongest key is the
+# through the answer. A head's *retrieval score* is the share of answer tokens for which its strongest key is the
 # needle's token that comes next (Wu et al. 2024, [2404.15574](https://arxiv.org/abs/2404.15574)). Heads are
 # ranked on some needles and taken out on others.
 

@@ -160,9 +160,9 @@ run.data["ablation"]["recall"].mean("example").to_series().round(2).head(8)
 run.report("../reports/tour.html").name
 
 # %%
-from workbench.reports.commands import again
+from workbench.reports.commands import rerun_command
 
-print(again(run.record))
+print(rerun_command(run.record))
 
 # %% [markdown]
 # Further: the notebooks `head-roles` and `attention-profile` each take one probe apart; `workbench probes` lists

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 import workbench as wb
-from workbench import heartbeat, results, store
-from workbench.verify import verify
+from workbench.records import heartbeat, results, store
+from workbench.records.file_hashes import verify
 
 SIZE = 20_000
 """Numbers of each stage, as the nursery makes them."""

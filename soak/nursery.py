@@ -20,10 +20,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 import workbench as wb
 import workbench.figures.matplotlib  # loaded once here, not in every child
-from workbench import running
 from workbench.figures import Axis, Figure, Line, Panel
-from workbench.probe import Config, Outcome, Probe, Work
-from workbench.record import Headline, Record
+from workbench.probe.contract import Config, Outcome, Probe, Work
+from workbench.records.record import Headline, Record
+from workbench.runs import execute
 
 STAGES = 4
 SIZE = 20_000
@@ -91,10 +91,10 @@ def small_session() -> Any:
 def child(session: Any, words: list[str]) -> None:
     what, runs, which = words
     if what == "run":
-        running.execute(running.prepare("soak", session, seed=int(which)), runs)
+        execute.execute(execute.prepare("soak", session, seed=int(which)), runs)
     else:
         seed = wb.open(which, runs=runs).record["spec"]["seed"]
-        running.execute(running.prepare("soak", session, seed=seed), runs, resume=which)
+        execute.execute(execute.prepare("soak", session, seed=seed), runs, resume=which)
 
 
 def main() -> None:
@@ -102,7 +102,7 @@ def main() -> None:
     torch.set_num_threads(1)
     wb.PROBES.add(Soak)
     session = small_session()
-    running.prepare("soak", session)
+    execute.prepare("soak", session)
     print("ready", flush=True)
     for line in sys.stdin:
         pid = os.fork()

@@ -72,7 +72,7 @@ def _serve(runs: str, port: str) -> None:
     import psutil
 
     from workbench.dashboards import serve
-    from workbench.dashboards.limits import Limits
+    from workbench.dashboards.server.limits import Limits
 
     served = serve(runs, int(port), threaded=True, limits=Limits(absence=ABSENCE))
     for _ in sys.stdin:

@@ -14,7 +14,7 @@ import tempfile
 import psutil
 
 import workbench as wb
-from workbench.engines import ENGINES
+from workbench.internals.engines import ENGINES
 
 WARM = 3
 SLACK = 20.0

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-    from workbench.hooked import HookedModel
+    from workbench.internals.hooked_model import HookedModel
 
 _GQA = {
     "vocab_size": 61,
@@ -121,8 +121,8 @@ def eager(name: str, dtype: torch.dtype | None = None, **changes: Any) -> PreTra
 
 def hooked(model: PreTrainedModel) -> HookedModel:
     """The model behind the engine of plain hooks."""
-    from workbench.engines.hf import HfEngine
-    from workbench.hooked import HookedModel
+    from workbench.internals.engines.hf import HfEngine
+    from workbench.internals.hooked_model import HookedModel
 
     return HookedModel(HfEngine(model))
 
@@ -140,8 +140,8 @@ def no_hook_stays() -> Iterator[None]:
     yield
     import sys
 
-    if "workbench.attention" in sys.modules:
-        assert not sys.modules["workbench.attention"]._watchers
+    if "workbench.internals.attention" in sys.modules:
+        assert not sys.modules["workbench.internals.attention"]._watchers
 
 
 @pytest.fixture(params=list(TINY))

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from workbench.figures import Axis, Bars, Figure, Heatmap, Line, Panel, Points, Rule, Tokens, Violins
+from workbench.figures import (
+    Axis,
+    Bars,
+    Figure,
+    Heatmap,
+    Line,
+    Panel,
+    ReferenceLine,
+    Scatter,
+    Tokens,
+    Violin,
+)
 from workbench.figures.figure import Mark
 
 HOSTILE = (
@@ -17,12 +28,14 @@ def grid() -> Figure:
     values = (np.random.default_rng(0).beta(0.4, 6, size=(30, 9)) * 0.4).astype(np.float32)
     for (layer, head), score in {(17, 3): 0.53, (18, 6): 0.41, (18, 7): 0.37}.items():
         values[layer, head] = score
-    mark = Heatmap(values, range(9), range(30), "copy score", outlined=[(17, 3), (18, 6), (18, 7)], limits=(0, 0.6))
+    mark = Heatmap(
+        values, range(9), range(30), "retrieval score", outlined=[(17, 3), (18, 6), (18, 7)], limits=(0, 0.6)
+    )
     return Figure(
         name="grid",
         title="Three heads in the middle layers copy the needle",
         panels=[Panel([mark], Axis("head"), Axis("layer"))],
-        caption="Copy score of every head on the needles that heads were selected on; the top three are outlined.",
+        caption="Retrieval score of every head on the needles that heads were selected on; the top three are outlined.",
         alt="A grid of 30 layers by 9 heads, nearly all close to 0; heads 17.3, 18.6 and 18.7 stand out at 0.4 to 0.5.",
     )
 
@@ -37,12 +50,12 @@ def curve() -> Figure:
     marks = [
         *sets,
         Line(x, chance, "random heads, matched per layer", chance - 0.04, chance + 0.04, muted=True),
-        Line(x, top, "top copy heads", top - 0.06, np.minimum(top + 0.06, 1)),
-        Rule(0.5, label="half of the needles"),
+        Line(x, top, "top retrieval heads", top - 0.06, np.minimum(top + 0.06, 1)),
+        ReferenceLine(0.5, label="half of the needles"),
     ]
     return Figure(
         name="ablation",
-        title="Without its top copy heads the model loses the needle",
+        title="Without its top retrieval heads the model loses the needle",
         panels=[Panel(marks, Axis("heads ablated"), Axis("needle recall", limits=(0, 1)))],
         caption="Recall on held-out needles as heads are ablated, the best first. Bands are 95 % intervals.",
         alt="Recall falls from 0.94 to 0.05 as the top heads go, and stays above 0.7 when random heads go.",
@@ -54,19 +67,19 @@ def several() -> Figure:
     rng = np.random.default_rng(2)
     names = ["generated", "teacher-forced"]
     bars = [
-        Bars([0, 1], [0.31, 0.35], "copy heads", [0.27, 0.3], [0.36, 0.4], names=names),
+        Bars([0, 1], [0.31, 0.35], "retrieval heads", [0.27, 0.3], [0.36, 0.4], names=names),
         Bars([0, 1], [0.05, 0.06], "all other heads", [0.04, 0.05], [0.06, 0.08], names=names, muted=True),
     ]
     kinds = Axis("mode", ticks=[0, 1], tick_labels=names)
     heads = [f"{layer}.{head}" for layer in range(6) for head in range(5)]
-    cloud = Points(rng.random(30), rng.random(30), "heads", rng.random(30) * 0.1, 0.9 + rng.random(30) * 0.1, heads)
-    violins = Violins([0, 1, 2], [rng.normal(i, 1, n) for i, n in enumerate([60, 20, 1])], "samples")
+    cloud = Scatter(rng.random(30), rng.random(30), "heads", rng.random(30) * 0.1, 0.9 + rng.random(30) * 0.1, heads)
+    violins = Violin([0, 1, 2], [rng.normal(i, 1, n) for i, n in enumerate([60, 20, 1])], "samples")
     cells = np.asarray([[-0.8, 0.1, np.nan], [0.0, 0.45, -0.2]])
     return Figure(
         name="several",
         title="Four small views",
         panels=[
-            Panel(bars, kinds, Axis("copy score"), "By mode"),
+            Panel(bars, kinds, Axis("retrieval score"), "By mode"),
             Panel([cloud], Axis("previous-token score"), Axis("induction score"), "Heads"),
             Panel([violins], Axis("group"), Axis("score"), "Distributions"),
             Panel([Heatmap(cells, range(3), range(2), "effect", "diverging")], Axis("head"), Axis("layer"), "Effects"),
@@ -109,9 +122,9 @@ def hostile() -> Figure:
     axis = Axis(HOSTILE, ticks=[0, 1], tick_labels=[HOSTILE, HOSTILE])
     marks = [
         Line([0, 1], [0, 1], HOSTILE),
-        Points([0, 1], [1, 0], HOSTILE + "2", names=[HOSTILE, HOSTILE]),
+        Scatter([0, 1], [1, 0], HOSTILE + "2", names=[HOSTILE, HOSTILE]),
         Bars([0, 1], [1, 0.5], HOSTILE + "3", names=[HOSTILE, HOSTILE]),
-        Rule(0.5, label=HOSTILE),
+        ReferenceLine(0.5, label=HOSTILE),
     ]
     heat = Heatmap(np.asarray([[0.0, 1.0], [0.5, 0.2]]), [0, 1], [0, 1], HOSTILE)
     return Figure(

@@ -12,7 +12,7 @@ import xarray as xr
 from tests.sample_figures import HOSTILE, curve, grid, hostile, several, text
 from workbench.errors import WorkbenchError
 from workbench.figures import Figure
-from workbench.record import (
+from workbench.records.record import (
     Check,
     Control,
     DataUse,
@@ -57,8 +57,8 @@ MODEL = ModelInfo(
     attention="workbench (sdpa)",
 )
 HEADLINES = [
-    Headline(name="copy_head_share", value=8 / 270, n=270, unit="share of heads", split="held-out needles", exact=True,
-             level=None, method="heads with a copy score of at least 0.1"),
+    Headline(name="retrieval_head_share", value=8 / 270, n=270, unit="share of heads", split="held-out needles", exact=True,
+             level=None, method="heads with a retrieval score of at least 0.1"),
     Headline(name="needle_recall", value=0.94, low=0.88, high=0.98, n=64, unit="share of needles",
              split="held-out needles", method="mean; percentile bootstrap over needles, 2000 draws",
              control=Control(name="no needle in the text", value=0.0, low=0.0, high=0.06, n=64)),
@@ -71,7 +71,7 @@ HEADLINES = [
 ]  # fmt: skip
 SUMMARY = [
     "Three of 270 heads do most of the copying from far away: 17.3, 18.6 and 18.7.",
-    "Without its top eight copy heads the model finds 12 % of the needles; without eight random heads of the same "
+    "Without its top eight retrieval heads the model finds 12 % of the needles; without eight random heads of the same "
     "layers it still finds 85 %, so these heads are what it reads the needle with.",
 ]
 
@@ -111,7 +111,9 @@ def sample_run(folder: Path, **changes: Any) -> FakeRun:
     (folder / "tables" / "heads.csv").write_text(f"layer,head,copy_score\n{rows}\n")
     figures = {figure.name: figure for figure in (grid(), curve(), several(), text())}
     scores = xr.DataArray(
-        np.zeros((30, 9)), dims=("layer", "head"), attrs={"units": "share", "description": "copy score of each head"}
+        np.zeros((30, 9)),
+        dims=("layer", "head"),
+        attrs={"units": "share", "description": "retrieval score of each head"},
     )
     tree = xr.DataTree.from_dict({"/heads": xr.Dataset({"copy_score": scores})})
     return FakeRun(folder, record(**changes).model_dump(mode="json", by_alias=True), figures, list(SUMMARY), tree)

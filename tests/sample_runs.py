@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.sample_figures import curve, grid, text
-from workbench import figures, store
-from workbench.environment import environment
-from workbench.record import Check, Control, ErrorInfo, Headline, ModelInfo, Record, Spec, Status
+from workbench import figures
+from workbench.records import store
+from workbench.records.environment import environment
+from workbench.records.record import Check, Control, ErrorInfo, Headline, ModelInfo, Record, Spec, Status
 
 
 def write_run(

@@ -9,9 +9,10 @@ import numpy as np
 
 import workbench as wb
 from tests.sample_figures import HOSTILE
-from workbench import figures, results, store
-from workbench.registry import PROBES
-from workbench.runs import Run
+from workbench import figures
+from workbench.probe.registry import PROBES
+from workbench.records import results, store
+from workbench.runs.run import Run
 
 LONG = 32_768
 LAYERS, HEADS, BINS, KEY_BINS, RANKS = 4, 4, 32, 512, 6
@@ -19,7 +20,7 @@ QUERIES = (8_191, LONG - 1)
 
 
 def head_roles(runs: Path) -> Run:
-    """Head roles of the organism with planted copy heads."""
+    """Head roles of the organism with planted retrieval heads."""
     return wb.run("head-roles", "organism/head-roles", preset="smoke", runs=runs, progress=False, length=128)
 
 

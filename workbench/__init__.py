@@ -6,17 +6,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from .errors import Cancelled, UnknownName, UsageError, WorkbenchError
-from .sites import Site
+from .internals.sites import Site
 
 if TYPE_CHECKING:
-    from . import edits, models
-    from .api import open_run as open
-    from .api import run
-    from .probe import Config, Headline, Outcome, Paper, Probe, Work
-    from .registry import PROBES, RECIPES
-    from .runs import Run
-    from .session import Session, load
-    from .widgets import explore
+    from . import models
+    from .internals import edits
+    from .internals.session import Session, load
+    from .notebook.probe_form import explore
+    from .probe.contract import Config, Headline, Outcome, Paper, Probe, Work
+    from .probe.registry import PROBES, RECIPES
+    from .runs.api import open_run as open
+    from .runs.api import run
+    from .runs.run import Run
 
 __all__ = [
     "load",

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from workbench.probe import Config
+from workbench.probe.contract import Config
 from workbench.texts.haystack import SYNTHETIC
 
 Segments = Literal["equal", "paragraphs", "turns", "documents", "needle"]

@@ -15,7 +15,7 @@ from .texts import Texts
 if TYPE_CHECKING:
     import xarray as xr
 
-    from workbench.session import Session
+    from workbench.internals.session import Session
 
 SHOWN = 16
 """Keys that are kept of a chosen query for all heads together."""

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench import two_scores
-from workbench.details import Coordinate, Details, LongText, Measure
 from workbench.figures.figure import Axis, Bars, Figure, Line, Panel, Tokens
-from workbench.figures.text import shorten, visible
-from workbench.words import share
+from workbench.figures.text import escape_whitespace, shorten
+from workbench.formatting import percent
+from workbench.probe import head_scatter
+from workbench.probe.explore import Details, LongText, Measure, SelectableDim
 
 from .figures import SHARES
 from .statistics import UNITS
@@ -27,24 +27,24 @@ QUOTED = 6
 """Heavy keys that are quoted with the tokens around them."""
 
 
-def coordinates(data: xr.DataTree) -> list[Coordinate]:
+def coordinates(data: xr.DataTree) -> list[SelectableDim]:
     """A head, the one that looks furthest first; a query whose heaviest keys were kept; a text; and two scores."""
     heads = data["heads"].to_dataset()
     far = heads["far_mass"].sel(condition="text").mean("example").values
     layer, head = np.unravel_index(int(np.nan_to_num(far, nan=-1.0).argmax()), far.shape)
     found = [
-        Coordinate("layer", heads["layer"].values.tolist(), int(heads["layer"][layer])),
-        Coordinate("head", heads["head"].values.tolist(), int(heads["head"][head])),
+        SelectableDim("layer", heads["layer"].values.tolist(), int(heads["layer"][layer])),
+        SelectableDim("head", heads["head"].values.tolist(), int(heads["head"][head])),
     ]
     queries = data["top"].to_dataset()["query"].values.tolist()
     if len(queries) > 0:
         context = int(data.attrs["context"])
         within = [query for query in queries if not context or query < context]
-        found.append(Coordinate("query", queries, int((within or queries)[-1])))
+        found.append(SelectableDim("query", queries, int((within or queries)[-1])))
     texts = heads["example"].values.tolist()
     if len(texts) > 1:
-        found.append(Coordinate("text", texts, int(texts[0])))
-    return [*found, *two_scores.coordinates(_scores(data), SHARES["far_mass"], SHARES["normalised_entropy"])]
+        found.append(SelectableDim("text", texts, int(texts[0])))
+    return [*found, *head_scatter.coordinates(_scores(data), SHARES["far_mass"], SHARES["normalised_entropy"])]
 
 
 def details(data: xr.DataTree, chosen: Mapping[str, int]) -> Details:
@@ -52,7 +52,7 @@ def details(data: xr.DataTree, chosen: Mapping[str, int]) -> Details:
     layer, head, text = chosen["layer"], chosen["head"], chosen.get("text", 0)
     figures = [
         _along(data, layer, head),
-        two_scores.scatter(_scores(data), chosen),
+        head_scatter.scatter(_scores(data), chosen),
         _received(data, layer, head),
     ]
     looks = _looks(data, layer, head, text)
@@ -70,7 +70,7 @@ def details(data: xr.DataTree, chosen: Mapping[str, int]) -> Details:
     return Details(figures, _text(data, words, layer, head, text, query, looks), note)
 
 
-def _scores(data: xr.DataTree) -> two_scores.Scores:
+def _scores(data: xr.DataTree) -> head_scatter.Scores:
     """The statistics of every head, means over the scored queries of all texts, of shuffled ones too if there are."""
     heads = data["heads"].to_dataset().mean("example")
     values = {}
@@ -80,7 +80,7 @@ def _scores(data: xr.DataTree) -> two_scores.Scores:
             label = SHARES.get(name, name) + ("" if condition == "text" else f", {condition}")
             label += "" if name in SHARES else f" ({unit})"
             values[label] = one[name].values
-    return two_scores.Scores(heads["layer"].values.tolist(), heads["head"].values.tolist(), values)
+    return head_scatter.Scores(heads["layer"].values.tolist(), heads["head"].values.tolist(), values)
 
 
 def _along(data: xr.DataTree, layer: int, head: int) -> Figure:
@@ -139,7 +139,7 @@ def _looks(data: xr.DataTree, layer: int, head: int, text: int) -> dict[int, lis
 
 def _keys(words: Sequence[str], links: Sequence[tuple[int, float]], layer: int, head: int, query: int) -> Figure:
     x = list(range(len(links)))
-    names = [f"{shorten(visible(words[key]), 16)} · {key}" for key, _ in links]
+    names = [f"{shorten(escape_whitespace(words[key]), 16)} · {key}" for key, _ in links]
     kept = sum(weight for _, weight in links)
     return Figure(
         name="keys",
@@ -152,7 +152,7 @@ def _keys(words: Sequence[str], links: Sequence[tuple[int, float]], layer: int, 
             )
         ],
         caption=(
-            f"Query {query} is {visible(words[query])}. These {len(links)} keys hold {share(kept)} of its attention. "
+            f"Query {query} is {escape_whitespace(words[query])}. These {len(links)} keys hold {percent(kept)} of its attention. "
             "Beside each token its position."
         ),
         alt=f"Bars of the attention that query {query} pays to its heaviest keys in head {layer}.{head}.",
@@ -177,7 +177,7 @@ def _quotes(words: Sequence[str], links: Sequence[tuple[int, float]], layer: int
                 ],
                 Axis(""),
                 Axis(""),
-                f"key {key}: {share(weight)}",
+                f"key {key}: {percent(weight)}",
             )
         )
     return Figure(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.figures.figure import Axis, Bars, Figure, Heatmap, Line, Panel, Points
+from workbench.figures.figure import Axis, Bars, Figure, Heatmap, Line, Panel, Scatter
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -130,11 +130,11 @@ def _received(data: xr.DataTree) -> Figure:
     first = positions["received"].isel(example=0).values
     best = np.sort(np.argsort(-first, kind="stable")[:NAMED])
     words = positions["first_text"].values
-    marks: list[Line | Points] = [
+    marks: list[Line | Scatter] = [
         Line(key, received["uniform_received"].values.tolist(), "uniform attention", muted=True),
         Line(key, np.maximum(most, floor).tolist(), "the head and key that get most"),
         Line(key, np.maximum(mean, floor).tolist(), "mean of heads and keys"),
-        Points(
+        Scatter(
             best.tolist(),
             np.maximum(first[best], floor).tolist(),
             "heaviest tokens of the first text",

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.probe import Outcome
-from workbench.record import Check, Control, Headline
+from workbench.probe.contract import Outcome
+from workbench.records.record import Check, Control, Headline
 
 from . import uniform
 from .config import AttentionProfileConfig
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-    from workbench.probe import RunContext
-    from workbench.session import Session
+    from workbench.internals.session import Session
+    from workbench.probe.contract import RunContext
 
 DRAWS = 5000
 LEVEL = 0.95

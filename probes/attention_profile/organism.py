@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from workbench.probe import Config, Recipe
+from workbench.probe.contract import Config, Recipe
 from workbench.progress import Reporter
 from workbench.texts.vocabulary import word_tokenizer
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from workbench.errors import UsageError
-from workbench.probe import Outcome, Probe, RunContext, Work
+from workbench.probe.contract import Outcome, Probe, RunContext, Work
 
 from .config import PRESETS, AttentionProfileConfig
 from .texts import Text, Texts, load
@@ -16,11 +16,11 @@ from .texts import Text, Texts, load
 if TYPE_CHECKING:
     import xarray as xr
 
-    from workbench.details import Coordinate, Details
     from workbench.figures.figure import Figure
+    from workbench.internals.session import Session
+    from workbench.probe.explore import Details, SelectableDim
     from workbench.progress import Reporter
-    from workbench.record import Record
-    from workbench.session import Session
+    from workbench.records.record import Record
 
 
 class AttentionProfile(Probe[AttentionProfileConfig]):
@@ -79,7 +79,7 @@ class AttentionProfile(Probe[AttentionProfileConfig]):
 
         return sentences(data, record)
 
-    def coordinates(self, data: xr.DataTree, record: Record) -> Sequence[Coordinate]:
+    def coordinates(self, data: xr.DataTree, record: Record) -> Sequence[SelectableDim]:
         from .details import coordinates
 
         return coordinates(data)
@@ -99,12 +99,12 @@ def _measure(
     brief: bool,
 ) -> xr.Dataset:
     """The statistics of one text; `brief` leaves out all but the row statistics."""
-    from workbench.layer_statistics import ROWS, Wanted
+    from workbench.internals.layer_statistics import ROWS, StatisticsSpec
 
     from .statistics import Profile, wanted
 
     profile = Profile(text, config, session.shape.context)
-    asked = Wanted(stats=ROWS, sink=config.sink, recent=config.recent) if brief else wanted(text, config)
+    asked = StatisticsSpec(stats=ROWS, sink=config.sink, recent=config.recent) if brief else wanted(text, config)
     session.attention_statistics(
         text.ids.tolist(),
         profile.see,

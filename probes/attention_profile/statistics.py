@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.layer_statistics import ROWS, Wanted
+from workbench.internals.layer_statistics import ROWS, StatisticsSpec
 
 from .config import AttentionProfileConfig
 from .texts import Text
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from torch import Tensor
 
-    from workbench.layer_statistics import Part
+    from workbench.internals.layer_statistics import LayerChunk
 
 UNITS = {
     "entropy": ("nats", "entropy of the attention weights"),
@@ -45,12 +45,12 @@ def chosen_rows(config: AttentionProfileConfig, length: int) -> list[int]:
     return sorted({row % length for row in config.rows})
 
 
-def wanted(text: Text, config: AttentionProfileConfig) -> Wanted:
+def wanted(text: Text, config: AttentionProfileConfig) -> StatisticsSpec:
     """Everything that is kept of a text."""
     import torch
 
     length = len(text.ids)
-    return Wanted(
+    return StatisticsSpec(
         stats=ROWS,
         segments=torch.from_numpy(text.segments),
         n_segments=len(text.labels),
@@ -91,7 +91,7 @@ class Profile:
         self._open: dict[int, Sums] = {}
         self._done: dict[int, dict[str, np.ndarray]] = {}
 
-    def see(self, part: Part) -> None:
+    def see(self, part: LayerChunk) -> None:
         """Take the next queries of a layer."""
         sums = self._open.setdefault(part.layer, Sums())
         stats = {name: _array(value) for name, value in part.stats.present().items()}

@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     import xarray as xr
 
-    from workbench.record import Headline, Record
+    from workbench.records.record import Headline, Record
 
 KINDS = {"sink_mass": "on sinks", "recent_mass": "on recent tokens", "far_mass": "far away"}
 

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from workbench.errors import UsageError
-from workbench.record import DataUse
+from workbench.records.record import DataUse
 from workbench.texts.haystack import SYNTHETIC, read_haystack
+from workbench.texts.pieces import Piece, encode, from_document, needle_pieces
 
 from .config import AttentionProfileConfig
-from .pieces import Piece, encode, from_document, needle_pieces
 
 if TYPE_CHECKING:
-    from workbench.session import Session
+    from workbench.internals.session import Session
 
 KEYS = {"equal": "text", "paragraphs": "text", "turns": "messages", "documents": "documents"}
 """The field of a JSON line that a kind of segment is read from."""

@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from workbench.probe import Config
+from workbench.probe.contract import Config
+from workbench.texts.facts import BUILT_IN, Contexts, Task
 
-from .facts import BUILT_IN, Contexts, Task
-from .scores import Matching
+from .task.matching import Matching
 
 
 class ContextKnobConfig(Config):

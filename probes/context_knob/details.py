@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.details import Coordinate, Details, TextTable
-from workbench.figures.figure import Axis, Figure, Heatmap, Line, Panel, Points, Rule
+from workbench.figures.figure import Axis, Figure, Heatmap, Line, Panel, ReferenceLine, Scatter
+from workbench.probe.explore import Details, SelectableDim, TextTable
 
 from .figures import ARMS
-from .scores import pair_accuracy
-from .sweep import INTENTS
+from .learning.layer_sweep import INTENTS
+from .task.matching import pair_accuracy
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from workbench.figures.figure import Mark
 
 
-def coordinates(data: xr.DataTree) -> list[Coordinate]:
+def coordinates(data: xr.DataTree) -> list[SelectableDim]:
     """A block, the knob's own first; an arm; a condition, the knob first; and a held-out item."""
     swept, arms = data["sweep"].to_dataset(), _arms(data)
     layers, own = swept["layer"].values.tolist(), int(data.attrs["layer"])
     scored = _scored(data, arms[0])
     names = [str(name) for name in scored["condition"].values]
     # a knob that came from elsewhere may lie after a block that this sweep has left out
-    found = [Coordinate("block", layers, own if own in layers else _best(swept))]
+    found = [SelectableDim("block", layers, own if own in layers else _best(swept))]
     if len(arms) > 1:
-        found.append(Coordinate("arm", range(len(arms)), 0, [ARMS[arm] for arm in arms]))
-    found.append(Coordinate("condition", range(len(names)), names.index("knob"), names))
+        found.append(SelectableDim("arm", range(len(arms)), 0, [ARMS[arm] for arm in arms]))
+    found.append(SelectableDim("condition", range(len(names)), names.index("knob"), names))
     examples = scored["example"].values.tolist()
-    found.append(Coordinate("example", examples, int(examples[0]), [str(name) for name in scored["subject"].values]))
+    found.append(SelectableDim("example", examples, int(examples[0]), [str(name) for name in scored["subject"].values]))
     return found
 
 
@@ -115,8 +115,8 @@ def _items(data: xr.DataTree, scored: xr.Dataset, arm: str, condition: str, exam
             at = np.flatnonzero(which)
             if at.size:
                 points = x[at].tolist(), value[way, at].tolist()
-                marks.append(Points(*points, label, names=[names[place] for place in at]))
-        marks += [Rule(natural[way], "y", f"natural, {intent}"), Rule(example, "x", "example")]
+                marks.append(Scatter(*points, label, names=[names[place] for place in at]))
+        marks += [ReferenceLine(natural[way], "y", f"natural, {intent}"), ReferenceLine(example, "x", "example")]
         panels.append(Panel(marks, Axis("example"), Axis("value along the direction"), f"for the {intent}"))
     return Figure(
         name="items",

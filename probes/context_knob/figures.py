@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.figures.figure import Axis, Bars, Figure, Heatmap, Line, Mark, Panel, Points, Rule, Violins
+from workbench.figures.figure import Axis, Bars, Figure, Heatmap, Line, Mark, Panel, ReferenceLine, Scatter, Violin
 
-from . import search_figures
-from .figures_further import further
-from .scores import pair_accuracy
+from .evaluation.figures import evaluation_figures
+from .search import figures
+from .task.matching import pair_accuracy
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -28,8 +28,8 @@ def draw(data: xr.DataTree) -> list[Figure]:
         _curves(data),
         _sweep(data),
         _values(data),
-        *further(data),
-        *search_figures.draw(data),
+        *evaluation_figures(data),
+        *figures.draw(data),
         _cosines(data),
         _answers(data),
     ]
@@ -52,8 +52,8 @@ def _conditions(data: xr.DataTree) -> Figure:
         x = list(range(len(ticks)))
         marks: list[Mark] = [
             Bars(x, heights("pair_accuracy"), "both right", names=ticks),
-            Points(x, heights("prior"), "right from the prior", names=ticks),
-            Points(x, heights("context"), "right from the context", names=ticks, muted=True),
+            Scatter(x, heights("prior"), "right from the prior", names=ticks),
+            Scatter(x, heights("context"), "right from the context", names=ticks, muted=True),
         ]
         panels.append(Panel(marks, Axis("condition", x, ticks), Axis("share", limits=SHARE), title=ARMS[str(arm)]))
     return Figure(
@@ -80,7 +80,7 @@ def _curves(data: xr.DataTree) -> Figure:
             low, high = np.quantile(each, [0.25, 0.75], axis=1)
             marks.append(Line(x, each.mean(1).tolist(), f"answer from the {intent}", low.tolist(), high.tolist()))
         natural = list(data.attrs["natural"])
-        marks += [Rule(natural[0], "x", "natural, prior"), Rule(natural[1], "x", "natural, context")]
+        marks += [ReferenceLine(natural[0], "x", "natural, prior"), ReferenceLine(natural[1], "x", "natural, context")]
         panels.append(
             Panel(marks, Axis("value along the direction"), Axis("probability", limits=NAMED), title=ARMS[str(arm)])
         )
@@ -106,7 +106,7 @@ def _sweep(data: xr.DataTree) -> Figure:
         Line(layers, right[:, place].tolist(), f"stretch {stretch:g}", muted=True)
         for place, stretch in enumerate(swept["stretch"].values)
     ]
-    marks.append(Rule(float(data.attrs["layer"]), "x", "block of the knob"))
+    marks.append(ReferenceLine(float(data.attrs["layer"]), "x", "block of the knob"))
     return Figure(
         name="sweep",
         title="Where one direction steers",
@@ -125,7 +125,7 @@ def _values(data: xr.DataTree) -> Figure:
         value = np.asarray(data[f"scored/{arm}"].to_dataset()["value"])
         panels.append(
             Panel(
-                [Violins([0, 1], [value[0].tolist(), value[1].tolist()], "value")],
+                [Violin([0, 1], [value[0].tolist(), value[1].tolist()], "value")],
                 Axis("intent told", [0, 1], ["prior", "context"]),
                 Axis("value along the direction"),
                 title=ARMS[str(arm)],

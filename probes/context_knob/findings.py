@@ -6,20 +6,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.probe import Outcome
-from workbench.record import Check, DataUse
+from workbench.probe.contract import Outcome
+from workbench.records.record import Check, DataUse
+from workbench.texts.facts import BUILT_IN
 
-from . import search_words, separation
-from .facts import BUILT_IN
+from .evaluation import separation
 from .headlines import headlines, pairs
-from .scores import memorisation_ratio, pair_accuracy
-from .sweep import INTENT_DIM
+from .learning.layer_sweep import INTENT_DIM
+from .search import summary
+from .task.matching import memorisation_ratio, pair_accuracy
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-    from workbench.probe import RunContext
+    from workbench.probe.contract import RunContext
 
     from .config import ContextKnobConfig
     from .stages import Parts
@@ -204,7 +205,7 @@ def _table(scored: dict[str, xr.Dataset]) -> pd.DataFrame:
 
 
 def _trace(parts: Parts) -> dict[str, pd.DataFrame]:
-    return {"search": search_words.trace(parts.searched)} if parts.searched else {}
+    return {"search": summary.trace(parts.searched)} if parts.searched else {}
 
 
 def _checks(parts: Parts) -> list[Check]:
@@ -242,7 +243,7 @@ def _limits(parts: Parts, config: ContextKnobConfig) -> list[str]:
             "one, made anew, and only best_block rests on it"
         )
     if config.search:
-        said += search_words.limits(parts.searched)
+        said += summary.limits(parts.searched)
     said += [f"left out of the further configurations: {name} ({why})" for name, why in parts.left_out.items()]
     if config.task == "base" and config.contexts == "paragraph" and parts.facts.name == BUILT_IN:
         said.append("the paragraphs are one sentence in one frame of others, and more alike than found texts")

@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.record import Control, Headline
+from workbench.records.record import Control, Headline
 
-from . import separation
-from .scores import pair_accuracy
+from .evaluation import separation
+from .learning.layer_sweep import choose
 from .statistics import LEVEL, Interval, over_subjects
-from .sweep import choose
+from .task.matching import pair_accuracy
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-    from workbench.probe import RunContext
+    from workbench.probe.contract import RunContext
 
     from .config import ContextKnobConfig
     from .stages import Parts

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from pydantic import Field
 
-from workbench.probe import Config, Recipe
+from workbench.probe.contract import Config, Recipe
 from workbench.progress import Reporter
+from workbench.texts.facts import BUILT_IN, Fact, read_facts
 
-from .facts import BUILT_IN, Fact, read_facts
-from .prompts import ASKED, BARE, INTENTS
+from .task.prompting import ASKED, BARE, INTENTS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast

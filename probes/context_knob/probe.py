@@ -7,19 +7,19 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from workbench.errors import UsageError
-from workbench.probe import Outcome, Paper, Probe, RunContext, Work
+from workbench.probe.contract import Outcome, Paper, Probe, RunContext, Work
 
 from .config import PRESETS, ContextKnobConfig
-from .sweep import blocks
+from .learning.layer_sweep import blocks
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from workbench.details import Coordinate, Details
     from workbench.figures.figure import Figure
-    from workbench.live import Live
-    from workbench.record import Record
-    from workbench.session import Session
+    from workbench.internals.session import Session
+    from workbench.probe.explore import Details, SelectableDim
+    from workbench.probe.live_view import Live
+    from workbench.records.record import Record
 
 LENGTH = 60
 """Tokens of a prompt with a one-sentence context, about."""
@@ -83,7 +83,7 @@ class ContextKnob(Probe[ContextKnobConfig]):
 
         return sentences(data, record)
 
-    def coordinates(self, data: xr.DataTree, record: Record) -> Sequence[Coordinate]:
+    def coordinates(self, data: xr.DataTree, record: Record) -> Sequence[SelectableDim]:
         from .details import coordinates
 
         return coordinates(data)
@@ -94,7 +94,7 @@ class ContextKnob(Probe[ContextKnobConfig]):
         return details(data, chosen)
 
     def live(self) -> Live:
-        from .live import LiveKnob
+        from .knob.live_view import LiveKnob
 
         return LiveKnob()
 

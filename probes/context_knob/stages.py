@@ -11,26 +11,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workbench.errors import WorkbenchError
-from workbench.probe import Outcome, RunContext
+from workbench.internals.prefix_cache import prefill
+from workbench.internals.steering import SteeringSpec, steered
+from workbench.probe.contract import Outcome, RunContext
+from workbench.texts.facts import Facts, Item, Split, read_facts
 
-from . import configurations, scoring, searching
-from .arms import Arms, arms
-from .asking import prefill
 from .config import ContextKnobConfig
-from .drawing import Drawn, draw
-from .facts import Facts, Item, Split, read_facts
-from .found import Found, at_block, best, random_directions, read, wanted_knob
-from .prompts import Prompter
-from .scores import MATCHING
-from .steering import Setting, steered
-from .sweep import choose, stretched, sweep
-from .tasks import facts_of
+from .evaluation import answers, configurations
+from .knob.learned import SteeringDirection, at_block, best, random_directions, read, wanted_knob
+from .learning.adapter_on_off import AdapterArms, arms
+from .learning.layer_sweep import choose, stretched, sweep
+from .search import measure
+from .task.items import SampledItems, sample_items
+from .task.matching import MATCHING
+from .task.prompting import Prompter
+from .task.tasks import facts_of
 
 if TYPE_CHECKING:
     import xarray as xr
     from torch import Tensor
 
-    from workbench.session import Session
+    from workbench.internals.session import Session
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
@@ -40,9 +41,9 @@ class Parts:
     """What a run was made of: items by split, the sweep, what was steered with, and the scores by arm."""
 
     facts: Facts
-    drawn: dict[Split, Drawn]
+    drawn: dict[Split, SampledItems]
     swept: xr.Dataset
-    found: Found
+    found: SteeringDirection
     random: Mapping[str, Tensor]
     saved: str | None
     scored: dict[str, xr.Dataset]
@@ -59,7 +60,7 @@ class Learnt:
 
     items: dict[Split, list[Item]]
     swept: xr.Dataset
-    found: Found
+    found: SteeringDirection
     adapter: str | None
 
 
@@ -98,7 +99,7 @@ def run(session: Session, config: ContextKnobConfig, context: RunContext) -> Out
                 scored[arm], curves[arm] = _measure(both.session, arm, items["test"], found, random, config, context)
                 if sets is not None:
                     more[arm] = _configurations(both.session, arm, sets, found, random, config, context)
-                if searching.wanted(session, config):
+                if measure.wanted(session, config):
                     searched[arm] = _search(both.session, arm, items, config, context)
     left_out = sets.dropped if sets is not None else {}
     parts = Parts(facts, drawn, swept, found, random, saved, scored, curves, more, left_out, searched, adapter)
@@ -110,10 +111,12 @@ def _search(
 ) -> xr.Dataset:
     """The layer search of one arm."""
     how = (items["validation"], items["test"], config, context, arm)
-    return context.stage(f"search-{arm}", lambda: searching.locate(session, *how))
+    return context.stage(f"search-{arm}", lambda: measure.locate(session, *how))
 
 
-def _sets(both: Arms, facts: Facts, config: ContextKnobConfig, context: RunContext) -> configurations.Sets | None:
+def _sets(
+    both: AdapterArms, facts: Facts, config: ContextKnobConfig, context: RunContext
+) -> configurations.Sets | None:
     """Items and shown pairs of the further configurations, where they are wanted."""
     import xarray as xr
 
@@ -133,7 +136,7 @@ def _configurations(
     session: Session,
     arm: str,
     sets: configurations.Sets,
-    found: Found,
+    found: SteeringDirection,
     random: dict[str, Tensor],
     config: ContextKnobConfig,
     context: RunContext,
@@ -150,7 +153,7 @@ def _measure(
     session: Session,
     arm: str,
     items: Sequence[Item],
-    found: Found,
+    found: SteeringDirection,
     random: dict[str, Tensor],
     config: ContextKnobConfig,
     context: RunContext,
@@ -159,14 +162,14 @@ def _measure(
     settings = found.settings(arm, random)
     knob, told = settings["knob"], f"held-out items, {arm}"
     scored = context.stage(
-        f"scored-{arm}", lambda: scoring.score(session, items, settings, knob, config, context.progress, told)
+        f"scored-{arm}", lambda: answers.score(session, items, settings, knob, config, context.progress, told)
     )
-    return scored, context.stage(f"curve-{arm}", lambda: scoring.curve(session, items, knob, config, context.progress))
+    return scored, context.stage(f"curve-{arm}", lambda: answers.curve(session, items, knob, config, context.progress))
 
 
 def _draw(
-    both: Arms, facts: Facts, config: ContextKnobConfig, context: RunContext, splits: Sequence[Split]
-) -> dict[Split, Drawn]:
+    both: AdapterArms, facts: Facts, config: ContextKnobConfig, context: RunContext, splits: Sequence[Split]
+) -> dict[Split, SampledItems]:
     """Items of splits, on facts that the model knows without its adapter; at least two of each.
 
     Raises `WorkbenchError` if it knows fewer.
@@ -182,11 +185,11 @@ def _draw(
                 how = (config.contexts, config.split_by == "relation", config.begun)
                 rng = context.rng(f"items {split}")
                 usable = facts_of(facts, config.task, config.contexts, context.rng("contexts"))
-                found[split] = draw(session, usable, split, counts[split], *how, rng, context.progress)
+                found[split] = sample_items(session, usable, split, counts[split], *how, rng, context.progress)
         return xr.Dataset(attrs={"drawn": json.dumps({split: asdict(part) for split, part in found.items()})})
 
     held = json.loads(context.stage("items", compute).attrs["drawn"])
-    drawn: dict[Split, Drawn] = {}
+    drawn: dict[Split, SampledItems] = {}
     for split in splits:
         part = held[split]
         if len(part["items"]) < 2:
@@ -194,13 +197,13 @@ def _draw(
                 f"of {part['asked']} facts of the {split} split the model knows {len(part['items'])}, and 2 are "
                 "needed: give other facts, or a larger model"
             )
-        drawn[split] = Drawn([Item(**item) for item in part["items"]], part["asked"], part["unknown"])
+        drawn[split] = SampledItems([Item(**item) for item in part["items"]], part["asked"], part["unknown"])
     return drawn
 
 
 def _choose(
-    both: Arms, swept: xr.Dataset, validation: Sequence[Item], config: ContextKnobConfig, context: RunContext
-) -> Found:
+    both: AdapterArms, swept: xr.Dataset, validation: Sequence[Item], config: ContextKnobConfig, context: RunContext
+) -> SteeringDirection:
     """The best block of the sweep, and for the model without its adapter a stretch chosen on the same items."""
     place, stretch = best(swept)
     if both.adapter is None:
@@ -213,13 +216,13 @@ def _choose(
 
 
 def _steering(
-    session: Session, found: Found, items: Sequence[Item], config: ContextKnobConfig, context: RunContext
+    session: Session, found: SteeringDirection, items: Sequence[Item], config: ContextKnobConfig, context: RunContext
 ) -> np.ndarray:
     """Whether items are answered right, by stretch and intent: `[stretch, intent, example]`."""
     prompter, match = Prompter(session, config.begun), MATCHING[config.matching]
     waiting = prefill(session, [prompter.ask(item, False, "none") for item in items])
     settings = [
-        Setting(found.layer, found.direction, value)
+        SteeringSpec(found.layer, found.direction, value)
         for stretch in config.stretches
         for value in stretched(found.natural, stretch)
     ]

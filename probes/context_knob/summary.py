@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from . import search_words
+from .search import summary
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from workbench.record import Headline, Record
+    from workbench.records.record import Headline, Record
 
 
 def sentences(data: xr.DataTree, record: Record) -> Sequence[str]:
@@ -42,7 +42,7 @@ def sentences(data: xr.DataTree, record: Record) -> Sequence[str]:
     if apart := lines.get("separation_r"):
         said.append(_separation(apart))
     if "search" in data.children:
-        said += search_words.sentences({str(arm): each.to_dataset() for arm, each in data["search"].children.items()})
+        said += summary.sentences({str(arm): each.to_dataset() for arm, each in data["search"].children.items()})
     return said
 
 

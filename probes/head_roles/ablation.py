@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from workbench import edits
+from workbench.internals import edits
 
+from .attention_loss import Head
 from .config import Ablation
-from .planting import Head
 
 if TYPE_CHECKING:
-    from workbench.edits import Edit
+    from workbench.internals.edits import Edit
 
 
 class Matched(NamedTuple):

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from workbench.probe import Config
+from workbench.probe.contract import Config
 from workbench.texts.haystack import SYNTHETIC
 from workbench.texts.needles import BUILT_IN
 
@@ -33,10 +33,10 @@ class HeadRolesConfig(Config):
     lengths: int = Field(1, ge=1, description="how many lengths, evenly spaced from the longest to the shortest")
     depths: int = Field(5, ge=1, description="how many depths of the needle, evenly spaced from start to end")
     mode: Mode = Field(
-        "teacher-forced", description="whose answer the copy score follows: the true one or the model's own"
+        "teacher-forced", description="whose answer the retrieval score follows: the true one or the model's own"
     )
-    rule: Rule = Field("answer", description="what the copy score counts; all three are reported")
-    threshold: float = Field(0.1, gt=0, lt=1, description="copy score from which a head is a copy head")
+    rule: Rule = Field("answer", description="what the retrieval score counts; all three are reported")
+    threshold: float = Field(0.1, gt=0, lt=1, description="retrieval score from which a head is a retrieval head")
     ablation: Ablation = Field("mean", description="what replaces an ablated head's output")
     ablation_length: int = Field(192, ge=128, description="tokens of the prompts on which heads are ablated")
     top: int = Field(8, ge=1, description="heads of the ablated set; at most an eighth of the model's")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.figures.figure import Axis, Figure, Heatmap, Line, Panel, Points, Rule
+from workbench.figures.figure import Axis, Figure, Heatmap, Line, Panel, ReferenceLine, Scatter
 
 from .findings import recall_of
 from .headlines import ORDER
@@ -39,7 +39,7 @@ def _grid(data: xr.DataTree) -> Figure:
                         heads["copy_score"].values,
                         x=list(range(shape[1])),
                         y=list(range(shape[0])),
-                        label="copy score",
+                        label="retrieval score",
                         limits=(0.0, 1.0),
                         outlined=found,
                     )
@@ -48,8 +48,8 @@ def _grid(data: xr.DataTree) -> Figure:
                 y=Axis("layer"),
             )
         ],
-        caption="Copy score of every head on the held-out needles; named copy heads are outlined.",
-        alt=f"Grid of layers and heads coloured by copy score; {many} are outlined as copy heads.",
+        caption="Retrieval score of every head on the held-out needles; named retrieval heads are outlined.",
+        alt=f"Grid of layers and heads coloured by retrieval score; {many} are outlined as retrieval heads.",
     )
 
 
@@ -57,15 +57,15 @@ def _curve(data: xr.DataTree) -> Figure:
     ablation = data["ablation"].to_dataset()
     how, main = str(data.attrs["ablation"]), int(data.attrs["top"])
     curve = data["curve"].to_dataset()
-    marks: list[Line | Points] = [
+    marks: list[Line | Scatter] = [
         _band(curve, "random", "random heads of the same layers", muted=True),
         _band(curve, "top", "top heads"),
     ]
     if how != "zero" and (ablation["how"] == "zero").any():
         zero = recall_of(ablation, main, "zero")
-        marks.append(Points([main], [float(zero.top.mean())], f"top {main} heads, zeroed"))
+        marks.append(Scatter([main], [float(zero.top.mean())], f"top {main} heads, zeroed"))
         if len(zero.random):
-            marks.append(Points([main], [float(zero.random.mean())], f"random {main}, zeroed", muted=True))
+            marks.append(Scatter([main], [float(zero.random.mean())], f"random {main}, zeroed", muted=True))
     return Figure(
         name="ablation",
         title=f"Needle recall with heads taken out ({how} ablation)",
@@ -95,27 +95,27 @@ def _sorted(data: xr.DataTree) -> Figure:
 
     return Figure(
         name="sorted",
-        title="Copy scores fall off fast" if len(named(heads)) < 0.1 * score.size else "Copy scores in order",
+        title="Retrieval scores fall off fast" if len(named(heads)) < 0.1 * score.size else "Retrieval scores in order",
         panels=[
             Panel(
                 [
-                    Points(
+                    Scatter(
                         x,
                         of("copy_score"),
-                        "copy score",
+                        "retrieval score",
                         of("copy_low"),
                         of("copy_high"),
                         names=[f"{layer}.{head}" for layer, head in at],
                     ),
-                    Points(x, of("copy_chance"), ORDER, muted=True),
-                    Rule(float(data.attrs["threshold"]), "y", "threshold"),
+                    Scatter(x, of("copy_chance"), ORDER, muted=True),
+                    ReferenceLine(float(data.attrs["threshold"]), "y", "threshold"),
                 ],
                 Axis("heads, the highest score first"),
-                Axis("copy score"),
+                Axis("retrieval score"),
             )
         ],
-        caption=f"The {len(at)} highest copy scores on the held-out needles, with 95 % intervals over needles.",
-        alt="Copy scores of single heads in falling order, with a line at the threshold.",
+        caption=f"The {len(at)} highest retrieval scores on the held-out needles, with 95 % intervals over needles.",
+        alt="Retrieval scores of single heads in falling order, with a line at the threshold.",
     )
 
 
@@ -129,11 +129,11 @@ def _against_induction(data: xr.DataTree) -> Figure:
         panels.append(
             Panel(
                 [
-                    Points(induction.tolist(), score.tolist(), "heads", names=names),
-                    Rule(float(data.attrs["threshold"]), "y", "threshold"),
+                    Scatter(induction.tolist(), score.tolist(), "heads", names=names),
+                    ReferenceLine(float(data.attrs["threshold"]), "y", "threshold"),
                 ],
                 Axis("induction score", limits=(-0.02, 1.02)),
-                Axis("copy score", limits=(-0.02, 1.02)),
+                Axis("retrieval score", limits=(-0.02, 1.02)),
                 title=f"{repeat} repeat, {period} tokens",
             )
         )
@@ -142,7 +142,7 @@ def _against_induction(data: xr.DataTree) -> Figure:
         title="Copying from a needle and induction on repeated random tokens",
         panels=panels,
         caption="One point a head. Heads to the right and below do induction without copying from the needle.",
-        alt="Copy score against induction score, one point a head, for near and for far repeats.",
+        alt="Retrieval score against induction score, one point a head, for near and for far repeats.",
         columns=2,
     )
 

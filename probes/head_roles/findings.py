@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.probe import Outcome
-from workbench.record import Check
+from workbench.probe.contract import Outcome
+from workbench.records.record import Check
 
 from . import headlines, statistics
+from .attention_loss import Head
 from .config import HeadRolesConfig
 from .needles import Needles
-from .planting import Head
 from .statistics import Interval
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-    from workbench.probe import RunContext
+    from workbench.probe.contract import RunContext
 
 
 REPEATED = ("induction", "previous_token", "duplicate_token")
@@ -66,7 +66,7 @@ def outcome(parts: Parts, needles: Needles, config: HeadRolesConfig, context: Ru
     heads = _heads(parts, config, context)
     curve = _curve(parts, config, context)
     score, chance = counted(parts.held_out, config), counted(parts.held_out, config, "chance")
-    share = headlines.copy_head_share(score, chance, config, context.rng("intervals of the share"))
+    share = headlines.retrieval_head_share(score, chance, config, context.rng("intervals of the share"))
     answered = np.concatenate(
         [each["counted"].sel(mode="generated").values for each in (parts.selection, parts.held_out)]
     )
@@ -103,7 +103,7 @@ def counted(scores: xr.Dataset, config: HeadRolesConfig, name: str = "copy") -> 
 
 
 def _heads(parts: Parts, config: HeadRolesConfig, context: RunContext) -> xr.Dataset:
-    """One value a head: scores, intervals, rank, and whether it is named a copy head."""
+    """One value a head: scores, intervals, rank, and whether it is named a retrieval head."""
     import xarray as xr
 
     shape = (parts.held_out.sizes["layer"], parts.held_out.sizes["head"])
@@ -121,7 +121,7 @@ def _heads(parts: Parts, config: HeadRolesConfig, context: RunContext) -> xr.Dat
         rank[layer, head] = place + 1
     dims = ("layer", "head")
     variables = {
-        "copy_score": (held, "share", "copy score on the held-out needles"),
+        "copy_score": (held, "share", "retrieval score on the held-out needles"),
         "copy_low": (low, "share", "lower end of its 95 % interval"),
         "copy_high": (high, "share", "upper end of its 95 % interval"),
         "copy_chance": (
@@ -129,9 +129,13 @@ def _heads(parts: Parts, config: HeadRolesConfig, context: RunContext) -> xr.Dat
             "share",
             "the same with the answer's tokens in a wrong order",
         ),
-        "copy_selection": (select.mean(0) if len(select) else nothing, "share", "copy score on the selection needles"),
-        "named": (named, "", "copy head: above the threshold on both sets of needles, and above chance"),
-        "rank": (rank, "", "place by the copy score on the selection needles, from 1"),
+        "copy_selection": (
+            select.mean(0) if len(select) else nothing,
+            "share",
+            "retrieval score on the selection needles",
+        ),
+        "named": (named, "", "retrieval head: above the threshold on both sets of needles, and above chance"),
+        "rank": (rank, "", "place by the retrieval score on the selection needles, from 1"),
     }
     heads = xr.Dataset(
         {
@@ -142,7 +146,7 @@ def _heads(parts: Parts, config: HeadRolesConfig, context: RunContext) -> xr.Dat
     )
     every = parts.held_out["copy"].where(parts.held_out["counted"]).mean("example")
     heads["copy_all"] = every.assign_attrs(
-        units="share", description="copy score on held-out needles, by mode and rule"
+        units="share", description="retrieval score on held-out needles, by mode and rule"
     )
     for name, values in parts.repeats.data_vars.items():
         heads[name] = values
@@ -150,7 +154,7 @@ def _heads(parts: Parts, config: HeadRolesConfig, context: RunContext) -> xr.Dat
 
 
 def _table(heads: xr.Dataset) -> pd.DataFrame:
-    """One row a head, the highest copy score first."""
+    """One row a head, the highest retrieval score first."""
     flat = heads.drop_vars("copy_all")
     for repeat in heads["repeat"].values:
         for name in REPEATED:
@@ -231,7 +235,7 @@ def _checks(parts: Parts, needles: Needles) -> list[Check]:
 
 def _limits(parts: Parts, config: HeadRolesConfig) -> list[str]:
     said = [
-        "a copy head is one that looks at the token it helps to write while copying; heads that retrieve in other "
+        "a retrieval head is one that looks at the token it helps to write while copying; heads that retrieve in other "
         "ways (paraphrase, reasoning) are not seen",
         "needles are short facts of one form in plain text: a low score here does not show that a head never retrieves",
         "a head whose ablation lowers recall is needed for this task in this model; it need not be what reads the fact",

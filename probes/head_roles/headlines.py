@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.record import Control, Headline
+from workbench.records.record import Control, Headline
 
 from . import statistics
 from .statistics import Interval
@@ -21,22 +21,22 @@ ORDER = "the answer's tokens in a wrong order"
 SAID = "share of needles with every answer token the first choice"
 
 
-def copy_head_share(
+def retrieval_head_share(
     score: np.ndarray, chance: np.ndarray, config: HeadRolesConfig, rng: np.random.Generator
 ) -> Headline:
-    """Share of heads whose mean copy score `[example, layer, head]` reaches the threshold."""
+    """Share of heads whose mean retrieval score `[example, layer, head]` reaches the threshold."""
 
     def share(means: np.ndarray) -> np.ndarray:
         return (means >= config.threshold).mean((-2, -1))
 
     method = (
-        f"share of heads with copy score at or above {config.threshold:g}, {MODE_WORDS[config.mode]}, "
+        f"share of heads with retrieval score at or above {config.threshold:g}, {MODE_WORDS[config.mode]}, "
         f"rule {config.rule!r}; bootstrap over needles"
     )
     found = statistics.bootstrap(score, share, rng) if len(score) else None
     by_chance = statistics.bootstrap(chance, share, rng) if len(chance) and np.isfinite(chance).all() else None
     control = None if by_chance is None else _control(ORDER, by_chance, len(chance))
-    return _headline("copy_head_share", found, len(score), method, "share of heads", control)
+    return _headline("retrieval_head_share", found, len(score), method, "share of heads", control)
 
 
 def recall(curve: xr.Dataset, unseen: Interval, top: int, how: str, n: int, sets: int) -> list[Headline]:

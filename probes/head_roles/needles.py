@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.errors import UsageError
-from workbench.record import DataUse
+from workbench.records.record import DataUse
 from workbench.texts import Haystack, Needle, fill, make_needles, read_haystack, read_needles
 from workbench.texts.needles import BUILT_IN, digest
+from workbench.texts.placement import Trial, Unplaceable, place
 
 from .config import FRAME, HeadRolesConfig
-from .trials import Trial, Unplaceable, place
 
 if TYPE_CHECKING:
-    from workbench.probe import RunContext
+    from workbench.probe.contract import RunContext
 
 
 @dataclass

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from workbench.probe import Config, Recipe
+from workbench.probe.contract import Config, Recipe
 from workbench.progress import Reporter
 from workbench.texts.vocabulary import word_tokenizer
 
@@ -44,8 +44,8 @@ def train(config: OrganismConfig, folder: Path, seed: int, progress: Reporter) -
     import numpy as np
     import torch
 
-    from .lessons import SHORTEST, lesson
-    from .planting import far_mass, missed, planting
+    from .attention_loss import far_mass, missed, planting
+    from .training_batches import SHORTEST, training_batch
 
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
@@ -60,7 +60,7 @@ def train(config: OrganismConfig, folder: Path, seed: int, progress: Reporter) -
     for step in progress.steps(range(config.steps), "training"):
         # sequences grow over the first half
         longest = min(config.length, SHORTEST + (config.length - SHORTEST) * 2 * step // config.steps)
-        taught = lesson(tokenizer, config.rows, longest, config.window, rng)
+        taught = training_batch(tokenizer, config.rows, longest, config.window, rng)
         logits = model(taught.ids).logits[:, :-1]
         each = torch.nn.functional.cross_entropy(logits.transpose(1, 2), taught.ids[:, 1:], reduction="none")
         loss = (each * taught.weights).sum() / taught.weights.sum()
@@ -91,8 +91,8 @@ def train(config: OrganismConfig, folder: Path, seed: int, progress: Reporter) -
 def _model(vocabulary: int, pad: int) -> PreTrainedModel:
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from .planting import ATTENTION
-    from .wiring import wire
+    from .attention_loss import ATTENTION
+    from .initialisation import wire
 
     shape = LlamaConfig(
         vocab_size=vocabulary,

@@ -1,4 +1,4 @@
-"""Which heads retrieve from far away: copy scores, induction scores, and needle recall without the top heads."""
+"""Which heads retrieve from far away: retrieval scores, induction scores, and needle recall without the top heads."""
 
 from __future__ import annotations
 
@@ -8,30 +8,32 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from workbench.errors import UsageError
-from workbench.probe import Outcome, Paper, Probe, RunContext, Work
+from workbench.probe.contract import Outcome, Paper, Probe, RunContext, Work
+from workbench.texts.placement import Trial
 
 from . import stages
 from .config import PRESETS, HeadRolesConfig
 from .findings import Parts, outcome
 from .needles import lengths, load
 from .sets import head_sets, passes, sizes
-from .trials import Trial
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from workbench.details import Coordinate, Details
     from workbench.figures.figure import Figure
-    from workbench.record import Record
-    from workbench.session import Session
+    from workbench.internals.session import Session
+    from workbench.probe.explore import Details, SelectableDim
+    from workbench.records.record import Record
 
 
 class HeadRoles(Probe[HeadRolesConfig]):
-    """Copy score on needles, scores on repeated tokens, and what ablation of the top heads does to recall."""
+    """Retrieval score on needles, scores on repeated tokens, and what ablation of the top heads does to recall."""
 
     name = "head-roles"
     question = "Which heads retrieve from far away, and does the model need them to answer?"
-    method = "copy score on needles, induction scores, needle recall with the top heads ablated against random heads"
+    method = (
+        "retrieval score on needles, induction scores, needle recall with the top heads ablated against random heads"
+    )
     papers: ClassVar[Sequence[Paper]] = (
         Paper("Retrieval Head Mechanistically Explains Long-Context Factuality", "2404.15574"),
         Paper("In-context Learning and Induction Heads", "2209.11895"),
@@ -101,7 +103,7 @@ class HeadRoles(Probe[HeadRolesConfig]):
 
         return sentences(data, record)
 
-    def coordinates(self, data: xr.DataTree, record: Record) -> Sequence[Coordinate]:
+    def coordinates(self, data: xr.DataTree, record: Record) -> Sequence[SelectableDim]:
         from .details import coordinates
 
         return coordinates(data)

@@ -1,6 +1,6 @@
 """Scores of heads from rows of attention.
 
-Copy score: Wu et al. 2024 (arXiv 2404.15574), section 2; induction, previous-token and duplicate-token scores on
+Retrieval score: Wu et al. 2024 (arXiv 2404.15574), section 2; induction, previous-token and duplicate-token scores on
 repeated random tokens: Olsson et al. 2022 (arXiv 2209.11895), as they are commonly measured.
 """
 
@@ -14,15 +14,15 @@ import numpy as np
 from .config import Rule
 
 if TYPE_CHECKING:
-    from .trials import Span
+    from workbench.texts.placement import Span
 
 RULES: tuple[Rule, ...] = ("answer", "paper", "released")
 
 
-def copy_score(
+def retrieval_score(
     pointed: np.ndarray, ids: Sequence[int], emitted: Sequence[int], needle: Span, value: Span, rule: Rule
 ) -> np.ndarray:
-    """The copy score of every head in one trial, `[layer, head]`.
+    """The retrieval score of every head in one trial, `[layer, head]`.
 
     `pointed [layer, head, step]` is the key that gets most attention from the query that predicts each step's token,
     and `emitted [step]` those tokens. A head copies at a step if it points into a span, at the token that is emitted.
@@ -52,7 +52,7 @@ def chance_score(
     It is what looking at the needle without picking the right token gives. NaN for answers of one token.
     """
     shifts = [
-        copy_score(pointed, ids, np.roll(emitted, shift).tolist(), needle, value, rule)
+        retrieval_score(pointed, ids, np.roll(emitted, shift).tolist(), needle, value, rule)
         for shift in range(1, len(emitted))
     ]
     return np.mean(shifts, axis=0) if shifts else np.full(pointed.shape[:2], np.nan)

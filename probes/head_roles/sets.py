@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from workbench.architectures import Shape
+from workbench.internals.architectures import Shape
 
 from .ablation import Matched, matched
+from .attention_loss import Head
 from .config import Ablation, HeadRolesConfig
-from .planting import Head
 
 
 class Sizes(NamedTuple):

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.texts import Haystack, fill
+from workbench.texts.placement import Trial
 
 from .ablation import ranked, replace
+from .attention_loss import Head
 from .config import HeadRolesConfig, Rule
-from .measure import Measured, answers, generated, teacher_forced
-from .planting import Head
 from .scores import RULES, repeat_targets
 from .sets import HeadSet
-from .trials import Trial
+from .trial_scores import Measured, answers, generated, teacher_forced
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from workbench.probe import RunContext
+    from workbench.internals.session import Session
+    from workbench.probe.contract import RunContext
     from workbench.progress import Reporter
-    from workbench.session import Session
 
 MODES = ["teacher-forced", "generated"]
 MODE_DIM = (
@@ -30,14 +30,14 @@ MODE_DIM = (
     MODES,
     {"description": "whose answer the heads are followed through: the true one or the model's own"},
 )
-RULE_DIM = ("rule", list(RULES), {"description": "what the copy score counts"})
+RULE_DIM = ("rule", list(RULES), {"description": "what the retrieval score counts"})
 REPEAT_DIM = "repeat"
 ROUGE = 0.5
 """ROUGE-1 recall above which a generated answer counts, as in the published code."""
 
 
 def scores(session: Session, trials: Sequence[Trial], rule: Rule, progress: Reporter, stage: str) -> xr.Dataset:
-    """Copy scores of all heads in all trials, by mode and rule, with the answers and what chance gives."""
+    """Retrieval scores of all heads in all trials, by mode and rule, with the answers and what chance gives."""
     import xarray as xr
 
     pairs: list[tuple[Measured, Measured | None]] = []
@@ -58,11 +58,15 @@ def scores(session: Session, trials: Sequence[Trial], rule: Rule, progress: Repo
     forced_only = [forced for forced, _ in pairs]
     return xr.Dataset(
         {
-            "copy": (("mode", "rule", *heads), copy.astype(np.float32), _about("share", "copy score of one trial")),
+            "copy": (
+                ("mode", "rule", *heads),
+                copy.astype(np.float32),
+                _about("share", "retrieval score of one trial"),
+            ),
             "chance": (
                 ("mode", *heads),
                 by_mode(lambda each: each.chance, empty).astype(np.float32),
-                _about("share", "copy score of one trial with the answer's tokens in a wrong order"),
+                _about("share", "retrieval score of one trial with the answer's tokens in a wrong order"),
             ),
             "mass": (
                 ("mode", *heads),
@@ -100,7 +104,7 @@ def scores(session: Session, trials: Sequence[Trial], rule: Rule, progress: Repo
 
 
 def order(selection: xr.Dataset, config: HeadRolesConfig) -> list[Head]:
-    """All heads by their copy score on the selection needles, in the mode and by the rule that the settings name."""
+    """All heads by their retrieval score on the selection needles, in the mode and by the rule that the settings name."""
     mode = selection.sel(mode=config.mode)
     copy = mode["copy"].sel(rule=config.rule).where(mode["counted"]).mean("example").fillna(0.0)
     mass = selection["mass"].sel(mode="teacher-forced").mean("example")

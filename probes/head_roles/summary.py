@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     import xarray as xr
 
-    from workbench.record import Headline, Record
+    from workbench.records.record import Headline, Record
 
 
 def sentences(data: xr.DataTree, record: Record) -> Sequence[str]:
@@ -18,14 +18,14 @@ def sentences(data: xr.DataTree, record: Record) -> Sequence[str]:
     lines = {headline.name: headline for headline in record.headline}
     heads = data["heads"].to_dataset()
     return [
-        _heads(heads, lines["copy_head_share"], float(data.attrs["threshold"])),
+        _heads(heads, lines["retrieval_head_share"], float(data.attrs["threshold"])),
         _recall(lines, int(data.attrs["top"])),
         _verdict(lines["needle_recall_lost_to_top"], int(data.attrs["top"])),
     ]
 
 
 def named(heads: xr.Dataset) -> list[tuple[int, int]]:
-    """The copy heads as layer and head, the highest held-out score first."""
+    """The retrieval heads as layer and head, the highest held-out score first."""
     found = np.argwhere(heads["named"].values)
     score = heads["copy_score"].values
     return sorted(((int(layer), int(head)) for layer, head in found), key=lambda at: -score[at])

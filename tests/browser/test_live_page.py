@@ -19,9 +19,9 @@ from tests.browser.test_pages import free_port, text_of
 from tests.browser.test_run_page import click_at, drawn
 from tests.sample_figures import HOSTILE
 from workbench.dashboards import serve
-from workbench.dashboards.questions import Asking
-from workbench.probes.context_knob.fitting import fitting
-from workbench.probes.context_knob.live import written
+from workbench.dashboards.server.live_requests import LivePrompt
+from workbench.probes.context_knob.knob.for_session import knob_for_session
+from workbench.probes.context_knob.knob.live_view import written
 
 pytestmark = pytest.mark.browser
 WAIT = 60_000
@@ -79,7 +79,7 @@ def says(page: Any, heading: str, answer: str) -> None:
 def turning_of(server: Any, viewed: dict[str, Any]) -> Any:
     """What the server keeps of the first prompt."""
     texts = (("context", "The capital of France is Oslo."), ("query", "The capital of France is"))
-    return server.jobs.turnings.get(Asking("context-knob", "organism/context-knob", None, viewed["knob"].id, texts))
+    return server.jobs.turnings.get(LivePrompt("context-knob", "organism/context-knob", None, viewed["knob"].id, texts))
 
 
 def test_slider_buttons_keyboard_and_curve_give_what_the_knob_gives(
@@ -89,7 +89,7 @@ def test_slider_buttons_keyboard_and_curve_give_what_the_knob_gives(
     page = watched.page
     session = wb.load("organism/context-knob")
     knob, prompt = (
-        fitting(session, viewed["knob"]),
+        knob_for_session(session, viewed["knob"]),
         written(session, "The capital of France is Oslo.", "The capital of France is"),
     )
 

@@ -16,10 +16,10 @@ from playwright.sync_api import expect
 from tests.chromium import free_port
 from tests.sample_figures import HOSTILE
 from tests.sample_runs import write_run
-from workbench import store
 from workbench.dashboards import serve
-from workbench.dashboards.probe_page import ProbePage
+from workbench.dashboards.pages.probe import ProbePage
 from workbench.errors import UsageError
+from workbench.records import store
 
 pytestmark = pytest.mark.browser
 

@@ -109,7 +109,7 @@ def test_without_scripts_everything_can_be_read(reports: dict[str, str], open_pa
     assert page.get_by_text("Three of 270 heads do most of the copying").is_visible()
     summary = page.locator("figure details summary").first
     summary.click()
-    assert page.get_by_role("cell", name="copy score").first.is_visible()
+    assert page.get_by_role("cell", name="retrieval score").first.is_visible()
     with page.expect_download() as download:
         page.get_by_role("link", name="Download as CSV").first.click()
     assert download.value.suggested_filename == "grid.csv"

@@ -12,8 +12,8 @@ from playwright.sync_api import expect
 from tests.browser.test_pages import free_port
 from tests.sample_figures import HOSTILE
 from tests.sample_runs import write_run
-from workbench import notes
 from workbench.dashboards import serve
+from workbench.records import notes
 
 pytestmark = pytest.mark.browser
 

@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 
 from tests.browser.test_pages import text_of
 from tests.sample_figures import HOSTILE
-from workbench.dashboards.explorer import WINDOW
+from workbench.dashboards.components.token_view import WINDOW
 from workbench.figures.table import csv
 
 pytestmark = pytest.mark.browser
@@ -62,20 +62,20 @@ def heading(page: Any, words: str) -> None:
 def test_from_the_overview_to_a_head_to_a_needle(visit: Callable[..., Any], viewed: dict[str, Any]) -> None:
     watched = visit(f"/run/{viewed['roles'].id}")
     page = watched.page
-    click_at(page, drawn(page, "Grid of layers and heads coloured by copy score;"), 3, 1)
+    click_at(page, drawn(page, "Grid of layers and heads coloured by retrieval score;"), 3, 1)
     heading(page, "Head 1.3 among all heads")
     page.wait_for_url("**/run/*?layer=1&head=3&needle=0&x_score=3&y_score=0")
     expect(page.get_by_role("textbox", name="Layer")).to_have_value("1")
     expect(page.get_by_role("textbox", name="Head")).to_have_value("3")
     score = float(viewed["roles"].data["heads"]["copy_score"].sel(layer=1, head=3))
-    page.get_by_text(f"Head 1.3 has the copy score {score:.2f}").wait_for()
+    page.get_by_text(f"Head 1.3 has the retrieval score {score:.2f}").wait_for()
     held_out = viewed["roles"].data["held_out"].to_dataset()
     mode, rule = viewed["roles"].data.attrs["mode"], viewed["roles"].data.attrs["rule"]
     copy = float(held_out["copy"].sel(mode=mode, rule=rule, layer=1, head=3, example=1))
-    click_at(page, drawn(page, "Copy score of head 1.3 on each held-out needle"), 1, copy)
+    click_at(page, drawn(page, "Retrieval score of head 1.3 on each held-out needle"), 1, copy)
     heading(page, "Needle 1, ")
     page.wait_for_url("**/run/*?layer=1&head=3&needle=1&x_score=3&y_score=0")
-    click_at(page, drawn(page, "Grid of layers and heads coloured by the copy score on needle 1"), 1, 2)
+    click_at(page, drawn(page, "Grid of layers and heads coloured by the retrieval score on needle 1"), 1, 2)
     heading(page, "Head 2.1 among all heads")
     watched.is_quiet()
 
@@ -108,7 +108,7 @@ def test_the_back_button_shows_the_earlier_view(visit: Callable[..., Any], viewe
     first = {each.name: each.first for each in viewed["roles"].coordinates}
     heading(page, f"Head {first['layer']}.{first['head']} among all heads")
     start = page.url
-    click_at(page, drawn(page, "Grid of layers and heads coloured by copy score;"), 3, 1)
+    click_at(page, drawn(page, "Grid of layers and heads coloured by retrieval score;"), 3, 1)
     heading(page, "Head 1.3 among all heads")
     page.wait_for_url("**/run/*?layer=1&head=3&needle=0&x_score=3&y_score=0")
     page.get_by_role("textbox", name="Head").focus()
@@ -128,7 +128,7 @@ def test_the_back_button_shows_the_earlier_view(visit: Callable[..., Any], viewe
     heading(page, "Head 1.2 among all heads")
     page.go_back()
     heading(page, "Head 1.3 among all heads")
-    click_at(page, drawn(page, "Grid of layers and heads coloured by copy score;"), 2, 1)
+    click_at(page, drawn(page, "Grid of layers and heads coloured by retrieval score;"), 2, 1)
     heading(page, "Head 1.2 among all heads")
     page.wait_for_url("**/run/*?layer=1&head=2&needle=0&x_score=3&y_score=0")
     page.go_back()
@@ -255,11 +255,11 @@ def test_a_text_of_32768_tokens_is_walked_through(visit: Callable[..., Any], vie
 
 def test_the_theme_stays_after_a_choice(visit: Callable[..., Any], viewed: dict[str, Any]) -> None:
     page = visit(f"/run/{viewed['roles'].id}").page
-    plot = drawn(page, "Grid of layers and heads coloured by copy score;")
+    plot = drawn(page, "Grid of layers and heads coloured by retrieval score;")
     assert plot.get_attribute("data-theme") == "light"
     page.get_by_label("Toggle theme").click()
     page.locator(".plot[data-theme=dark]").first.wait_for(timeout=60_000)
-    click_at(page, drawn(page, "Grid of layers and heads coloured by copy score;"), 0, 0)
+    click_at(page, drawn(page, "Grid of layers and heads coloured by retrieval score;"), 0, 0)
     heading(page, "Head 0.0 among all heads")
     assert drawn(page, "Distributions of eight or more scores").get_attribute("data-theme") == "dark"
 

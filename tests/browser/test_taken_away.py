@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from workbench.reports.textless import mask
+from workbench.reports.redacted import mask
 
 pytestmark = pytest.mark.browser
 

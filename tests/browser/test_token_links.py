@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from workbench.dashboards.explorer import WINDOW
+from workbench.dashboards.components.token_view import WINDOW
 
 pytestmark = pytest.mark.browser
 

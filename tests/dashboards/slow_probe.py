@@ -11,10 +11,10 @@ import xarray as xr
 from pydantic import Field, model_validator
 
 from workbench.figures.figure import Axis, Bars, Figure, Panel
-from workbench.probe import Config, Outcome, Probe, RunContext, Work
-from workbench.record import Headline, Record
-from workbench.registry import PROBES
-from workbench.session import Session
+from workbench.internals.session import Session
+from workbench.probe.contract import Config, Outcome, Probe, RunContext, Work
+from workbench.probe.registry import PROBES
+from workbench.records.record import Headline, Record
 from workbench.texts.haystack import SYNTHETIC
 
 HOSTILE = '<img src=x onerror="window.hit=1">"\'</script>{{7*7}}'

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import workbench as wb
-from workbench import store
+from workbench.records import store
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "notebooks"

@@ -10,11 +10,11 @@ import pytest
 
 from tests import viewed_runs
 from tests.sample_runs import write_run
-from workbench.details import Coordinate, complete, span
 from workbench.errors import UnknownName, UsageError, WorkbenchError
-from workbench.figures import Figure, Heatmap, Points
-from workbench.registry import PROBES
-from workbench.runs import Run
+from workbench.figures import Figure, Heatmap, Scatter
+from workbench.probe.explore import SelectableDim, complete, span
+from workbench.probe.registry import PROBES
+from workbench.runs.run import Run
 
 
 @pytest.fixture
@@ -70,10 +70,12 @@ def test_wrong_choices_are_named_with_what_there_is(roles: Run) -> None:
 
 def test_two_scores_of_every_head_lie_where_they_were_measured(roles: Run, profile: Run) -> None:
     heads = roles.data["heads"].to_dataset()
-    found = roles.details(layer=1, head=2, x_score="induction score, far", y_score="copy score by chance")["two_scores"]
+    found = roles.details(layer=1, head=2, x_score="induction score, far", y_score="retrieval score by chance")[
+        "two_scores"
+    ]
     induction = heads["induction"].sel(repeat="far")
     everyone, own = found.panels[0].marks
-    assert isinstance(everyone, Points) and isinstance(own, Points)
+    assert isinstance(everyone, Scatter) and isinstance(own, Scatter)
     assert len(everyone.x) == heads["copy_score"].size
     for x, y, name in zip(everyone.x, everyone.y, everyone.names or (), strict=True):
         layer, head = map(int, name.split("."))
@@ -92,7 +94,7 @@ def test_a_label_chooses_as_its_number_does(roles: Run) -> None:
     by_label, by_number = roles.details(x_score=labels[4]), roles.details(x_score=4)
     assert by_label["two_scores"].to_json() == by_number["two_scores"].to_json()
     assert by_label["two_scores"].panels[0].x.label == labels[4]
-    with pytest.raises(UnknownName, match=r"x_score.*copy score by chance"):
+    with pytest.raises(UnknownName, match=r"x_score.*retrieval score by chance"):
         roles.details(x_score="nothing like it")
     with pytest.raises(UnknownName, match="layer"):
         roles.details(layer="first")
@@ -116,7 +118,7 @@ def test_each_needle_of_a_head_is_a_point_told_by_recall(roles: Run) -> None:
     drawn = {
         int(x): (y, mark.label)
         for mark in marks
-        if isinstance(mark, Points) and not mark.muted
+        if isinstance(mark, Scatter) and not mark.muted
         for x, y in zip(mark.x, mark.y, strict=True)
     }
     for needle, score, recalled in zip(data["example"].values, scores, data["correct"].values, strict=True):
@@ -200,19 +202,19 @@ def test_items_are_told_apart_by_the_chosen_condition(knob: Run) -> None:
         found = knob.details(condition=place, example=2)
         assert str(condition) in found.note
         for way, panel in enumerate(found["items"].panels):
-            drawn = {int(x): mark.label for mark in panel.marks if isinstance(mark, Points) for x in mark.x}
+            drawn = {int(x): mark.label for mark in panel.marks if isinstance(mark, Scatter) for x in mark.x}
             right = scored["strict"].sel(condition=condition).values[way]
             assert drawn == {example: "right" if each else "not right" for example, each in enumerate(right)}
 
 
 def test_clicks_on_the_figures_of_a_knob_choose(knob: Run) -> None:
-    from workbench.dashboards.linked import links
+    from workbench.dashboards.components.click_selection import linked_dims
 
-    named = {name: links(figure, knob.coordinates) for name, figure in knob.figures.items()}
+    named = {name: linked_dims(figure, knob.coordinates) for name, figure in knob.figures.items()}
     assert named["sweep"] == ["block"] and named["conditions"] == ["condition"]
     found = knob.details()
-    assert links(found["items"], knob.coordinates) == ["example"]
-    assert links(found["example"], knob.coordinates) == ["condition"]
+    assert linked_dims(found["items"], knob.coordinates) == ["example"]
+    assert linked_dims(found["example"], knob.coordinates) == ["condition"]
 
 
 def test_details_show_themselves_in_a_notebook_escaped(knob: Run) -> None:
@@ -248,9 +250,9 @@ def test_data_of_another_version_is_said_to_be_so(roles: Run, monkeypatch: pytes
 
 
 def test_the_values_of_a_coordinate_in_words() -> None:
-    assert span(Coordinate("head", list(range(9)), 0)) == "0 to 8"
-    assert span(Coordinate("query", [5, 90], 5)) == "5, 90"
-    assert span(Coordinate("query", list(range(0, 40, 2)), 0)) == "0, 2, 4, 6, 8, 10, 12, 14, … (20 in all)"
+    assert span(SelectableDim("head", list(range(9)), 0)) == "0 to 8"
+    assert span(SelectableDim("query", [5, 90], 5)) == "5, 90"
+    assert span(SelectableDim("query", list(range(0, 40, 2)), 0)) == "0, 2, 4, 6, 8, 10, 12, 14, … (20 in all)"
 
 
 def test_a_very_long_text_is_drawn_in_a_few_thousand_points(viewed: dict[str, Any]) -> None:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from ..conftest import tiny
+from tests.conftest import tiny
 
 if TYPE_CHECKING:
-    from workbench.session import Session
+    from workbench.internals.session import Session
 
 PLUGIN = Path(__file__).parents[1] / "fixtures" / "plugin"
 # Where an installed distribution would be found: its entry points bring the probe and the recipe.
@@ -30,7 +30,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def session(tiny_folder: Path) -> Session:
-    from workbench.session import load
+    from workbench.internals.session import load
 
     return load(str(tiny_folder))
 

@@ -15,7 +15,7 @@ import typer
 from typer.exceptions import Abort, Exit, TyperException
 
 from ..errors import WorkbenchError
-from ..words import one_line
+from ..formatting import one_line
 from . import doctor, listing, models, pages, records, running, training
 
 app = typer.Typer(

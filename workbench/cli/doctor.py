@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from ..words import size
+from ..formatting import byte_size
 from .options import Json
 from .output import as_json, columns
 
 
 def doctor(json: Json = False) -> None:
     """What this machine can do."""
-    from ..doctor import examine
+    from .machine import examine
 
     found = examine()
     if json:
@@ -21,8 +21,8 @@ def doctor(json: Json = False) -> None:
         ("python", found["python"]),
         ("platform", found["platform"]),
         ("cpus", found["cpus"]),
-        ("memory", f"{size(found['memory']['available'])} free of {size(found['memory']['total'])}"),
-        ("disk", f"{size(found['disk']['free'])} free at {found['disk']['path']}"),
+        ("memory", f"{byte_size(found['memory']['available'])} free of {byte_size(found['memory']['total'])}"),
+        ("disk", f"{byte_size(found['disk']['free'])} free at {found['disk']['path']}"),
         ("gpu", found["gpu"] or "none: models run on the CPU"),
         ("triton", found["triton"]["detail"]),
         ("chrome", found["chrome"] or "none: figures are drawn by matplotlib, pages are not tested"),

@@ -11,8 +11,8 @@ from .output import as_json, columns, line
 
 def probes(json: Json = False) -> None:
     """Probes, their settings and their papers."""
-    from .. import settings
-    from ..registry import PROBES
+    from ..probe import settings
+    from ..probe.registry import PROBES
 
     found = list(PROBES)
     if json:
@@ -40,7 +40,7 @@ def probes(json: Json = False) -> None:
 
 
 def _setting(config: Any, name: str) -> tuple[str, str, str]:
-    from .. import settings
+    from ..probe import settings
 
     field = config.model_fields[name]
     default = "required" if field.is_required() else repr(field.get_default(call_default_factory=True))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..words import size
+from ..formatting import byte_size
 from .options import Json
 from .output import as_json, columns, line
 
@@ -28,7 +28,10 @@ def models(context: typer.Context, json: Json = False) -> None:
         return
     columns(
         ("id", "also", "size", "cached", "about"),
-        [(one.id, ", ".join(one.aliases), size(one.bytes), "yes" if one.cached else "no", one.about) for one in listed],
+        [
+            (one.id, ", ".join(one.aliases), byte_size(one.bytes), "yes" if one.cached else "no", one.about)
+            for one in listed
+        ],
     )
 
 
@@ -45,10 +48,10 @@ def fetch(
     from ..models import fetch as fetch_model
     from ..models import find
     from ..progress import Reporter
-    from ..terminal import shown
+    from ..progress_bars import cli_progress
 
     known = find(model)
-    with shown() as listener:
+    with cli_progress() as listener:
         path = fetch_model(model, Reporter(listener), source)
     if json or (context.obj or {}).get("json"):
         as_json({"id": known.id, "path": str(path)})

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ..errors import UsageError
-from ..words import parse_size
+from ..formatting import parse_size
 
 if TYPE_CHECKING:
-    from ..session import Session
+    from ..internals.session import Session
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 
@@ -65,7 +65,7 @@ def load_session(
     trust_remote_code: bool,
 ) -> Session:
     """Load the model that the options of a command name."""
-    from ..session import load
+    from ..internals.session import load
 
     if model is not None and not model.strip():
         raise UsageError("--model names no model; `workbench models` lists them")

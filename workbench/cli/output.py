@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from ..words import safe
+from ..formatting import strip_control
 
 
 def as_json(value: Any) -> None:
@@ -15,7 +15,7 @@ def as_json(value: Any) -> None:
 
 def columns(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a table; control characters in names and values do not reach the terminal."""
-    texts = [[safe(str(cell)) for cell in row] for row in [list(header), *rows]]
+    texts = [[strip_control(str(cell)) for cell in row] for row in [list(header), *rows]]
     widths = [max(len(row[column]) for row in texts) for column in range(len(header))]
     for row in texts:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -23,4 +23,4 @@ def columns(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 
 def line(text: str = "") -> None:
     """Print one line of text that may hold anything."""
-    print(safe(text))
+    print(strip_control(text))

@@ -26,8 +26,8 @@ def report(
     json: Json = False,
 ) -> None:
     """One file that opens offline, says what was run, and can be run again."""
-    from ..api import open_run
     from ..reports import format_of, write
+    from ..runs.api import open_run
 
     kind = format_of(output, to)
     path = write([open_run(name, runs) for name in run], output, kind, prompts=prompts)
@@ -61,8 +61,8 @@ def serve(
     """Dashboards in a browser, on this machine only unless told otherwise."""
     if runs.exists() and not runs.is_dir():
         raise UsageError(f"{runs} is not a folder; give another with --runs")
-    from ..dashboards import serve as serve_pages
-    from ..dashboards.limits import Limits
+    from workbench.dashboards import serve as serve_pages
+    from workbench.dashboards.server.limits import Limits
 
     serve_pages(
         runs,

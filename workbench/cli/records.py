@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UsageError, WorkbenchError
-from ..words import clock, control, number, one_line, size
+from ..formatting import byte_size, control, duration, number, one_line
 from .options import Json, RunName, RunNames, Runs
 from .output import as_json, columns, line
 
 if TYPE_CHECKING:
-    from ..record import Record
+    from ..records.record import Record
 
 
 def runs(runs: Runs = Path("runs"), json: Json = False) -> None:
     """The runs of a folder, newest first."""
-    from .. import store
+    from ..records import store
 
     if runs.exists() and not runs.is_dir():
         raise UsageError(f"{runs} is not a folder; give another with --runs")
@@ -42,7 +42,7 @@ def runs(runs: Runs = Path("runs"), json: Json = False) -> None:
 
 def show(run: RunName, runs: Runs = Path("runs"), json: Json = False) -> None:
     """The record of a run."""
-    from .. import store
+    from ..records import store
 
     folder = store.find(run, runs)
     record = store.read(folder)
@@ -87,7 +87,7 @@ def _facts(record: Record, folder: Path) -> None:
         ("finished", record.finished),
         (
             "took",
-            f"{clock(record.stats.seconds)} (planned {clock(record.plan.seconds)}), {size(record.stats.peak_bytes)}",
+            f"{duration(record.stats.seconds)} (planned {duration(record.plan.seconds)}), {byte_size(record.stats.peak_bytes)}",
         ),
         (
             "with",
@@ -100,9 +100,9 @@ def _facts(record: Record, folder: Path) -> None:
 
 def compare(run: RunNames, runs: Runs = Path("runs"), json: Json = False) -> None:
     """What differs between runs: settings, model, environment, headlines."""
-    from .. import store
-    from ..compare import compare as compare_records
-    from ..record import Headline
+    from ..records import store
+    from ..records.comparison import compare as compare_records
+    from ..records.record import Headline
 
     if len(run) < 2:
         raise UsageError("compare takes two or more runs")
@@ -129,8 +129,8 @@ def compare(run: RunNames, runs: Runs = Path("runs"), json: Json = False) -> Non
 
 def verify(run: RunName, runs: Runs = Path("runs"), json: Json = False) -> None:
     """Hash every file of a run again."""
-    from .. import store
-    from ..verify import verify as hash_again
+    from ..records import store
+    from ..records.file_hashes import verify as hash_again
 
     folder = store.find(run, runs)
     record = store.read(folder)
@@ -156,7 +156,7 @@ def note(
     runs: Runs = Path("runs"),
 ) -> None:
     """What a person writes about a run: it is shown on its page and in its reports."""
-    from .. import notes, store
+    from ..records import notes, store
 
     folder = store.find(run, runs)
     store.read(folder)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import UsageError, WorkbenchError
-from ..words import clock, control, number, safe, size
+from ..formatting import byte_size, control, duration, number, strip_control
 from . import options as given
 from .output import as_json, columns, line
 
 if TYPE_CHECKING:
-    from ..record import Record
+    from ..records.record import Record
 
 ProbeName = Annotated[str, typer.Argument(metavar="PROBE", help="`workbench probes` lists them.")]
 
@@ -35,10 +35,10 @@ def plan(
     json: given.Json = False,
 ) -> None:
     """What a run would take: passes, memory, seconds."""
-    from ..plan import refuse_over_budget
-    from ..registry import PROBES
-    from ..running import prepare
-    from ..settings import parse, resolve
+    from ..probe.registry import PROBES
+    from ..probe.settings import parse, resolve
+    from ..runs.execute import prepare
+    from ..runs.plan import refuse_over_budget
 
     found = PROBES.get(probe)
     values = parse(settings or (), found.Config)
@@ -53,8 +53,8 @@ def plan(
             ("", ""),
             [
                 ("passes", made.passes),
-                ("memory", f"{size(made.bytes)} of {size(made.budget)} that it may take"),
-                ("time", f"about {clock(made.seconds)}"),
+                ("memory", f"{byte_size(made.bytes)} of {byte_size(made.budget)} that it may take"),
+                ("time", f"about {duration(made.seconds)}"),
                 ("writes", ", ".join(made.outputs)),
             ],
         )
@@ -80,12 +80,12 @@ def run(
     json: given.Json = False,
 ) -> None:
     """Run a probe on a model and keep the result; with --resume, go on with a run that stopped."""
-    from .. import store
-    from ..registry import PROBES
-    from ..rerun import load_again
-    from ..running import execute, prepare
-    from ..settings import parse, resolve
-    from ..terminal import shown
+    from ..probe.registry import PROBES
+    from ..probe.settings import parse, resolve
+    from ..progress_bars import cli_progress
+    from ..records import store
+    from ..runs.execute import execute, prepare
+    from ..runs.rerun import load_again
 
     stopped = None if resume is None else store.read(store.find(resume, runs))
     if stopped is None and probe is None:
@@ -105,7 +105,7 @@ def run(
     prepared = prepare(found, session, preset or "quick", seed or 0, values, memory)
     began: list[Path] = []
     try:
-        with shown() as listener:
+        with cli_progress() as listener:
             execute(prepared, runs, listener, resume, began.append)
     except (Exception, KeyboardInterrupt) as error:
         if not began:
@@ -141,7 +141,7 @@ def say_result(record: Record, folder: Path) -> None:
     for check in record.checks:
         if not check.passed:
             line(f"check failed: {check.name}: {check.detail}")
-    line(f"{clock(record.stats.seconds)}, {size(record.stats.peak_bytes)}; kept in {folder}")
+    line(f"{duration(record.stats.seconds)}, {byte_size(record.stats.peak_bytes)}; kept in {folder}")
 
 
 def suite(
@@ -163,18 +163,18 @@ def suite(
     json: given.Json = False,
 ) -> None:
     """Every probe that suits the model, and one report of them all."""
-    from ..registry import PROBES
-    from ..settings import resolve
-    from ..suite import given_to
-    from ..suite import suite as run_suite
-    from ..terminal import shown
+    from ..probe.registry import PROBES
+    from ..probe.settings import resolve
+    from ..progress_bars import cli_progress
+    from ..runs.suite import given_to
+    from ..runs.suite import suite as run_suite
 
     probes = list(PROBES)
     values = given_to(probes, settings or ())
     for probe in probes:
         resolve(probe.Config, probe.presets, preset or "quick", values[probe.name])
     session = given.load_session(model, adapter, engine, device, dtype, device_map, revision, trust_remote_code)
-    with shown() as listener:
+    with cli_progress() as listener:
         done = run_suite(session, output, preset or "quick", seed or 0, runs, values, resume, memory, listener)
     if json:
         as_json(
@@ -192,7 +192,7 @@ def suite(
         line(f"report: {done.report}")
     if done.failed:
         said = "; ".join(f"{name}: {why}" for name, why in done.failed.items())
-        raise WorkbenchError(f"{len(done.failed)} of {len(probes)} probes failed: {safe(said)}")
+        raise WorkbenchError(f"{len(done.failed)} of {len(probes)} probes failed: {strip_control(said)}")
 
 
 def rerun(
@@ -204,9 +204,9 @@ def rerun(
     json: given.Json = False,
 ) -> None:
     """Run something again as its record says (on another device, if one is named), and compare what comes out."""
-    from .. import rerun as again
-    from ..api import open_run
-    from ..terminal import shown
+    from ..progress_bars import cli_progress
+    from ..runs import rerun as again
+    from ..runs.api import open_run
 
     before = open_run(run, runs)
     if before.status != "success":
@@ -215,7 +215,7 @@ def rerun(
     began: list[Path] = []
     session = again.load_again(before.typed_record, trust_remote_code, device=device)
     try:
-        with shown() as listener:
+        with cli_progress() as listener:
             after = again.rerun(before, session, runs, listener, began.append)
     except (Exception, KeyboardInterrupt) as error:
         raise (_failure(error, began[0]) if began else error) from error

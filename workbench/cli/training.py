@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import UsageError
-from ..words import clock
+from ..formatting import duration
 from . import options as given
 from .output import as_json, line
 
@@ -35,10 +35,10 @@ def train(
     json: given.Json = False,
 ) -> None:
     """Make an organism, an adapter or gates again, with the record of how."""
-    from ..registry import RECIPES
-    from ..settings import parse
-    from ..terminal import shown
-    from ..training import train as run_recipe
+    from ..probe.registry import RECIPES
+    from ..probe.settings import parse
+    from ..progress_bars import cli_progress
+    from ..runs.train import train as run_recipe
 
     found = RECIPES.get(recipe)
     values = parse(settings or (), found.Config)
@@ -51,9 +51,9 @@ def train(
         raise UsageError(f"there is no folder {resume} to go on in")
     session = given.load_session(*named, trust_remote_code) if found.needs_model else None
     folder = resume or output or Path("trained") / recipe
-    with shown() as listener:
+    with cli_progress() as listener:
         record = run_recipe(found, folder, preset, seed or 0, values, session, listener, resume is not None)
     if json:
         as_json(record)
     else:
-        line(f"{recipe} is in {folder} ({clock(record['stats']['seconds'])})")
+        line(f"{recipe} is in {folder} ({duration(record['stats']['seconds'])})")

@@ -1,9 +1,21 @@
 """Figures: described once, drawn with Plotly and with matplotlib."""
 
-from .budget import MOST_POINTS, Pooled, pool
-from .figure import Axis, Bars, Figure, Heatmap, Line, Mark, Panel, Points, Rule, Tokens, Violins
+from .budget import MOST_POINTS, Pooled, max_pool
+from .figure import (
+    Axis,
+    Bars,
+    Figure,
+    Heatmap,
+    Line,
+    Mark,
+    Panel,
+    ReferenceLine,
+    Scatter,
+    Tokens,
+    Violin,
+)
 from .save import load, save
-from .text import visible
+from .text import escape_whitespace
 
 __all__ = [
     # the description
@@ -13,16 +25,16 @@ __all__ = [
     "Mark",
     "Heatmap",
     "Line",
-    "Points",
+    "Scatter",
     "Bars",
-    "Violins",
-    "Rule",
+    "Violin",
+    "ReferenceLine",
     "Tokens",
     # what fits, and how tokens are shown
     "MOST_POINTS",
     "Pooled",
-    "pool",
-    "visible",
+    "max_pool",
+    "escape_whitespace",
     # files
     "save",
     "load",

@@ -24,7 +24,7 @@ class Pooled(NamedTuple):
     words: str
 
 
-def pool(values: np.ndarray, max_cells: int = MOST_POINTS) -> Pooled:
+def max_pool(values: np.ndarray, max_cells: int = MOST_POINTS) -> Pooled:
     """Bin a grid `[y, x]` by the largest value of each bin until it has at most `max_cells` cells.
 
     The largest and not the mean, which hides single spikes; cells without a number (NaN) count only where a whole bin
@@ -54,15 +54,15 @@ def pool(values: np.ndarray, max_cells: int = MOST_POINTS) -> Pooled:
 
 def points(mark: Mark) -> int:
     """Cells, points or tokens that a mark draws."""
-    from .figure import Heatmap, Rule, Tokens, Violins
+    from .figure import Heatmap, ReferenceLine, Tokens, Violin
 
     if isinstance(mark, Heatmap):
         return int(np.asarray(mark.values).size)
-    if isinstance(mark, Violins):
+    if isinstance(mark, Violin):
         return sum(len(sample) for sample in mark.samples)
     if isinstance(mark, Tokens):
         return len(mark.tokens)
-    return 1 if isinstance(mark, Rule) else len(mark.x)
+    return 1 if isinstance(mark, ReferenceLine) else len(mark.x)
 
 
 def check(figure: Figure) -> None:

@@ -55,7 +55,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Points:
+class Scatter:
     """Single points with optional error bars; `names` say what each one is."""
 
     x: Sequence[float]
@@ -81,7 +81,7 @@ class Bars:
 
 
 @dataclass(frozen=True)
-class Violins:
+class Violin:
     """One distribution of samples over each position."""
 
     x: Sequence[float]
@@ -90,7 +90,7 @@ class Violins:
 
 
 @dataclass(frozen=True)
-class Rule:
+class ReferenceLine:
     """A straight line at one value, for a threshold or a reference."""
 
     at: float
@@ -109,7 +109,7 @@ class Tokens:
     limits: tuple[float, float] | None = None
 
 
-Mark = Heatmap | Line | Points | Bars | Violins | Rule | Tokens
+Mark = Heatmap | Line | Scatter | Bars | Violin | ReferenceLine | Tokens
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import numpy as np
 
 from ..errors import UsageError
 from . import style
-from .figure import Bars, Figure, Heatmap, Line, Panel, Points, Tokens, Violins
-from .text import folded, shorten, visible
+from .figure import Bars, Figure, Heatmap, Line, Panel, Scatter, Tokens, Violin
+from .text import escape_whitespace, folded, shorten
 
 WIDTH = 760
 """Pixels across all panels that heights are measured against."""
@@ -56,7 +56,7 @@ def series(figure: Figure) -> dict[tuple[int, int], Series]:
     """The style of every curve, point, bar and violin, by panel and mark; equal labels look equal in all panels."""
     index: dict[tuple[bool, str], int] = {}
     found: dict[tuple[int, int], Series] = {}
-    drawn = (Line, Points, Bars, Violins)
+    drawn = (Line, Scatter, Bars, Violin)
     told_apart = {
         (mark.label, getattr(mark, "muted", False))
         for panel in figure.panels
@@ -120,7 +120,7 @@ def writes_values(mark: Heatmap) -> bool:
 
 def counting_ticks(panel: Panel, way: str) -> list[int] | None:
     """Whole ticks of an axis `x` or `y` that counts heads, layers or positions; None if it measures something."""
-    counted = (Heatmap, Bars, Violins) if way == "x" else (Heatmap,)
+    counted = (Heatmap, Bars, Violin) if way == "x" else (Heatmap,)
     places = [np.asarray(getattr(mark, way), dtype=np.float64) for mark in panel.marks if isinstance(mark, counted)]
     at = np.unique(np.concatenate(places)) if places else np.zeros(0)
     if not at.size or np.any(at % 1):
@@ -169,7 +169,7 @@ def token_cells(tokens: Sequence[str], columns: int = TOKEN_COLUMNS) -> list[Cel
     cells = []
     column = row = 0
     for token in tokens:
-        text = shorten(visible(token), LONGEST_TOKEN)
+        text = shorten(escape_whitespace(token), LONGEST_TOKEN)
         width = len(text) + 1
         if column and column + width > columns:
             column, row = 0, row + 1

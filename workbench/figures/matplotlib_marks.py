@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import geometry, style
-from .figure import Bars, Heatmap, Line, Panel, Points, Rule, Tokens, Violins
+from .figure import Bars, Heatmap, Line, Panel, ReferenceLine, Scatter, Tokens, Violin
 from .geometry import Series
 from .text import shorten
 
@@ -27,13 +27,13 @@ def draw_mark(axes: Axes, panel: Panel, m: int, look: Series | None) -> Any:
         return _heatmap(axes, mark, panel)
     if isinstance(mark, Tokens):
         return _tokens(axes, mark, panel)
-    if isinstance(mark, Rule):
+    if isinstance(mark, ReferenceLine):
         return _rule(axes, mark)
     if look is None:
         return None
     if isinstance(mark, Line):
         return _line(axes, mark, look)
-    if isinstance(mark, Points):
+    if isinstance(mark, Scatter):
         return _points(axes, mark, look)
     if isinstance(mark, Bars):
         return _bars(axes, mark, look, geometry.bar_places(panel)[m])
@@ -117,7 +117,7 @@ def _tokens(axes: Axes, mark: Tokens, panel: Panel) -> None:
     _bar_of_scale(axes, ScalarMappable(Normalize(low, high), _colours(scale)), geometry.upright(mark.label, panel))
 
 
-def _rule(axes: Axes, mark: Rule) -> None:
+def _rule(axes: Axes, mark: ReferenceLine) -> None:
     line: dict[str, Any] = {"color": style.MUTED, "linewidth": 1.0, "linestyle": style.MATPLOTLIB_DASHES["dash"]}
     if mark.across == "y":
         axes.axhline(mark.at, zorder=1, **line)
@@ -152,12 +152,12 @@ def _line(axes: Axes, mark: Line, look: Series) -> Any:
     return curve
 
 
-def _intervals(axes: Axes, mark: Points | Bars, x: np.ndarray, colour: str) -> None:
+def _intervals(axes: Axes, mark: Scatter | Bars, x: np.ndarray, colour: str) -> None:
     if mark.low is not None and mark.high is not None:
         axes.vlines(x, mark.low, mark.high, colors=colour, linewidth=1.2, zorder=4, rasterized=len(x) > MOST_VECTORS)
 
 
-def _points(axes: Axes, mark: Points, look: Series) -> Any:
+def _points(axes: Axes, mark: Scatter, look: Series) -> Any:
     x = np.asarray(mark.x, dtype=np.float64)
     many = len(x) > 200
     _intervals(axes, mark, x, look.colour)
@@ -189,7 +189,7 @@ def _bars(axes: Axes, mark: Bars, look: Series, place: geometry.Place) -> Any:
     return bars
 
 
-def _violins(axes: Axes, mark: Violins, look: Series) -> Any:
+def _violins(axes: Axes, mark: Violin, look: Series) -> Any:
     step = geometry.step(mark.x)
     handle = None
     for at, sample in zip(mark.x, mark.samples, strict=True):

@@ -24,7 +24,7 @@ def bundle(figure: Figure) -> dict[str, Any]:
         parts["image/svg+xml"] = picture
     else:
         parts["image/png"] = base64.b64encode(matplotlib.png(figure, dpi=110)).decode()
-    spec = plotly.written(plotly.described(figure))
+    spec = plotly.plotly_json(plotly.plotly_dict(figure))
     if len(spec.encode()) < MOST_BYTES:
         parts[PLOTLY] = json.loads(spec)
     return parts

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from . import budget, geometry, style
-from .figure import Axis, Figure, Heatmap, Panel, Rule, Tokens
+from .figure import Axis, Figure, Heatmap, Panel, ReferenceLine, Tokens
 from .plotly_marks import traces
 from .text import plotly_label, plotly_text
 
@@ -35,10 +35,10 @@ def draw(figure: Figure, theme: str = "light", title: bool = True) -> go.Figure:
     """The interactive figure; `theme` is light or dark, `title` whether the figure's title is written on it."""
     import plotly.graph_objects as go
 
-    return go.Figure(described(figure, theme, title))
+    return go.Figure(plotly_dict(figure, theme, title))
 
 
-def written(drawn: Any) -> str:
+def plotly_json(drawn: Any) -> str:
     """What `described` gives, or a part of it, as JSON; no Python object of Plotly's is made on the way."""
     from plotly.utils import PlotlyJSONEncoder
 
@@ -55,7 +55,7 @@ def _typed(values: np.ndarray) -> Any:
     return {"dtype": f"f{size}", "bdata": content} | shape
 
 
-def described(figure: Figure, theme: str = "light", title: bool = True) -> dict[str, Any]:
+def plotly_dict(figure: Figure, theme: str = "light", title: bool = True) -> dict[str, Any]:
     """What Plotly draws, as plain data and layout."""
     budget.check(figure)
     top = 52 if title else 12
@@ -82,7 +82,7 @@ def described(figure: Figure, theme: str = "light", title: bool = True) -> dict[
         if panel.title:
             layout["annotations"].append(_note(panel.title, place.x[0], place.y[1] + 8 / inner, size=14))
         for m, mark in enumerate(panel.marks):
-            if isinstance(mark, Rule):
+            if isinstance(mark, ReferenceLine):
                 _rule(mark, place, layout)
             if isinstance(mark, Heatmap):
                 layout["shapes"] += _outlines(mark, place)
@@ -196,7 +196,7 @@ def _outlines(mark: Heatmap, place: _Place) -> list[dict[str, Any]]:
     return shapes
 
 
-def _rule(mark: Rule, place: _Place, layout: dict[str, Any]) -> None:
+def _rule(mark: ReferenceLine, place: _Place, layout: dict[str, Any]) -> None:
     across = mark.across == "y"
     x, y = f"x{place.number}", f"y{place.number}"
     ends = {"x0": 0, "x1": 1, "y0": mark.at, "y1": mark.at} if across else {"y0": 0, "y1": 1, "x0": mark.at}

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from . import geometry, style
-from .figure import Bars, Heatmap, Line, Panel, Points, Tokens, Violins
+from .figure import Bars, Heatmap, Line, Panel, Scatter, Tokens, Violin
 from .geometry import Series
-from .text import plotly_label, plotly_text, visible
+from .text import escape_whitespace, plotly_label, plotly_text
 
 Trace = dict[str, Any]
 
@@ -26,11 +26,11 @@ def traces(panel: Panel, m: int, look: Series | None, scale: dict[str, Any] | No
         return []
     if isinstance(mark, Line):
         return _line(mark, look, panel)
-    if isinstance(mark, Points):
+    if isinstance(mark, Scatter):
         return _points(mark, look, panel)
     if isinstance(mark, Bars):
         return _bars(mark, look, panel, geometry.bar_places(panel)[m])
-    return _violins(mark, look) if isinstance(mark, Violins) else []
+    return _violins(mark, look) if isinstance(mark, Violin) else []
 
 
 def _words(panel: Panel) -> tuple[str, str]:
@@ -97,7 +97,7 @@ def _tokens(mark: Tokens, scale: dict[str, Any] | None) -> list[Trace]:
         "textangle": 0,
         "insidetextfont": {"family": style.MONO, "size": 12, "color": [style.text_on(fill) for fill in fills]},
         "customdata": [
-            [i, plotly_text(visible(token)), f"{value:.3g}"]
+            [i, plotly_text(escape_whitespace(token)), f"{value:.3g}"]
             for i, (token, value) in enumerate(zip(mark.tokens, mark.values, strict=True))
         ],
         "hovertemplate": "token %{customdata[0]}: %{customdata[1]}<br>"
@@ -117,12 +117,16 @@ def _tokens(mark: Tokens, scale: dict[str, Any] | None) -> list[Trace]:
     return [words, bar]
 
 
-def _told(mark: Line | Points | Bars, panel: Panel) -> dict[str, Any]:
+def _told(mark: Line | Scatter | Bars, panel: Panel) -> dict[str, Any]:
     """What hovering over a point says: its name, its place, its value with the interval, its series."""
     x, y = _words(panel)
     names = getattr(mark, "names", None)
     count = len(mark.x)
-    first = [f"<b>{plotly_text(n if n.strip() else visible(n))}</b><br>" for n in names] if names else [""] * count
+    first = (
+        [f"<b>{plotly_text(n if n.strip() else escape_whitespace(n))}</b><br>" for n in names]
+        if names
+        else [""] * count
+    )
     ends = [""] * count
     if mark.low is not None and mark.high is not None:
         ends = [f" [{low:.3g}, {high:.3g}]" for low, high in zip(mark.low, mark.high, strict=True)]
@@ -131,7 +135,7 @@ def _told(mark: Line | Points | Bars, panel: Panel) -> dict[str, Any]:
     return {"customdata": [list(pair) for pair in zip(first, ends, strict=True)], "hovertemplate": template}
 
 
-def _named(mark: Line | Points | Bars | Violins, look: Series) -> dict[str, Any]:
+def _named(mark: Line | Scatter | Bars | Violin, look: Series) -> dict[str, Any]:
     group = plotly_text(mark.label)
     return {"name": plotly_label(mark.label, geometry.LONGEST_LABEL), "showlegend": look.in_legend} | (
         {"legendgroup": group} if mark.label else {}
@@ -166,7 +170,7 @@ def _line(mark: Line, look: Series, panel: Panel) -> list[Trace]:
     return [*band, curve]
 
 
-def _intervals(mark: Points | Bars, x: np.ndarray, colour: str, group: dict[str, Any]) -> list[Trace]:
+def _intervals(mark: Scatter | Bars, x: np.ndarray, colour: str, group: dict[str, Any]) -> list[Trace]:
     """One trace of upright strokes from `low` to `high`, exact also where a value lies outside its interval."""
     if mark.low is None or mark.high is None:
         return []
@@ -178,7 +182,7 @@ def _intervals(mark: Points | Bars, x: np.ndarray, colour: str, group: dict[str,
     return [strokes | group | {"showlegend": False}]
 
 
-def _points(mark: Points, look: Series, panel: Panel) -> list[Trace]:
+def _points(mark: Scatter, look: Series, panel: Panel) -> list[Trace]:
     x, group = _floats(mark.x), _named(mark, look)
     size = 8 if len(x) <= 200 else 5
     drawn = {"color": look.colour, "symbol": look.marker, "size": size, "opacity": 0.55 if len(x) > 200 else 1.0}
@@ -202,7 +206,7 @@ def _bars(mark: Bars, look: Series, panel: Panel, place: geometry.Place) -> list
     return [bars, *_intervals(mark, x + place.shift, look.colour, group)]
 
 
-def _violins(mark: Violins, look: Series) -> list[Trace]:
+def _violins(mark: Violin, look: Series) -> list[Trace]:
     drawn = []
     step = geometry.step(mark.x)
     for i, (at, sample) in enumerate(zip(mark.x, mark.samples, strict=True)):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..words import as_cell
-from .figure import Axis, Figure, Heatmap, Panel, Rule, Tokens, Violins
+from ..formatting import csv_safe
+from .figure import Axis, Figure, Heatmap, Panel, ReferenceLine, Tokens, Violin
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +50,7 @@ def _names(axis: Axis, at: Sequence[float] | np.ndarray) -> list[str]:
 
 def _mark_frame(mark: Any, panel: Panel, p: int) -> dict[str, Any]:
     where: dict[str, Any] = {"panel": panel.title or str(p + 1), "series": mark.label}
-    if isinstance(mark, Rule):
+    if isinstance(mark, ReferenceLine):
         return where | {mark.across: [float(mark.at)], "series": mark.label or "reference line"}
     if isinstance(mark, Tokens):
         return where | {"x": np.arange(len(mark.tokens)), "name": list(mark.tokens), "value": list(mark.values)}
@@ -59,7 +59,7 @@ def _mark_frame(mark: Any, panel: Panel, p: int) -> dict[str, Any]:
         y, x = np.repeat(np.asarray(mark.y), columns), np.tile(np.asarray(mark.x), rows)
         drawn: dict[str, Any] = {"x": x, "y": y, "value": np.asarray(mark.values).ravel()}
         return where | drawn | {"x_name": _names(panel.x, x), "y_name": _names(panel.y, y)}
-    if isinstance(mark, Violins):
+    if isinstance(mark, Violin):
         x = np.repeat(np.asarray(mark.x), [len(sample) for sample in mark.samples])
         drawn = {"x": x, "y": np.asarray([value for sample in mark.samples for value in sample])}
         return where | drawn | {"x_name": _names(panel.x, x)}
@@ -75,5 +75,5 @@ def csv(table: pd.DataFrame) -> str:
     safe = table.copy()
     for column in safe.columns:
         if safe[column].dtype.kind not in "biuf":
-            safe[column] = [as_cell(value) for value in safe[column]]
+            safe[column] = [csv_safe(value) for value in safe[column]]
     return str(safe.to_csv(index=False, float_format="%.7g", lineterminator="\n"))

@@ -10,7 +10,7 @@ _SIGNS = {" ": "␣", "\n": "⏎", "\r": "␍", "\t": "⇥", "": "∅"}
 _HIDDEN = {"Cc", "Cf", "Co", "Cn", "Cs", "Zl", "Zp", "Zs"}
 
 
-def visible(token: str) -> str:
+def escape_whitespace(token: str) -> str:
     """A token with its spaces, newlines, control and direction signs made visible."""
     if not token:
         return _SIGNS[""]

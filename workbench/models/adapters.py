@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError, WorkbenchError
-from ..record import AdapterInfo
+from ..records.record import AdapterInfo
 from .fingerprint import files_fingerprint
 from .hub import hub_folder
+from .model_files import sha256_of
 from .registered import ADAPTER, shipped_folders
-from .stored import sha256_of
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -47,7 +47,7 @@ def adapter_folder(name: str | os.PathLike[str]) -> tuple[str, Path]:
     return told, path
 
 
-def put_in(model: Any, name: str | os.PathLike[str]) -> AdapterInfo:
+def attach_adapter(model: Any, name: str | os.PathLike[str]) -> AdapterInfo:
     """Put an adapter into a transformers model in place; its id and the sha256 of its two files.
 
     Raises `UsageError` for what is no adapter and `WorkbenchError` if it does not fit the model.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ..record import ModelInfo
+from ..records.record import ModelInfo
 from .fingerprint import config_fingerprint, tokenizer_fingerprint, weights_fingerprint
 from .load import Loaded
-from .stored import noted_fingerprint
+from .model_files import noted_fingerprint
 
 
 def describe(loaded: Loaded, engine: str, attention: str) -> ModelInfo:

@@ -18,10 +18,10 @@ from pathlib import Path
 from ..errors import UsageError, WorkbenchError
 from ..progress import Progress, Reporter
 from .cache import cache_folder
-from .child import run_python
 from .convert import DONE, STEPS
+from .model_files import NOTE, describe_files, is_complete, is_intact, sha256_of, write_json
 from .registered import Registered, Wheel, find
-from .stored import NOTE, describe_files, is_complete, is_intact, sha256_of, write_json
+from .subprocess_python import run_python
 
 SPARE = 64 << 20
 """Bytes of disk left free beyond what a fetch writes."""
@@ -55,7 +55,7 @@ def fetch(name: str, progress: Reporter | None = None, source: str | os.PathLike
     return model.folder
 
 
-def say_stages(model: Registered) -> Reporter:
+def stage_printer(model: Registered) -> Reporter:
     """A reporter that writes one line on standard error for each stage of a fetch."""
     last = [""]
 

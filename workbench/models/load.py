@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError, WorkbenchError
 from ..progress import Reporter
-from ..record import AdapterInfo
+from ..records.record import AdapterInfo
+from .model_files import check_weights
 from .resolve import Resolved, resolve
-from .stored import check_weights
 
 if TYPE_CHECKING:
     import torch
@@ -62,10 +62,10 @@ def load_model(
     tokenizer = _tokenizer(source, trust_remote_code)
     weights = info = None
     if adapter is not None:
-        from .adapters import put_in
+        from .adapters import attach_adapter
 
         weights = dict(model.state_dict(keep_vars=True))
-        info = put_in(model, adapter)
+        info = attach_adapter(model, adapter)
         if place is not None:
             model.to(place)
     told = source.known.quantisation if source.known else _quantisation(model)
@@ -73,7 +73,7 @@ def load_model(
     return Loaded(model, tokenizer, source.id, source, told, info, weights, spread, trust_remote_code)
 
 
-def take_model(model: Any, tokenizer: Any = None) -> Loaded:
+def wrap_model(model: Any, tokenizer: Any = None) -> Loaded:
     """Take a model or `(model, tokenizer)` that is in memory already, as it is; it is set to evaluation mode.
 
     Raises `UsageError` for what is no causal language model of transformers.

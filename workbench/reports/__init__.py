@@ -1,7 +1,7 @@
 """Reports of runs: one description, and a writer for each format."""
 
 from .blocks import Report, Section
-from .compare import Difference, differences
+from .differences import Difference, differences
 from .report import build
 from .write import FORMATS, format_of, write
 

@@ -10,7 +10,7 @@ from ..figures import Figure
 
 
 @dataclass(frozen=True)
-class Words:
+class Paragraphs:
     """Paragraphs; a `lead` is set larger, a `notice` stands out."""
 
     paragraphs: Sequence[str]
@@ -18,7 +18,7 @@ class Words:
 
 
 @dataclass(frozen=True)
-class Items:
+class BulletList:
     """A list of sentences."""
 
     sentences: Sequence[str]
@@ -65,7 +65,7 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Strip:
+class IntervalStrip:
     """A headline and its control drawn on one scale from `start` to `end`."""
 
     start: str
@@ -91,7 +91,7 @@ class HeadlineRow:
     control_interval: str
     control_n: str
     verdict: str
-    strip: Strip | None
+    strip: IntervalStrip | None
     of: str = ""
     """The run it belongs to, where several are compared."""
 
@@ -105,7 +105,7 @@ class Headlines:
 
 
 @dataclass(frozen=True)
-class Picture:
+class FigureBlock:
     """A figure; `key` is unique in the report."""
 
     figure: Figure
@@ -139,7 +139,7 @@ class Cards:
     cards: Sequence[Card]
 
 
-Block = Words | Items | Facts | Table | Code | Headlines | Picture | Checks | Cards
+Block = Paragraphs | BulletList | Facts | Table | Code | Headlines | FigureBlock | Checks | Cards
 
 
 @dataclass(frozen=True)
@@ -168,14 +168,14 @@ class Report:
     runs: Sequence[dict[str, Any]]
     """For each run: its record, where it is, its summary and its figures by key."""
 
-    def pictures(self) -> list[Picture]:
+    def pictures(self) -> list[FigureBlock]:
         """All figures in their order."""
 
-        def walk(sections: Sequence[Section]) -> list[Picture]:
+        def walk(sections: Sequence[Section]) -> list[FigureBlock]:
             return [
                 picture
                 for section in sections
-                for picture in [*(b for b in section.blocks if isinstance(b, Picture)), *walk(section.sections)]
+                for picture in [*(b for b in section.blocks if isinstance(b, FigureBlock)), *walk(section.sections)]
             ]
 
         return walk(self.sections)

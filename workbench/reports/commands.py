@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def again(record: Mapping[str, Any]) -> str:
+def rerun_command(record: Mapping[str, Any]) -> str:
     """The command line that asks for the same run: what was given, not what was resolved from it."""
     model, spec = record["model"], record["spec"]
     words = ["workbench", "run", record["probe"], "--model", model["id"]]

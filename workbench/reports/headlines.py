@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .blocks import HeadlineRow, Headlines, Span, Strip
+from .blocks import HeadlineRow, Headlines, IntervalStrip, Span
 
 
 def number(value: float | None) -> str:
@@ -92,7 +92,7 @@ def _ends(part: Mapping[str, Any]) -> tuple[float, float]:
     return (part["value"], part["value"]) if low is None or high is None else (low, high)
 
 
-def strip(headline: Mapping[str, Any], scale: tuple[float, float] | None = None) -> Strip | None:
+def strip(headline: Mapping[str, Any], scale: tuple[float, float] | None = None) -> IntervalStrip | None:
     """The headline and its control on one scale; None if there is nothing to draw."""
     control = _comparable(headline)
     numbers = _numbers(headline)
@@ -103,7 +103,7 @@ def strip(headline: Mapping[str, Any], scale: tuple[float, float] | None = None)
     def span(part: Mapping[str, Any]) -> Span:
         return Span(*(_share(part.get(key), start, end) for key in ("value", "low", "high")))
 
-    return Strip(number(start), number(end), span(headline), span(control) if control else None)
+    return IntervalStrip(number(start), number(end), span(headline), span(control) if control else None)
 
 
 def shared_scale(headlines: Sequence[Mapping[str, Any]]) -> tuple[float, float] | None:

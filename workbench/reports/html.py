@@ -15,10 +15,10 @@ from markupsafe import Markup
 
 from ..errors import WorkbenchError
 from ..figures import Figure, style
-from ..figures.plotly import described, written
+from ..figures.plotly import plotly_dict, plotly_json
 from ..figures.table import csv
 from . import pictures
-from .blocks import Picture, Report
+from .blocks import FigureBlock, Report
 
 MOST_BYTES = 10_000_000
 """A report that would be larger is refused."""
@@ -97,12 +97,12 @@ def interactive(figure: Figure) -> str:
     """What Plotly draws, without its template and title, as JSON that is safe inside a script element."""
     from jinja2.utils import htmlsafe_json_dumps
 
-    spec = json.loads(written(described(figure, title=False)))
+    spec = json.loads(plotly_json(plotly_dict(figure, title=False)))
     spec["layout"].pop("template")
     return str(htmlsafe_json_dumps(spec, sort_keys=True))
 
 
-def _drawn(picture: Picture, spec: str | None, static: bool) -> Drawn:
+def _drawn(picture: FigureBlock, spec: str | None, static: bool) -> Drawn:
     figure = picture.figure
     svg = None if static else pictures.inline_svg(figure, picture.key)
     table = figure.data

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from .blocks import Report
-from .compare import differences
+from .differences import differences
 
 SCHEMA = 1
 

@@ -13,22 +13,22 @@ from ..figures.save import atomically
 from ..figures.table import csv
 from .blocks import (
     Block,
+    BulletList,
     Cards,
     Checks,
     Code,
     Facts,
+    FigureBlock,
     HeadlineRow,
     Headlines,
-    Items,
-    Picture,
+    Paragraphs,
     Report,
     Section,
     Table,
-    Words,
 )
 
 _SIGNS = re.compile(r"([\\`*_{}\[\]()#+!|$~^:@-])")
-Show = Callable[[Picture], str]
+Show = Callable[[FigureBlock], str]
 """Writes a figure; where its picture is kept depends on what the Markdown is for."""
 
 
@@ -52,7 +52,7 @@ def write_beside(report: Report, path: Path) -> str:
     if folder.exists() and not folder.is_dir():
         raise WorkbenchError(f"{str(folder)!r} is in the way of the figures: it is no folder")
 
-    def show(picture: Picture) -> str:
+    def show(picture: FigureBlock) -> str:
         folder.mkdir(parents=True, exist_ok=True)
         atomically(folder / f"{picture.key}.svg", matplotlib.svg(picture.figure, title=False).encode())
         atomically(folder / f"{picture.key}.csv", csv(picture.figure.data).encode())
@@ -86,10 +86,10 @@ def _section(section: Section, level: int, show: Show) -> list[str]:
 def block(one: Block, level: int, show: Show) -> str:
     """One block; its own headings are of this level."""
     head = "#" * min(level, 6)
-    if isinstance(one, Words):
+    if isinstance(one, Paragraphs):
         start = "> " if one.kind == "notice" else ""
         return "\n\n".join(start + escape(paragraph) for paragraph in one.paragraphs)
-    if isinstance(one, Items):
+    if isinstance(one, BulletList):
         return "\n".join(f"- {escape(sentence)}" for sentence in one.sentences)
     if isinstance(one, Facts):
         return f"{head} {escape(one.caption)}\n\n{grid(('', ''), one.pairs)}"
@@ -100,7 +100,7 @@ def block(one: Block, level: int, show: Show) -> str:
         return f"{head} {escape(one.caption)}\n\n{grid(one.columns, one.rows, one.numeric)}{note}"
     if isinstance(one, Headlines):
         return headlines(one)
-    if isinstance(one, Picture):
+    if isinstance(one, FigureBlock):
         return f"{head} {escape(one.figure.title)}\n\n{show(one)}"
     if isinstance(one, Checks):
         rows = [(name, "passed" if passed else "FAILED", detail) for name, passed, detail in one.rows]

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..figures.mime import bundle
 from . import markdown
-from .blocks import Picture, Report, Section
+from .blocks import FigureBlock, Report, Section
 
 FIRST = "import workbench as wb"
 
@@ -31,7 +31,7 @@ def render(report: Report, path: Path) -> str:
                 output.execution_count = count
         cells.append(new_code_cell(source, outputs=outputs, execution_count=count, id=f"cell-{len(cells)}"))
 
-    def picture(one: Picture) -> None:
+    def picture(one: FigureBlock) -> None:
         run = int(one.key.split("-")[1])
         data = bundle(one.figure)
         output = new_output("execute_result", data=data, metadata={})
@@ -41,7 +41,7 @@ def render(report: Report, path: Path) -> str:
     def section(part: Section, level: int) -> None:
         say("\n\n".join(filter(None, [f"{'#' * level} {markdown.escape(part.title)}", markdown.escape(part.about)])))
         for block in part.blocks:
-            if isinstance(block, Picture):
+            if isinstance(block, FigureBlock):
                 say(f"{'#' * (level + 1)} {markdown.escape(block.figure.title)}")
                 picture(block)
             else:

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from . import headlines
-from .blocks import Block, Headlines, Section, Table, Words
-from .compare import differences, plain
+from .blocks import Block, Headlines, Paragraphs, Section, Table
+from .differences import differences, plain
 from .parts import limits
 
 
@@ -23,7 +23,7 @@ def comparisons(records: Sequence[Mapping[str, Any]]) -> list[Section]:
     return sections
 
 
-def trust(records: Sequence[Mapping[str, Any]]) -> list[str]:
+def reliability(records: Sequence[Mapping[str, Any]]) -> list[str]:
     """How far the runs can be trusted together: their ends, checks and examples, and the limits that all share."""
     said = []
     named = [f"run {i} ({headlines.label(record['probe'])})" for i, record in enumerate(records, start=1)]
@@ -62,7 +62,7 @@ def _comparison(same: Sequence[tuple[int, Mapping[str, Any]]]) -> list[Block]:
         rows = [(_words(one.path), *(plain(value) for value in one.values)) for one in found]
         blocks.append(Table("What differed", ("field", *names), rows))
     else:
-        blocks.append(Words(["Settings, model, data and environment were the same in all of them."]))
+        blocks.append(Paragraphs(["Settings, model, data and environment were the same in all of them."]))
     quoted = side_by_side(names, records)
     return [*blocks, *([quoted] if quoted.rows else [])]
 

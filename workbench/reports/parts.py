@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import WorkbenchError
-from ..words import clock, size
+from ..formatting import byte_size, duration
 from . import commands
-from .blocks import Block, Checks, Code, Facts, Table, Words
-from .compare import plain
+from .blocks import Block, Checks, Code, Facts, Paragraphs, Table
+from .differences import plain
 
 SHOWN_ROWS = 40
 ONE_MODEL = "These are numbers of one model on one set of data; others may differ."
@@ -76,8 +76,8 @@ def rerun(record: Mapping[str, Any]) -> list[Block]:
     if git.get("dirty"):
         state += ", with changes that were not committed"
     return [
-        Code(commands.again(record), "Command"),
-        Words([f"It ran on {state}. `workbench rerun {record['id']}` runs it again and compares the numbers."]),
+        Code(commands.rerun_command(record), "Command"),
+        Paragraphs([f"It ran on {state}. `workbench rerun {record['id']}` runs it again and compares the numbers."]),
     ]
 
 
@@ -136,9 +136,9 @@ def _reasons(reasons: Mapping[str, int]) -> str:
 def cost(record: Mapping[str, Any]) -> list[Block]:
     """What it took, beside what was planned."""
     stats, plan = record["stats"], record["plan"]
-    pairs = [("time", clock(stats["seconds"])), ("peak memory", size(stats["peak_bytes"]))]
+    pairs = [("time", duration(stats["seconds"])), ("peak memory", byte_size(stats["peak_bytes"]))]
     if plan.get("passes"):
-        planned = f"{plan['passes']:,} passes, {clock(plan['seconds'])}, {size(plan['bytes'])}"
+        planned = f"{plan['passes']:,} passes, {duration(plan['seconds'])}, {byte_size(plan['bytes'])}"
         pairs.append(("planned", planned))
     return [Facts(pairs, "Cost")]
 

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..details import TextTable
 from ..errors import UsageError, WorkbenchError
 from ..figures import Figure, codec
+from ..probe.explore import TextTable
 from . import headlines
-from .blocks import Block, Card, Cards, Items, Picture, Report, Section, Table, Words
-from .overview import comparisons, trust
+from .blocks import Block, BulletList, Card, Cards, FigureBlock, Paragraphs, Report, Section, Table
+from .overview import comparisons, reliability
 from .parts import checks, cost, data_table, limits, provenance, rerun, tables
 
 
@@ -67,7 +67,7 @@ def build(runs: Sequence[RunLike]) -> Report:
     cards = [_card(run, record, key) for run, record, key in zip(runs, records, keys, strict=True)]
     sections = [
         Section("What was asked and found", "overview", [Cards(cards)]),
-        Section("How sure, and what it cannot say", "trust", [Items(trust(records))]),
+        Section("How sure, and what it cannot say", "trust", [BulletList(reliability(records))]),
         *comparisons(records),
         *(
             Section(f"Run {i}: {_title(record, len(models) > 1)}", key, (), part, _about(record))
@@ -83,7 +83,7 @@ def build(runs: Sequence[RunLike]) -> Report:
 
 def question(record: Mapping[str, Any]) -> str:
     """What the probe asks: as the record says, or as the registered probe does; empty if neither is there."""
-    from ..registry import PROBES
+    from ..probe.registry import PROBES
 
     if record.get("question"):
         return str(record["question"])
@@ -109,7 +109,7 @@ def _about(record: Mapping[str, Any]) -> str:
     return " · ".join(words)
 
 
-def _figures(run: RunLike, key: str) -> tuple[list[Picture], list[str]]:
+def _figures(run: RunLike, key: str) -> tuple[list[FigureBlock], list[str]]:
     """The figures that can be read, and why others cannot."""
     pictures, missing = [], []
     try:
@@ -118,14 +118,14 @@ def _figures(run: RunLike, key: str) -> tuple[list[Picture], list[str]]:
         return [], [f"The figures cannot be read: {error}."]
     for i, name in enumerate(names, start=1):
         try:
-            pictures.append(Picture(run.figures[name], f"{key}-figure-{i}"))
+            pictures.append(FigureBlock(run.figures[name], f"{key}-figure-{i}"))
         except WorkbenchError as error:
             missing.append(f"Figure {name} cannot be shown: {error}.")
     return pictures, missing
 
 
 def _sections(
-    run: RunLike, record: Mapping[str, Any], key: str, pictures: Sequence[Picture], missing: Sequence[str]
+    run: RunLike, record: Mapping[str, Any], key: str, pictures: Sequence[FigureBlock], missing: Sequence[str]
 ) -> list[Section]:
     """All parts of one run; parts that have nothing to say are left out."""
     found: list[Block] = []
@@ -133,24 +133,24 @@ def _sections(
         said = [ENDED[record["status"]]]
         if record.get("error"):
             said.append(f"{record['error']['kind']}: {record['error']['message']}")
-        found.append(Words(said, "notice"))
+        found.append(Paragraphs(said, "notice"))
     if notice := getattr(run, "notice", ""):
-        found.append(Words([notice], "notice"))
+        found.append(Paragraphs([notice], "notice"))
     asked = question(record)
     if asked:
-        found.append(Words([asked[:1].upper() + asked[1:]], "lead"))
+        found.append(Paragraphs([asked[:1].upper() + asked[1:]], "lead"))
     if run.summary:
-        found.append(Words(list(run.summary)))
+        found.append(Paragraphs(list(run.summary)))
     quoted = headlines.quoted(record)
-    figures: list[Block] = [*pictures, *([Words(missing, "notice")] if missing else [])]
+    figures: list[Block] = [*pictures, *([Paragraphs(missing, "notice")] if missing else [])]
     sections = [
         Section("Summary", f"{key}-summary", found),
-        Section("Notes", f"{key}-notes", [Words(_paragraphs(noted))] if (noted := notes(run)) else []),
+        Section("Notes", f"{key}-notes", [Paragraphs(_paragraphs(noted))] if (noted := notes(run)) else []),
         Section("Headlines", f"{key}-headlines", [quoted] if quoted.rows else []),
         Section("Figures", f"{key}-figures", figures),
         Section("Tables", f"{key}-tables", [*_told(run), *tables(run.folder, getattr(run, "keeps", None))]),
         Section("Checks", f"{key}-checks", checks(record)),
-        Section("Limits", f"{key}-limits", [Items(limits(record))]),
+        Section("Limits", f"{key}-limits", [BulletList(limits(record))]),
         Section("Run it again", f"{key}-again", rerun(record)),
         Section("Provenance", f"{key}-provenance", [*provenance(record), *data_table(run), *cost(record)]),
     ]

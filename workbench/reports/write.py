@@ -8,8 +8,8 @@ from pathlib import Path
 from ..errors import UnknownName, UsageError, WorkbenchError
 from ..figures.save import atomically
 from . import report
+from .redacted import Redacted
 from .report import RunLike
-from .textless import Textless
 
 FORMATS = {
     ".html": "html",
@@ -53,7 +53,7 @@ def write(runs: RunLike | Sequence[RunLike], path: str | Path, to: str | None = 
         raise UsageError(f"{str(path)!r} is a folder; name a file in it, for example {str(path / 'report.html')!r}")
     several = list(runs) if isinstance(runs, Sequence) else [runs]
     if not prompts:
-        several = [Textless(run) for run in several]
+        several = [Redacted(run) for run in several]
     built = report.build(several)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UsageError
-from . import words
+from . import word_lists
 
 SYNTHETIC = "synthetic"
 """The name of the haystack that the project generates."""
@@ -29,7 +29,7 @@ class Haystack:
 
 def synthetic_haystack() -> Haystack:
     """Sentences from a small grammar: plain English, endless, and free of every word that a needle is made of."""
-    lists = [value for name, value in vars(words).items() if name.isupper()]
+    lists = [value for name, value in vars(word_lists).items() if name.isupper()]
     digest = hashlib.sha256(repr(sorted(chain.from_iterable(lists))).encode()).hexdigest()
     return Haystack(SYNTHETIC, digest, lambda rng: (_sentence(rng) for _ in count()))
 
@@ -87,19 +87,15 @@ def _sentence(rng: np.random.Generator) -> str:
     def one(choices: Sequence[str]) -> str:
         return choices[int(rng.integers(len(choices)))]
 
-    person = f"{one(words.QUALITIES)} {one(words.PEOPLE)}"
+    person = f"{one(word_lists.QUALITIES)} {one(word_lists.PEOPLE)}"
     form = int(rng.integers(5))
     if form == 0:
-        return f"The {person} {one(words.ACTS)} {one(words.MANNERS)} to the {one(words.PLACES)} {one(words.TIMES)}."
+        return f"The {person} {one(word_lists.ACTS)} {one(word_lists.MANNERS)} to the {one(word_lists.PLACES)} {one(word_lists.TIMES)}."
     if form == 1:
-        return (
-            f"The {person} {one(words.HANDLED)} a {one(words.LOOKS)} {one(words.THINGS)} near the {one(words.PLACES)}."
-        )
+        return f"The {person} {one(word_lists.HANDLED)} a {one(word_lists.LOOKS)} {one(word_lists.THINGS)} near the {one(word_lists.PLACES)}."
     if form == 2:
-        thing = f"{one(words.LOOKS)} {one(words.THINGS)}"
-        return f"A {thing} was in the {one(words.PLACES)}, and the {person} {one(words.HANDLED)} it {one(words.TIMES)}."
+        thing = f"{one(word_lists.LOOKS)} {one(word_lists.THINGS)}"
+        return f"A {thing} was in the {one(word_lists.PLACES)}, and the {person} {one(word_lists.HANDLED)} it {one(word_lists.TIMES)}."
     if form == 3:
-        return f"There was {one(words.STATES)} {one(words.WEATHER)} over the {one(words.PLACES)} {one(words.TIMES)}."
-    return (
-        f"Nobody {one(words.HANDLED)} the {one(words.THINGS)}, but the {person} {one(words.ACTS)} {one(words.MANNERS)}."
-    )
+        return f"There was {one(word_lists.STATES)} {one(word_lists.WEATHER)} over the {one(word_lists.PLACES)} {one(word_lists.TIMES)}."
+    return f"Nobody {one(word_lists.HANDLED)} the {one(word_lists.THINGS)}, but the {person} {one(word_lists.ACTS)} {one(word_lists.MANNERS)}."

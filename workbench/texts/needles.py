@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UsageError
-from . import words
+from . import word_lists
 
 BUILT_IN = "needles"
 """The name of the needles that the project generates."""
@@ -37,10 +37,10 @@ def make_needles(n: int, rng: np.random.Generator, words_in_answer: int = 4) -> 
 
     Within a list, no two needles have the same key or the same answer. Raises `UsageError` for more than there are.
     """
-    places = rng.permutation(words.KEY_PLACES).tolist()
-    values = rng.permutation(words.VALUES).tolist()
+    places = rng.permutation(word_lists.KEY_PLACES).tolist()
+    values = rng.permutation(word_lists.VALUES).tolist()
     halves = [(places[0::2], values[0::2]), (places[1::2], values[1::2])]
-    available = len(words.KEY_QUALITIES) * len(halves[1][0]) * len(words.SECRETS)
+    available = len(word_lists.KEY_QUALITIES) * len(halves[1][0]) * len(word_lists.SECRETS)
     if n > available:
         raise UsageError(f"{n} needles were asked for and there are {available} of one kind; ask for fewer")
     first, second = (_generate(n, own_places, own_values, rng, words_in_answer) for own_places, own_values in halves)
@@ -88,8 +88,8 @@ def _generate(
     made: list[Needle] = []
     seen: set[str] = set()
     while len(made) < n:
-        key = f"{rng.choice(words.KEY_QUALITIES)} {rng.choice(places)}"
-        subject = f"{rng.choice(words.SECRETS)} of the {key}"
+        key = f"{rng.choice(word_lists.KEY_QUALITIES)} {rng.choice(places)}"
+        subject = f"{rng.choice(word_lists.SECRETS)} of the {key}"
         answer = " ".join(rng.choice(values, words_in_answer, replace=False))
         if subject in seen or answer in seen:
             continue

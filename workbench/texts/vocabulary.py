@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from . import words
+from . import word_lists
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -49,6 +49,6 @@ def word_tokenizer(context: int) -> PreTrainedTokenizerFast:
 def _texts() -> Iterable[str]:
     yield FRAME
     yield " ".join(SIGNS)
-    for name, value in vars(words).items():
+    for name, value in vars(word_lists).items():
         if name.isupper():
             yield " ".join(value)

@@ -13,7 +13,7 @@ from tests.browser.test_pages import free_port
 from tests.chromium import choose
 from tests.dashboards import slow_probe
 from workbench.dashboards import serve
-from workbench.dashboards.limits import Limits
+from workbench.dashboards.server.limits import Limits
 
 
 @pytest.fixture(scope="module")

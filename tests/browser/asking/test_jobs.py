@@ -12,8 +12,8 @@ from playwright.sync_api import expect
 from tests.browser.asking.hands import MODEL, Visit, done, fill, more, press, until
 from tests.browser.test_pages import text_of
 from tests.chromium import choose
-from workbench import store
-from workbench.dashboards.limits import Limits
+from workbench.dashboards.server.limits import Limits
+from workbench.records import store
 
 pytestmark = pytest.mark.browser
 

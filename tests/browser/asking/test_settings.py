@@ -14,7 +14,7 @@ import workbench as wb
 from tests.browser.asking.hands import HOSTILE, Visit, done, fill, more, press, until
 from tests.browser.test_pages import text_of
 from tests.chromium import choose
-from workbench import store
+from workbench.records import store
 
 pytestmark = pytest.mark.browser
 

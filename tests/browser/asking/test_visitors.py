@@ -20,9 +20,9 @@ from tests.browser.asking.hands import MODEL, Visit, done, fill, press, until
 from tests.browser.test_pages import free_port, text_of
 from tests.chromium import choose
 from tests.dashboards import slow_probe
-from workbench import store
 from workbench.dashboards import serve
-from workbench.dashboards.limits import Limits
+from workbench.dashboards.server.limits import Limits
+from workbench.records import store
 
 pytestmark = pytest.mark.browser
 

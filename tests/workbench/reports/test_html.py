@@ -47,7 +47,7 @@ def test_the_page_says_all_that_a_reviewer_needs(whole: tuple[FakeRun, str, Tags
         "workbench run head-roles --model smollm2-135m-instruct-q4_1 --device cpu --dtype float32 --preset quick "
         "--seed 3 --set n=64 --set 'haystack=my essays.txt'",
         "412 passes",
-        "copy score of each head",
+        "retrieval score of each head",
     ):
         assert html_escape.escape(said, quote=False).replace("'", "&#39;") in page, said
     for figure in run.figures.values():
@@ -99,7 +99,7 @@ def test_numbers_behind_a_figure_can_be_downloaded(whole: tuple[FakeRun, str, Ta
     assert found is not None
     lines = base64.b64decode(found[1]).decode().splitlines()
     assert lines[0] == "series,y,x,value" and len(lines) == 271
-    assert "copy score,17,3,0.53" in lines
+    assert "retrieval score,17,3,0.53" in lines
 
 
 def test_a_page_is_the_same_bytes_each_time_and_small_enough(whole: tuple[FakeRun, str, Tags]) -> None:

@@ -11,9 +11,9 @@ import pytest
 from tests.sample_reports import failed_run, record, sample_run
 from tests.workbench.reports.pages import page_of
 from workbench.reports import build, differences
-from workbench.reports.commands import again
+from workbench.reports.commands import rerun_command
 from workbench.reports.headlines import number, row, strip
-from workbench.reports.overview import trust
+from workbench.reports.overview import reliability
 
 
 def test_several_runs_are_compared(tmp_path: Path) -> None:
@@ -46,17 +46,17 @@ def test_several_runs_are_compared(tmp_path: Path) -> None:
 def test_several_runs_say_together_how_sure_they_are(tmp_path: Path) -> None:
     runs = [sample_run(tmp_path / "a"), failed_run(tmp_path / "c")]
     records = [run.record for run in runs]
-    said = " ".join(trust(records))
+    said = " ".join(reliability(records))
     assert "Not finished: run 2 (Head roles): error." in said
     least = min(headline["n"] for headline in records[0]["headline"])
     assert f"The headlines rest on {least} examples or more (the fewest in run 1 (Head roles))" in said
     records[0]["checks"] = [{"name": "sums to one", "passed": True, "detail": ""}]
     records[1]["checks"] = []
-    assert "All 1 checks passed." in trust(records)
+    assert "All 1 checks passed." in reliability(records)
     records[0]["checks"][0] |= {"passed": False, "detail": "0.9"}
-    assert "1 of 1 checks failed. run 1 (Head roles): sums to one – 0.9." in trust(records)
+    assert "1 of 1 checks failed. run 1 (Head roles): sums to one – 0.9." in reliability(records)
     records[0]["limits"], records[1]["limits"] = ["one text", "4-bit weights"], ["4-bit weights"]
-    said = trust(records)
+    said = reliability(records)
     assert "4-bit weights." in said and "One text." not in said
 
 
@@ -94,7 +94,7 @@ def test_the_command_can_be_pasted_into_a_shell() -> None:
         "device": "cuda:0",
     }
     made = record(spec=spec, model=model).model_dump(mode="json", by_alias=True)
-    words = shlex.split(again(made))
+    words = shlex.split(rerun_command(made))
     assert words[:9] == ["workbench", "run", "head-roles", "--model", "a b", "--adapter", "lora", "--engine", "nnsight"]
     assert words[9:17] == ["--device", "cuda:0", "--dtype", "bfloat16", "--preset", "quick", "--seed", "7"]
     assert set(words[17::2]) == {"--set"}
@@ -106,19 +106,19 @@ def test_the_command_can_be_pasted_into_a_shell() -> None:
 def test_the_command_says_how_the_model_was_loaded() -> None:
     spread = {"device": "cuda:0, cuda:1", "device_map": "auto", "dtype": "float32"}
     model = {"id": "some/model", "revision": "abc123", "trust_remote_code": True, **spread}
-    words = again(record(model=model).model_dump(mode="json", by_alias=True)).split()
+    words = rerun_command(record(model=model).model_dump(mode="json", by_alias=True)).split()
     assert words[3:13] == [
         "--model", "some/model", "--revision", "abc123", "--device-map", "auto", "--dtype", "float32",
         "--trust-remote-code", "--preset"
     ]  # fmt: skip
     plain = {"id": "some/model", "device": "cpu", "dtype": "float32"}
-    words = again(record(model=plain).model_dump(mode="json", by_alias=True)).split()
+    words = rerun_command(record(model=plain).model_dump(mode="json", by_alias=True)).split()
     assert words[4:9] == ["some/model", "--device", "cpu", "--dtype", "float32"]
 
 
 def test_settings_in_the_command_are_read_back_as_they_were() -> None:
-    from workbench.probe import Config
-    from workbench.settings import parse
+    from workbench.probe.contract import Config
+    from workbench.probe.settings import parse
 
     class Settings(Config):
         n: int = 1
@@ -128,7 +128,7 @@ def test_settings_in_the_command_are_read_back_as_they_were() -> None:
 
     given = {"n": 3, "haystack": "a, b = 'c'", "layers": [1, 2], "rule": "3"}
     made = record(spec={"given": given, "resolved": given, "seed": 0}).model_dump(mode="json", by_alias=True)
-    words = shlex.split(again(made))
+    words = shlex.split(rerun_command(made))
     pairs = [word for before, word in pairwise(words) if before == "--set"]
     assert Settings(**parse(pairs, Settings)) == Settings(**given)
 

@@ -1,0 +1,52 @@
+"""Records that earlier versions wrote stay readable: one folder of fixtures a schema, never made again."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+import workbench as wb
+from workbench.records import store
+from workbench.records.file_hashes import verify
+from workbench.runs.rerun import agreement
+
+RECORDS = Path(__file__).parents[1] / "fixtures" / "records"
+STATUS = {
+    "b718bb53": "success",
+    "fb445a89": "error",
+    "55704f8e": "cancelled",
+    "47703af3": "interrupted",
+}
+
+
+@pytest.fixture(params=sorted(RECORDS.iterdir()), ids=lambda path: path.name)
+def runs(request, tmp_path):
+    """A copy of the fixtures of one schema."""
+    return Path(shutil.copytree(request.param, tmp_path / "runs"))
+
+
+def test_every_record_is_read_with_its_status(runs):
+    found = store.listing(runs)
+    assert found.unreadable == []
+    assert {record.id[-8:]: record.status for record in found.records} == STATUS
+    assert all(record.probe == "mean-logits" and record.spec.resolved["n"] == 2 for record in found.records)
+
+
+def test_a_finished_run_gives_everything_it_holds(runs):
+    run = wb.open("20261124T085856Z", runs=runs)
+    assert verify(run.folder, run.typed_record) == []
+    assert run.data["logit"].dims == ("example", "position") and run.data.attrs["seed"] == 7
+    assert run.figures["logits"].title == "Mean logits" and len(run.tables["means"]) == 2
+    assert run.headline["mean_logit"].control.name == "zero" and run.summary[0].startswith("The mean logit")
+    assert agreement(run, run)["same"]
+    for name in ("report.html", "report.md", "report.json"):
+        assert "Mean logits" in run.report(runs.parent / name).read_text()
+
+
+def test_a_run_without_a_result_says_why(runs):
+    failed = next(wb.open(path) for path in runs.iterdir() if path.name.endswith("fb445a89"))
+    assert failed.record["error"]["message"] == "a head <b>fell off</b>"
+    with pytest.raises(wb.WorkbenchError, match="its status is 'error'"):
+        _ = failed.data

@@ -1,0 +1,50 @@
+"""Ways to reach a model's internals, each behind the same interface."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from ...errors import UnknownName, WorkbenchError
+from .base import Engine, Hook, Inputs
+
+if TYPE_CHECKING:
+    from ..architectures import Architecture
+
+ENGINES = {
+    "hf": ".hf:HfEngine",
+    "nnsight": ".nnsight:NnsightEngine",
+    "transformerlens": ".transformerlens:TransformerLensEngine",
+}
+"""Where each engine is; it is loaded when first used, and called with the model and what else it takes."""
+
+
+def check(name: str) -> None:
+    """Raise `UnknownName` if there is no engine of this name."""
+    if name not in ENGINES:
+        raise UnknownName("engine", str(name), ENGINES)
+
+
+def build(name: str, model: Any, tokenizer: Any = None, architecture: Architecture | None = None) -> Engine:
+    """An engine by name on a model that is in memory; `architecture` is what plain hooks have verified of it.
+
+    Raises `UnknownName`, and `WorkbenchError` if the engine cannot be loaded here.
+    """
+    check(name)
+    module, _, attribute = ENGINES[name].partition(":")
+    try:
+        engine = getattr(importlib.import_module(module, __name__), attribute)
+    except ImportError as error:
+        raise WorkbenchError(f"the engine {name!r} cannot be loaded: {error}") from error
+    given = {"tokenizer": tokenizer, "architecture": architecture}
+    return engine(model, **{word: given[word] for word in inspect.signature(engine).parameters if word in given})
+
+
+def attention_of(engine: Engine) -> str:
+    """The implementation of attention that runs under an engine, in words."""
+    told = getattr(engine.model.config, "_attn_implementation", None) or "unknown"
+    return "workbench (sdpa)" if told == "workbench" else str(told)
+
+
+__all__ = ["ENGINES", "Engine", "Inputs", "Tap", "attention_of", "build", "check"]

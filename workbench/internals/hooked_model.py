@@ -1,0 +1,259 @@
+"""One interface to a model's internals, whatever the engine: read sites, edit them, generate, take gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import SiteError, UsageError
+from ..progress import Reporter
+from .architectures import Architecture, Shape
+from .attention import LONG
+from .captured import Captured, taken
+from .edits import EditLike, Frame, learns
+from .engines.base import Engine, Hook, Inputs
+from .generation import Generated, generate
+from .prepared_edits import prepared
+from .site_patterns import SiteLike, expanded
+from .sites import MAP_KINDS, Site
+from .tokens import TokenBatch, TokensLike
+
+if TYPE_CHECKING:
+    from .rotation import Positions
+
+
+class HookedModel:
+    """A model whose sites can be read and edited through one engine; prompts are token ids here.
+
+    Not safe with threads by itself: the session holds a lock around every call.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    @property
+    def architecture(self) -> Architecture:
+        return self.engine.architecture
+
+    @property
+    def shape(self) -> Shape:
+        """The sizes of the model."""
+        return self.architecture.shape
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of site that can be read here."""
+        return self.engine.kinds()
+
+    def capture(
+        self,
+        tokens: TokensLike,
+        sites: SiteLike | Sequence[SiteLike],
+        positions: Sequence[int] | None = None,
+        logits: bool = False,
+        edits: EditLike = (),
+        device: str = "cpu",
+        progress: Reporter | None = None,
+    ) -> Captured:
+        """Read sites in one run of the model, which ends after the last of them unless logits are asked for.
+
+        Each site has the axes of `sites.KINDS`, with the asked `positions` only (for scores and pattern: of the
+        queries), copied to `device`. Where a site is edited, the edited value is what is read; where a value of an edit
+        carries a gradient, so does what is read. Raises `SiteError` for a site that is not here, `UsageError` for a
+        position outside a row or for all attention above 4096 tokens.
+        """
+        batch, wanted, names = self._asked(tokens, sites)
+        self._check_maps(wanted, positions, batch)
+        columns = None if positions is None else batch.columns(positions)
+        kept: dict[Site, Tensor] = {}
+        learning = learns(edits)
+
+        def keep(site: Site) -> Hook:
+            def see(whole: Tensor) -> None:
+                kept[site] = taken(whole, site, columns, batch, device, learning)
+
+            return Hook(site.whole, see, columns if site.kind in MAP_KINDS else None)
+
+        inner = [site for site in wanted if site.kind != "logits"]
+        ready = prepared(self, edits, Frame(batch))
+        with self._learning() if learning else torch.no_grad():
+            taps = [*ready.taps, *map(keep, inner)]
+            end = logits or len(inner) < len(wanted)
+            out = self._run(batch, taps, end, columns, progress, ready.positions(batch.width))
+        seen = None if out is None else batch.at_columns(out, columns).to(device)
+        if seen is not None and Site("logits") in wanted:
+            kept[Site("logits")] = seen
+        return Captured(kept, names, batch.lengths, positions, seen if logits else None)
+
+    def logits(
+        self,
+        tokens: TokensLike,
+        positions: Sequence[int] | None = None,
+        edits: EditLike = (),
+        device: str = "cpu",
+        progress: Reporter | None = None,
+    ) -> Tensor:
+        """The model's output before the softmax, `[batch, position, vocabulary]`, at the asked positions only.
+
+        Where a value of an edit carries a gradient, so do the logits: a steering vector can be learnt through them.
+        """
+        seen = self.capture(tokens, (), positions, True, edits, device, progress).logits
+        assert seen is not None
+        return seen
+
+    def gradients(
+        self,
+        tokens: TokensLike,
+        sites: SiteLike | Sequence[SiteLike],
+        objective: Callable[[Tensor], Tensor],
+        edits: EditLike = (),
+        logits_at: Sequence[int] | None = None,
+        device: str = "cpu",
+        progress: Reporter | None = None,
+    ) -> Captured:
+        """The gradient at each site of a scalar objective of the logits `[batch, position, vocabulary]`.
+
+        `logits_at` are the positions whose logits the objective sees (None: all, zero at padding); gradients are given
+        at every position, and where a site is edited, at the edited value. The model's weights are frozen meanwhile
+        and get no gradient. Raises `UsageError` if the objective is no differentiable scalar, `SiteError` for scores
+        and pattern, which are not on the path to the logits.
+        """
+        batch, wanted, names = self._asked(tokens, sites)
+        for site in wanted:
+            if site.kind in MAP_KINDS:
+                raise SiteError(f"no gradient at '{site}': it is computed beside the model; ask for q_rot, k_rot or z")
+        columns = None if logits_at is None else batch.columns(logits_at)
+        held: dict[Site, Tensor] = {}
+
+        def hold(site: Site) -> Hook:
+            def see(whole: Tensor) -> Tensor:
+                held[site] = whole.clone() if whole.requires_grad else whole.detach().clone().requires_grad_()
+                return held[site]
+
+            return Hook(site, see)
+
+        whole = dict.fromkeys(site.whole for site in wanted if site.kind != "logits")
+        ready = prepared(self, edits, Frame(batch))
+        with self._learning():
+            taps = [*ready.taps, *map(hold, whole)]
+            out = self._run(batch, taps, True, columns, progress, ready.positions(batch.width))
+            assert out is not None
+            held[Site("logits")] = out if out.requires_grad else out.requires_grad_()
+            value = objective(batch.at_columns(out, columns))
+            if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
+                raise UsageError("the objective must return one number that depends on the logits it is given")
+            asked = list(dict.fromkeys(site.whole for site in wanted))
+            found = torch.autograd.grad(value.reshape(()), [held[site] for site in asked], allow_unused=True)
+        pairs = zip(asked, found, strict=True)
+        by_site = {site: torch.zeros_like(held[site]) if gradient is None else gradient for site, gradient in pairs}
+        tensors = {}
+        for site in wanted:
+            gradient = by_site[site.whole]
+            if site.kind == "logits":
+                tensors[site] = batch.at_columns(gradient, columns).to(device)
+            else:
+                tensors[site] = taken(gradient, site, None, batch, device)
+        return Captured(tensors, names, batch.lengths)
+
+    def generate(
+        self,
+        tokens: TokensLike,
+        max_new_tokens: int,
+        edits: EditLike = (),
+        stop: Sequence[int] | None = None,
+        temperature: float = 0.0,
+        seed: int = 0,
+        progress: Reporter | None = None,
+        sites: SiteLike | Sequence[SiteLike] = (),
+    ) -> Generated:
+        """Generate token by token with a cache of keys and values; see `generation.generate`."""
+        return generate(self, TokenBatch.of(tokens), max_new_tokens, edits, stop, temperature, seed, progress, sites)
+
+    def _asked(
+        self, tokens: TokensLike, sites: SiteLike | Sequence[SiteLike]
+    ) -> tuple[TokenBatch, list[Site], list[SiteLike]]:
+        found = expanded(sites, self.architecture)
+        wanted = list(dict.fromkeys(site for _, site in found))
+        self.engine.check(wanted)
+        return self.known(TokenBatch.of(tokens)), wanted, [name for name, _ in found]
+
+    def known(self, batch: TokenBatch) -> TokenBatch:
+        if (top := int(batch.ids.max())) >= self.shape.vocabulary:
+            raise UsageError(f"token id {top} is outside the vocabulary of {self.shape.vocabulary}")
+        return batch
+
+    def _check_maps(self, wanted: Sequence[Site], positions: Sequence[int] | None, batch: TokenBatch) -> None:
+        maps = [site for site in wanted if site.kind in MAP_KINDS]
+        if maps and positions is None and batch.width > LONG:
+            raise UsageError(
+                f"'{maps[0]}' of all {batch.width} queries would be a matrix of {batch.width} × {batch.width} for each "
+                f"head; above {LONG} tokens give the `positions` of the queries you want"
+            )
+
+    def positions(self) -> Positions:
+        """What positions do in this model, found out when first asked for."""
+        return self._positions
+
+    @cached_property
+    def _positions(self) -> Positions:
+        from .rotation import positions_of
+
+        return positions_of(self.engine)
+
+    def edit_taps(self, edits: EditLike, frame: Frame) -> list[Hook]:
+        """The taps of edits in a run that a caller makes by itself; raises `UsageError` for what they do not do."""
+        ready = prepared(self, edits, frame)
+        if ready.moves:
+            raise UsageError(
+                f"{self.architecture.name} is given positions as an input: they can be moved in capture, logits, "
+                "gradients and generate"
+            )
+        return ready.taps
+
+    @contextmanager
+    def _learning(self) -> Iterator[None]:
+        with frozen(self.engine.model), torch.enable_grad():
+            yield
+
+    def _run(
+        self,
+        batch: TokenBatch,
+        taps: Sequence[Hook],
+        logits: bool,
+        columns: Tensor | None,
+        progress: Reporter | None,
+        positions: Tensor | None = None,
+    ) -> Tensor | None:
+        """One run over a whole prompt; with `columns`, logits come at their sorted union only."""
+        if progress is not None:
+            taps = [*taps, *self._progress_taps(taps, logits, progress)]
+        wanted: bool | Tensor = columns.unique() if logits and columns is not None else logits
+        return self.engine.run(Inputs(batch.ids, positions=positions), taps, logits=wanted)
+
+    def _progress_taps(self, taps: Sequence[Hook], logits: bool, progress: Reporter) -> list[Hook]:
+        """Tell after each block, as far as the run will go."""
+        ends = any(tap.site.kind == "final_norm" for tap in taps)
+        last = self.shape.layers if logits or ends else max((tap.site.layer or 0 for tap in taps), default=0)
+
+        def tap(layer: int) -> Hook:
+            return Hook(Site("resid_post", layer), lambda _: progress.send(layer + 1, last, "blocks"))
+
+        return [tap(layer) for layer in range(last)]
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[None]:
+    """No parameter wants a gradient until the block ends."""
+    wanting = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in wanting:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in wanting:
+            parameter.requires_grad_(True)

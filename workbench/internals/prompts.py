@@ -1,0 +1,116 @@
+"""From a prompt, as people write it, to token ids, and back to text."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Union
+
+from ..errors import UsageError
+from .tokens import TokenBatch, TokensLike
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Prompt = Union[str, Sequence[str], TokensLike]  # noqa: UP007 - "TokensLike" holds names that exist for checkers only
+"""A text, texts, ids of one row, rows of ids, an id tensor `[batch, position]`, or `Tokens`."""
+Ids = Union["Tensor", Sequence[int]]
+
+
+class Prompts:
+    """Reads prompts for one model; safe with threads."""
+
+    def __init__(self, tokenizer: Any, vocabulary: int) -> None:
+        self._tokenizer = tokenizer
+        self._vocabulary = vocabulary
+        # A tokenizer's padding and truncation are its state: two threads in it at once make it fail.
+        self._lock = threading.Lock()
+
+    def tokens(self, prompt: Prompt, chat: bool = False) -> TokenBatch:
+        """Token ids of a prompt: a text as the tokenizer makes them, with `chat` as a user's turn in its template.
+
+        Raises `UsageError` for an empty prompt, for ids outside the vocabulary, and for what is no prompt.
+        """
+        texts = _texts(prompt)
+        if texts is None:
+            if chat:
+                raise UsageError("chat=True puts a text into the chat template; token ids are taken as they are")
+            return self._known(_rows(prompt))
+        rows = [self._encode(text, chat) for text in texts]
+        if not rows or not all(rows):
+            raise UsageError("the prompt is empty: give at least one token")
+        return self._known(rows)
+
+    def text(self, ids: Ids) -> str:
+        """The text of one row of ids, special tokens included."""
+        with self._lock:
+            return self._needed().decode(_plain(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+    def text_tokens(self, ids: Ids) -> list[str]:
+        """The text of each token by itself, for display; the id where there is no tokenizer."""
+        plain = _plain(ids)
+        if self._tokenizer is None:
+            return [str(token) for token in plain]
+        return [self._piece(token) for token in plain]
+
+    def _piece(self, token: int) -> str:
+        text = self.text([token])
+        with self._lock:
+            raw = self._tokenizer.convert_ids_to_tokens(token)
+        # SentencePiece drops the space before the first word of what it decodes.
+        return " " + text if isinstance(raw, str) and raw.startswith("▁") and not text.startswith(" ") else text
+
+    def _encode(self, text: str, chat: bool) -> list[int]:
+        tokenizer = self._needed()
+        with self._lock:
+            if not chat:
+                return list(tokenizer(text, verbose=False)["input_ids"])
+            if not getattr(tokenizer, "chat_template", None):
+                raise UsageError("this model's tokenizer has no chat template; leave chat out")
+            turn = [{"role": "user", "content": text}]
+            whole = tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)
+            return list(tokenizer(whole, add_special_tokens=False, verbose=False)["input_ids"])
+
+    def _needed(self) -> Any:
+        if self._tokenizer is None:
+            raise UsageError("this model has no tokenizer: give token ids instead of text")
+        return self._tokenizer
+
+    def _known(self, rows: TokensLike) -> TokenBatch:
+        tokens = TokenBatch.of(rows)
+        highest = int(tokens.ids.max())
+        if highest >= self._vocabulary:
+            raise UsageError(f"token id {highest} is outside the vocabulary; ids are 0 to {self._vocabulary - 1}")
+        return tokens
+
+
+def _texts(prompt: Prompt) -> list[str] | None:
+    """The texts of a prompt, or None if it is not made of text."""
+    if isinstance(prompt, str):
+        return [prompt]
+    if isinstance(prompt, (list, tuple)) and any(isinstance(part, str) for part in prompt):
+        if not all(isinstance(part, str) for part in prompt):
+            raise UsageError("a prompt is either texts or token ids, not both")
+        return list(prompt)
+    return None
+
+
+def _rows(prompt: Any) -> TokensLike:
+    if isinstance(prompt, TokenBatch):
+        return prompt
+    if hasattr(prompt, "tolist") and hasattr(prompt, "ndim"):
+        if prompt.ndim not in (1, 2):
+            raise UsageError(f"an id tensor has the axes [batch, position] or [position], not {prompt.ndim} axes")
+        prompt = prompt.tolist()
+    if not isinstance(prompt, (list, tuple)):
+        raise UsageError(f"a prompt is a text, texts, token ids or rows of token ids, not {type(prompt).__name__}")
+    return prompt
+
+
+def _plain(ids: Ids) -> list[int]:
+    plain = ids.tolist() if hasattr(ids, "tolist") else list(ids)
+    if not isinstance(plain, list):
+        plain = [plain]
+    if not all(isinstance(token, int) for token in plain):
+        raise UsageError("text of one row at a time: give a list of token ids")
+    return plain

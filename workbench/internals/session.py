@@ -1,0 +1,301 @@
+"""A loaded model: its weights once, a queue for the threads that use it, and every engine on the same weights."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UsageError, WorkbenchError
+from ..models.describe import describe
+from ..models.load import Loaded, load_model, wrap_model
+from ..progress import Reporter
+from ..records.record import ModelInfo
+from . import engines
+from .architectures import Shape
+from .edits import EditLike
+from .fifo_lock import FifoRLock
+from .generation import Generated
+from .hooked_model import ActivationCache, HookedModel
+from .prompts import Ids, Prompt, Prompts
+from .site_patterns import SiteLike
+from .tokens import TokenBatch
+from .weights import weight
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from .attention_statistics import StatisticsByLayer
+    from .layer_statistics import LayerChunk
+
+
+def load(
+    model: Any,
+    engine: str = "hf",
+    adapter: str | os.PathLike[str] | None = None,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    device_map: Any = None,
+    trust_remote_code: bool = False,
+    revision: str | None = None,
+    *,
+    tokenizer: Any = None,
+    progress: Reporter | None = None,
+) -> Session:
+    """Load a model and return its session.
+
+    `model` is a registered id, a folder, a Hugging Face id, or a transformers model in memory: `(model, tokenizer)`, or
+    the model with `tokenizer=`. A registered model that is not here yet is fetched first. The device is cuda where
+    there is one, the dtype the checkpoint's. Raises `UsageError` for what cannot be loaded as asked, and
+    `WorkbenchError` where files or a network are missing.
+    """
+    engines.check(engine)
+    asked = {"adapter": adapter, "device": device, "dtype": dtype, "device_map": device_map, "revision": revision}
+    if not isinstance(model, (str, os.PathLike)):
+        if given := [name for name, value in asked.items() if value is not None]:
+            raise UsageError(f"a model in memory is taken as it is; leave out {', '.join(given)}")
+        return Session(wrap_model(model, tokenizer), engine)
+    if tokenizer is not None:
+        raise UsageError("a model given by name comes with its own tokenizer; leave tokenizer out")
+    return Session(load_model(model, trust_remote_code=trust_remote_code, progress=progress, **asked), engine)
+
+
+class Session:
+    """A loaded model. Calls of several threads are served one after the other, in the order they came.
+
+    `lock` can be held over several calls, so that nothing of another thread comes between them.
+    """
+
+    def __init__(self, loaded: Loaded, engine: str = "hf") -> None:
+        self._loaded: Loaded | None = loaded
+        self._hooked: dict[str, HookedModel] = {}
+        self._info: ModelInfo | None = None
+        self._describing = threading.Lock()
+        self.lock = FifoRLock()
+        self.engine_name = engine
+        self._shape = self.engine(engine).shape
+        self._prompts = Prompts(loaded.tokenizer, self._shape.vocabulary)
+
+    @property
+    def model(self) -> Any:
+        """The transformers model."""
+        return self._open.model
+
+    @property
+    def tokenizer(self) -> Any:
+        """The model's tokenizer, None where it has none."""
+        return self._open.tokenizer
+
+    @property
+    def shape(self) -> Shape:
+        """The sizes of the model."""
+        return self._shape
+
+    @property
+    def info(self) -> ModelInfo:
+        """The model as a run's record tells it; the fingerprint of the weights is computed when first asked for."""
+        with self._describing:  # not the queue: a page may ask while a long run has its turn
+            if self._info is None:
+                attention = engines.attention_of(self.hooked.engine)
+                self._info = describe(self._open, self.engine_name, attention)
+            return self._info.model_copy(deep=True)
+
+    @property
+    def waiting(self) -> int:
+        """How many threads wait for their turn."""
+        return self.lock.waiting
+
+    @property
+    def hooked(self) -> HookedModel:
+        """The model through the session's own engine; hold `lock` around its calls where there are several threads."""
+        return self.engine(self.engine_name)
+
+    def engine(self, name: str) -> HookedModel:
+        """The model through an engine by name, on the same weights; hold `lock` around its calls.
+
+        Raises `UnknownName` listing the engines there are.
+        """
+        loaded = self._open
+        if name in self._hooked:
+            return self._hooked[name]
+        engines.check(name)
+        with self.lock:
+            if name not in self._hooked:
+                # plain hooks come first: they set the model's attention and verify what it has, for all engines
+                known = None if name == "hf" else self.engine("hf").architecture
+                self._hooked[name] = HookedModel(engines.build(name, loaded.model, loaded.tokenizer, known))
+            return self._hooked[name]
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """The names of the engines in use."""
+        return tuple(self._hooked)
+
+    @property
+    def bridge(self) -> Any:
+        """TransformerLens' bridge on the same weights, with its own hook names; hold `lock` around its calls."""
+        return self.engine("transformerlens").engine.wrapped  # type: ignore[attr-defined]
+
+    @property
+    def nnsight(self) -> Any:
+        """nnsight's model on the same weights; hold `lock` around its traces."""
+        return self.engine("nnsight").engine.wrapped  # type: ignore[attr-defined]
+
+    def tokens(self, prompt: Prompt, chat: bool = False) -> TokenBatch:
+        """Token ids of a text, texts or ids, as the tokenizer makes them by itself; with `chat` in its chat template.
+
+        Raises `UsageError` for an empty prompt, for ids outside the vocabulary, and for what is no prompt.
+        """
+        return self._prompts.tokens(prompt, chat)
+
+    def text(self, ids: Ids) -> str:
+        """The text of one row of ids, special tokens included."""
+        return self._prompts.text(ids)
+
+    def text_tokens(self, ids: Ids) -> list[str]:
+        """The text of each token by itself, for display; the id where there is no tokenizer."""
+        return self._prompts.text_tokens(ids)
+
+    def beyond_context(self, tokens: TokenBatch) -> str | None:
+        """A warning if a row is longer than what the model was made for, otherwise None."""
+        context, longest = self.shape.context, int(tokens.lengths.max())
+        if context is None or longest <= context:
+            return None
+        return f"{longest} tokens are more than the {context} that this model was made for: it was not trained there"
+
+    def capture(
+        self,
+        prompt: Prompt,
+        sites: SiteLike | Sequence[SiteLike],
+        positions: Sequence[int] | None = None,
+        logits: bool = False,
+        edits: EditLike = (),
+        device: str = "cpu",
+        *,
+        chat: bool = False,
+        engine: str | None = None,
+        progress: Reporter | None = None,
+    ) -> ActivationCache:
+        """Read sites in one run of the model; see `HookedModel.capture`."""
+        with self._turn(prompt, chat, engine, progress) as (hooked, tokens):
+            return hooked.capture(tokens, sites, positions, logits, edits, device, progress)
+
+    def logits(
+        self,
+        prompt: Prompt,
+        positions: Sequence[int] | None = None,
+        edits: EditLike = (),
+        device: str = "cpu",
+        *,
+        chat: bool = False,
+        engine: str | None = None,
+        progress: Reporter | None = None,
+    ) -> Tensor:
+        """The model's output before the softmax, `[batch, position, vocabulary]`; see `HookedModel.logits`."""
+        with self._turn(prompt, chat, engine, progress) as (hooked, tokens):
+            return hooked.logits(tokens, positions, edits, device, progress)
+
+    def gradients(
+        self,
+        prompt: Prompt,
+        sites: SiteLike | Sequence[SiteLike],
+        objective: Callable[[Tensor], Tensor],
+        edits: EditLike = (),
+        logits_at: Sequence[int] | None = None,
+        device: str = "cpu",
+        *,
+        chat: bool = False,
+        engine: str | None = None,
+        progress: Reporter | None = None,
+    ) -> ActivationCache:
+        """The gradient at each site of a scalar objective of the logits; see `HookedModel.gradients`."""
+        with self._turn(prompt, chat, engine, progress) as (hooked, tokens):
+            return hooked.gradients(tokens, sites, objective, edits, logits_at, device, progress)
+
+    def attention_statistics(
+        self,
+        prompt: Prompt,
+        see: Callable[[LayerChunk], None] | None = None,
+        *,
+        layers: Sequence[int] | None = None,
+        chunk: int | None = None,
+        edits: EditLike = (),
+        logits_at: Sequence[int] | None = None,
+        chat: bool = False,
+        engine: str | None = None,
+        progress: Reporter | None = None,
+        stage: str = "layers",
+        **wanted: Any,
+    ) -> StatisticsByLayer:
+        """Exact attention statistics of a text of any length; see `longrun.attention_statistics`, and for `wanted`
+        `layer_statistics.Wanted`: stats, segments, sink, recent, columns, points, topk, rows."""
+        from . import attention_statistics
+
+        with self._turn(prompt, chat, engine, progress) as (hooked, tokens):
+            return attention_statistics.attention_statistics(
+                hooked, tokens, attention_statistics.Wanted(**wanted), see,
+                layers=layers, chunk=chunk, edits=edits, logits_at=logits_at, progress=progress, stage=stage,
+            )  # fmt: skip
+
+    def generate(
+        self,
+        prompt: Prompt,
+        max_new_tokens: int,
+        edits: EditLike = (),
+        stop: Sequence[int] | None = None,
+        temperature: float = 0.0,
+        seed: int = 0,
+        *,
+        chat: bool = False,
+        engine: str | None = None,
+        progress: Reporter | None = None,
+        sites: SiteLike | Sequence[SiteLike] = (),
+    ) -> Generated:
+        """Generate token by token, and read `sites` at every step into `seen`; see `HookedModel.generate`."""
+        with self._turn(prompt, chat, engine, progress) as (hooked, tokens):
+            return hooked.generate(tokens, max_new_tokens, edits, stop, temperature, seed, progress, sites)
+
+    def weight(self, address: str, adapters: bool = True) -> Tensor:
+        """A weight by address, such as `W_Q.5.3`, `W_OV.5.3` or `W_U`, with active adapters or not; see `weights`."""
+        return weight(self._open.model, self.engine("hf").architecture, address, adapters)
+
+    def close(self) -> None:
+        """Let go of the weights, once the thread at work is done; later calls raise `WorkbenchError`."""
+        with self.lock:
+            self._loaded = None
+            self._hooked.clear()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Session({self._loaded.id!r}, engine={self.engine_name!r})" if self._loaded else "Session(closed)"
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+        from ..html_table import session
+
+        return session(self)
+
+    @property
+    def _open(self) -> Loaded:
+        if self._loaded is None:
+            raise WorkbenchError("this session is closed: load the model again")
+        return self._loaded
+
+    @contextmanager
+    def _turn(
+        self, prompt: Prompt, chat: bool, engine: str | None, progress: Reporter | None
+    ) -> Iterator[tuple[HookedModel, TokenBatch]]:
+        """Tokens first, outside of the queue; then this thread's turn with the engine."""
+        tokens = self.tokens(prompt, chat)
+        self.lock.acquire(progress)
+        try:
+            yield self.engine(engine or self.engine_name), tokens
+        finally:
+            self.lock.release()

@@ -1,0 +1,77 @@
+"""Reading sites while a model generates: at the token after which each new one is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..errors import SiteError
+from .captured import Captured
+from .engines.base import Hook
+from .site_patterns import SiteLike, expanded
+from .sites import MAP_KINDS, Site
+
+if TYPE_CHECKING:
+    from .edit_frame import Frame
+    from .hooked_model import HookedModel
+
+
+class StepReader:
+    """Keeps, for every pass, what is at its last token; padding of the prompt is on the left."""
+
+    def __init__(self, hooked: HookedModel, sites: SiteLike | Sequence[SiteLike], frame: Frame) -> None:
+        found = expanded(sites, hooked.architecture)
+        hooked.engine.check(site for _, site in found)
+        if Site("logits") in (site for _, site in found):
+            raise SiteError("logits are not read during generation: take session.logits over what was generated")
+        self._names = [name for name, _ in found]
+        self._frame = frame
+        self._steps: dict[Site, list[Tensor]] = {site: [] for _, site in found}
+
+    def taps(self, last: int) -> list[Hook]:
+        """A tap for each site in a pass whose last column is `last`."""
+        return [self._tap(site, last) for site in self._steps]
+
+    def _tap(self, site: Site, last: int) -> Hook:
+        def see(whole: Tensor) -> None:
+            row = whole[..., -1, :] if site.kind in MAP_KINDS else whole[:, -1]
+            part = site.head if site.neuron is None else site.neuron
+            row = row if part is None else row[:, part]
+            if site.kind in MAP_KINDS:
+                row = self._by_position(row)
+            self._steps[site].append(row.detach().to("cpu", copy=True))
+
+        asked = torch.full((self._frame.tokens.batch, 1), last) if site.kind in MAP_KINDS else None
+        return Hook(site.whole, see, asked)
+
+    def _by_position(self, row: Tensor) -> Tensor:
+        """Keys `[batch, …, key]` in the columns of a pass, by position in each row; 0 where there is none."""
+        total = self._frame.before + (1 if self._frame.generating else self._frame.tokens.width)
+        whole = torch.nn.functional.pad(row, (total - row.shape[-1], 0))
+        pads = self._frame.pads.tolist()
+        rows = [torch.nn.functional.pad(one[..., pad:], (0, pad)) for one, pad in zip(whole, pads, strict=True)]
+        return torch.stack(rows)
+
+    def captured(self, lengths: Tensor) -> Captured | None:
+        """What was read, `[batch, step, …]`, zero after a row's end; None where nothing was asked for."""
+        if not self._steps:
+            return None
+        return Captured(
+            {site: _joined(site, parts, lengths) for site, parts in self._steps.items()}, self._names, lengths
+        )
+
+
+def _joined(site: Site, parts: list[Tensor], lengths: Tensor) -> Tensor:
+    steps = len(parts)
+    if site.kind in MAP_KINDS:
+        most = parts[-1].shape[-1]
+        parts = [torch.nn.functional.pad(part, (0, most - part.shape[-1])) for part in parts]
+    axis = 2 if site.kind in MAP_KINDS and site.head is None else 1
+    found = torch.stack(parts, dim=axis)
+    alive = torch.arange(steps) < lengths[:, None]
+    shape = [1] * found.ndim
+    shape[0], shape[axis] = len(lengths), steps
+    return found.where(alive.reshape(shape), 0)

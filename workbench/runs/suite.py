@@ -1,0 +1,99 @@
+"""Every probe that suits a model, and one report of them all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import Cancelled, UnknownName, WorkbenchError
+from ..probe import settings
+from ..probe.registry import PROBES
+from ..progress import Listener
+from ..records import store
+from .execute import execute, prepare, record_refusal
+from .run import Run
+
+if TYPE_CHECKING:
+    from ..internals.session import Session
+    from ..probe.contract import Probe
+
+
+@dataclass
+class Suite:
+    """What came of a suite: the runs in order, the probes that failed or do not suit the model, and the report."""
+
+    runs: list[Run] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    unsuitable: dict[str, str] = field(default_factory=dict)
+    report: Path | None = None
+
+
+def given_to(probes: Sequence[Probe], pairs: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Which probe gets which of the settings: each goes to every probe that has it.
+
+    Raises `UnknownName` for a setting that no probe has.
+    """
+    known = {name for probe in probes for name in probe.Config.model_fields}
+    for pair in pairs:
+        name, sign, _ = pair.partition("=")
+        if sign and name.strip() not in known:
+            raise UnknownName("setting of any probe", name.strip(), known)
+    return {
+        probe.name: settings.parse(
+            [pair for pair in pairs if "=" not in pair or pair.partition("=")[0].strip() in probe.Config.model_fields],
+            probe.Config,
+        )
+        for probe in probes
+    }
+
+
+def suite(
+    session: Session,
+    folder: str | os.PathLike[str],
+    preset: str = "quick",
+    seed: int = 0,
+    runs: str | os.PathLike[str] = "runs",
+    given: Mapping[str, Mapping[str, Any]] | None = None,
+    resume: str | None = None,
+    memory: int | None = None,
+    progress: Listener | None = None,
+) -> Suite:
+    """Run every probe and write the report `folder/index.html`; a probe that fails does not lose the others.
+
+    `given` has settings by probe. `resume` names a run that stopped: its probe goes on from there.
+    """
+    from ..reports import write
+
+    done = Suite()
+    stopped = store.find(resume, runs) if resume is not None else None
+    resumed_probe = store.read(stopped).probe if stopped is not None else None
+    for name in PROBES.names():
+        began: list[Path] = []
+        probe: Probe | None = None
+        try:
+            probe = PROBES.get(name)
+            if why := probe.unsuitable(session):
+                done.unsuitable[name] = why
+                continue
+            prepared = prepare(probe, session, preset, seed, (given or {}).get(name), memory)
+            execute(prepared, runs, progress, stopped if name == resumed_probe else None, began.append)
+        except (Cancelled, KeyboardInterrupt):
+            raise
+        except Exception as error:
+            known = isinstance(error, WorkbenchError)
+            done.failed[name] = str(error) if known else f"{type(error).__name__}: {error}"
+            if not began and probe is not None:
+                began.append(record_refusal(probe, session, preset, seed, (given or {}).get(name, {}), error, runs))
+        done.runs += [Run(path) for path in began]
+    if not done.runs:
+        raise WorkbenchError(f"no probe ran on {session.info.id}: {_why_none(done)}")
+    done.report = write(done.runs, Path(folder) / "index.html", "html")
+    return done
+
+
+def _why_none(done: Suite) -> str:
+    reasons = {**done.failed, **done.unsuitable}
+    return "; ".join(f"{name}: {why}" for name, why in reasons.items()) or "there are no probes"
