@@ -6,13 +6,14 @@ JOBS   ?= 2
 MODEL  ?= smollm2-135m-instruct
 READY  := $(VENV)/.ready
 
-.PHONY: help setup model report test check serve lab notebooks bench soak clean
+.PHONY: help setup model report test check lint types docs serve lab notebooks bench soak clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make report   set up, fetch the default model, run every probe on it, write reports/index.html"
 	@echo "make test     set up and run the whole test suite in JOBS=2 processes"
-	@echo "make check    ruff, and mypy on the installed package"
+	@echo "make check    ruff (make lint), and mypy on the installed package (make types)"
+	@echo "make docs     the reference of the Python interface, from the docstrings → build/docs/index.html"
 	@echo "make serve    the dashboards on http://127.0.0.1:5006"
 	@echo "make lab      JupyterLab with the notebooks"
 	@echo "make notebooks  run the notebooks and write them anew, with their outputs"
@@ -40,12 +41,19 @@ report: model
 test: model
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder
 
-check: $(READY)
+check: lint types
+
+lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(READY)
 	rm -rf build/typed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --target build/typed .
 	MYPYPATH=build/typed $(BIN)/mypy -p workbench
+
+docs: $(READY)
+	$(BIN)/python docs/api.py
 
 serve: $(READY)
 	$(BIN)/workbench serve

@@ -17,7 +17,7 @@ from tornado.ioloop import IOLoop, PeriodicCallback
 
 from ..errors import UsageError
 from .not_found import install_404, known_to
-from .pages import SAVED
+from .pages.compare import compare_page
 from .pages.home import home
 from .pages.live import live_page
 from .pages.probe import probe_page
@@ -96,10 +96,6 @@ class Served:
         self._loop.stop()
 
 
-def _saved(page: Callable[[Path], Any], folder: Path, visitors: SessionLimit) -> Callable[[], Any]:
-    return lambda: visitors.admit(lambda: page(folder))
-
-
 def serve(
     runs: str | os.PathLike[str] = "runs",
     port: int = DEFAULT_PORT,
@@ -142,8 +138,7 @@ def serve(
     keep_quiet_about_closed_tabs()
     # Panel calls functions anew for each visitor, but would show a partial as a value.
     pages: dict[str, Any] = {"/": lambda: visitors.admit(lambda: home(folder, jobs))}
-    for path, page in SAVED.items():
-        pages[path] = _saved(page, folder, visitors)
+    pages["compare"] = lambda: visitors.admit(lambda: compare_page(folder))
     pages["run/{run_id}"] = lambda: visitors.admit(lambda: run_page(folder, writable=not read_only))
     pages["live/{name}"] = lambda: visitors.admit(lambda: live_page(jobs))
     if jobs is not None:

@@ -16,7 +16,6 @@ from tornado.web import Application, authenticated
 from ..probe.registry import PROBES
 from ..records import store
 from .components.templates import render
-from .pages import SAVED
 from .pages.live import probes_with_live_view
 
 Known = Mapping[str, Callable[[str], bool]]
@@ -66,7 +65,7 @@ class _Unknown(LoginUrlMixin, AuthRequestHandler):
     @authenticated
     def get(self) -> None:
         kind, name = _named(self.request.path)
-        ways = {"Home": "/", **{f"{path[:1].upper()}{path[1:]} runs": f"/{path}" for path in SAVED}}
+        ways = {"Home": "/", "Compare runs": "/compare"}
         if not self._read_only:
             ways |= {f"Probe {each}": f"/probe/{quote(each)}" for each in PROBES.names()}
         if kind == "live":  # which probes have one is known once all are loaded

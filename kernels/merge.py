@@ -18,6 +18,15 @@ def merge_stats(a: AttentionStats, b: AttentionStats) -> AttentionStats:
             then call `attention_stats` with `lse` and add the columns up).
 
     Source: the merge step of online softmax; entropy by the chain rule H = Σ w (H_x - ln w).
+
+    Example:
+        >>> import torch
+        >>> from workbench.kernels import attention_stats, merge_stats
+        >>> q, k = torch.randn(1, 1, 1, 8), torch.randn(1, 1, 6, 8)
+        >>> parts = [attention_stats(q, k[:, :, at : at + 3], key_start=at, query_start=5) for at in (0, 3)]
+        >>> merged, whole = merge_stats(*parts), attention_stats(q, k)
+        >>> torch.allclose(merged.entropy, whole.entropy, atol=1e-5)
+        True
     """
     left, right = a.present(), b.present()
     if "columns" in left or "columns" in right:

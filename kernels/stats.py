@@ -78,6 +78,13 @@ def attention_stats(
         RuntimeError: the backend cannot run here, or was asked for gradients (only the reference has them).
 
     Source: online softmax with rescaled sums (Dao et al., arXiv 2205.14135), statistics as further sums.
+
+    Example:
+        >>> import torch
+        >>> from workbench.kernels import attention_stats
+        >>> q = k = torch.zeros(1, 1, 4, 8)                   # all scores equal: every key weighs the same
+        >>> attention_stats(q, k, stats=["entropy"]).entropy.exp().round()
+        tensor([[[1., 2., 3., 4.]]])
     """
     unknown = [name for name in stats if name not in ALLOWED]
     if unknown:

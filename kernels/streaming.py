@@ -40,6 +40,14 @@ def streaming_attention(
         RuntimeError: the backend cannot run here, or was asked for gradients.
 
     Source: DuoAttention (arXiv 2410.10819), the token-exact mask; keys keep their positions.
+
+    Example:
+        >>> import torch
+        >>> from workbench.kernels import streaming_attention
+        >>> q = k = torch.zeros(1, 1, 4, 8)
+        >>> v = torch.arange(4.0).expand(1, 1, 8, 4).transpose(2, 3).contiguous()   # each value is its position
+        >>> streaming_attention(q, k, v, sink=1, recent=2)[0, 0, :, 0]              # sees key 0 and the last two
+        tensor([0.0000, 0.5000, 1.0000, 1.6667])
     """
     check.check_qkv(q, k, v)
     query_start = check.check_starts(q, k, query_start, key_start)

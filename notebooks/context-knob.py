@@ -27,6 +27,7 @@ knob
 # In JupyterLab this is a slider with the answer beside it; the buttons set the values for prior and context.
 
 # %%
+from workbench.probes.context_knob.knob.slider import show
 from workbench.probes.context_knob.task.prompting import Prompter
 from workbench.texts.facts import make_item, read_facts, split_of
 
@@ -35,7 +36,7 @@ rng = np.random.default_rng(0)
 facts = [fact for fact in read_facts("facts").facts if split_of(fact.subject) == "test"]
 france = next(fact for fact in read_facts("facts").facts if fact.query == "The capital of France is")
 item = make_item(france, "sentence", rng)
-knob.show(session, prompter.ask(item, True, intent="none"), max_new_tokens=4)
+show(knob, session, prompter.ask(item, True, intent="none"), max_new_tokens=4)
 
 # %% [markdown]
 # ## Many prompts

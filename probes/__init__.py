@@ -2,11 +2,11 @@
 
 from workbench.probe.registry import PROBES, RECIPES
 
-PROBES.promise("head-roles", "workbench.probes.head_roles.probe:HeadRoles")
-RECIPES.promise("head-roles-organism", "workbench.probes.head_roles.organism:RECIPE")
-PROBES.promise("context-knob", "workbench.probes.context_knob.probe:ContextKnob")
-PROBES.promise("attention-profile", "workbench.probes.attention_profile.probe:AttentionProfile")
-RECIPES.promise("attention-profile-organism", "workbench.probes.attention_profile.organism:RECIPE")
-RECIPES.promise("context-knob-organism", "workbench.probes.context_knob.organism:RECIPE")
-RECIPES.promise("context-knob-adapter", "workbench.probes.context_knob.learning.adapter:RECIPE")
-RECIPES.promise("context-knob-direction", "workbench.probes.context_knob.learning.direction:RECIPE")
+PROBES.register_lazy("head-roles", "workbench.probes.head_roles.probe:HeadRoles")
+RECIPES.register_lazy("head-roles-organism", "workbench.probes.head_roles.organism:RECIPE")
+PROBES.register_lazy("context-knob", "workbench.probes.context_knob.probe:ContextKnob")
+PROBES.register_lazy("attention-profile", "workbench.probes.attention_profile.probe:AttentionProfile")
+RECIPES.register_lazy("attention-profile-organism", "workbench.probes.attention_profile.organism:RECIPE")
+RECIPES.register_lazy("context-knob-organism", "workbench.probes.context_knob.organism:RECIPE")
+RECIPES.register_lazy("context-knob-adapter", "workbench.probes.context_knob.learning.adapter:RECIPE")
+RECIPES.register_lazy("context-knob-direction", "workbench.probes.context_knob.learning.direction:RECIPE")

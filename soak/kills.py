@@ -142,6 +142,7 @@ def soak(kills: int, seed: int, runs: Path) -> list[str]:
         for path in runs.glob(".partial/*"):
             # One killed before its first heartbeat cannot be told from one being made, until it is as old as this.
             os.utime(path, (0, 0))
+        store.sweep_dead(runs)
         listing = store.listing(runs)
         wrong += [str(one.reason) for one in listing.unreadable]
         wrong += [f"{path} was left" for path in runs.glob(".partial/*")]

@@ -23,7 +23,7 @@ import workbench.figures.matplotlib  # loaded once here, not in every child
 from workbench.figures import Axis, Figure, Line, Panel
 from workbench.probe.contract import Config, Outcome, Probe, Work
 from workbench.records.record import Headline, Record
-from workbench.runs import execute
+from workbench.runs import execute, prepare
 
 STAGES = 4
 SIZE = 20_000
@@ -91,10 +91,10 @@ def small_session() -> Any:
 def child(session: Any, words: list[str]) -> None:
     what, runs, which = words
     if what == "run":
-        execute.execute(execute.prepare("soak", session, seed=int(which)), runs)
+        execute.execute(prepare.prepare("soak", session, seed=int(which)), runs)
     else:
         seed = wb.open(which, runs=runs).record["spec"]["seed"]
-        execute.execute(execute.prepare("soak", session, seed=seed), runs, resume=which)
+        execute.execute(prepare.prepare("soak", session, seed=seed), runs, resume=which)
 
 
 def main() -> None:
@@ -102,7 +102,7 @@ def main() -> None:
     torch.set_num_threads(1)
     wb.PROBES.add(Soak)
     session = small_session()
-    execute.prepare("soak", session)
+    prepare.prepare("soak", session)
     print("ready", flush=True)
     for line in sys.stdin:
         pid = os.fork()

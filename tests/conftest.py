@@ -77,7 +77,7 @@ def build(stem: str, changes: dict[str, Any], dtype: torch.dtype | None = None) 
     import torch
     import transformers
 
-    config = getattr(transformers, f"{stem}TextConfig" if stem == "Gemma3" else f"{stem}Config")(**changes)
+    config = getattr(transformers, f"{stem}TextConfig" if stem in ("Gemma3", "Llama4") else f"{stem}Config")(**changes)
     name = "GPT2LMHeadModel" if stem == "GPT2" else f"{stem}ForCausalLM"
     model = getattr(transformers, name)(config).eval()
     generator = torch.Generator().manual_seed(7)

@@ -10,13 +10,13 @@ from workbench.figures import (
     Figure,
     Heatmap,
     Line,
+    Mark,
     Panel,
     ReferenceLine,
     Scatter,
     Tokens,
     Violin,
 )
-from workbench.figures.figure import Mark
 
 HOSTILE = (
     '<img src=x onerror="window.hit=1"></script><script>window.hit=1</script>$x$ {{7*7}} %{x} <b>b</b> \' & \\frac'

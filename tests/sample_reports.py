@@ -57,8 +57,8 @@ MODEL = ModelInfo(
     attention="workbench (sdpa)",
 )
 HEADLINES = [
-    Headline(name="retrieval_head_share", value=8 / 270, n=270, unit="share of heads", split="held-out needles", exact=True,
-             level=None, method="heads with a retrieval score of at least 0.1"),
+    Headline(name="retrieval_head_share", value=8 / 270, n=270, unit="share of heads", split="held-out needles",
+             exact=True, level=None, method="heads with a retrieval score of at least 0.1"),
     Headline(name="needle_recall", value=0.94, low=0.88, high=0.98, n=64, unit="share of needles",
              split="held-out needles", method="mean; percentile bootstrap over needles, 2000 draws",
              control=Control(name="no needle in the text", value=0.0, low=0.0, high=0.06, n=64)),

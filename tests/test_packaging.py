@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
+
+from workbench import __version__
+from workbench.records.environment import packages
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = {
@@ -86,4 +91,13 @@ def test_wheel_outside_the_checkout_loads_the_shipped_organisms(wheel: Path, tmp
 def test_the_command_is_installed() -> None:
     done = subprocess.run([Path(sys.executable).with_name("workbench"), "--version"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip()
+    assert done.stdout.strip() == f"workbench {__version__}"
+
+
+def test_the_version_stands_in_one_place(wheel: Path) -> None:
+    assert wheel.name.startswith(f"workbench-{__version__}-")
+    assert packages()["workbench"] == __version__
+    newest = re.search(r"^## (\S+) – (\S+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert newest and newest[1] == __version__, "CHANGELOG.md begins with another version"
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert (cited["version"], str(cited["date-released"])) == newest.groups(), "CITATION.cff names another version"

@@ -7,28 +7,35 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import Cancelled, UnknownName, UsageError, WorkbenchError
 from .internals.sites import Site
+from .version import __version__ as __version__
 
 if TYPE_CHECKING:
     from . import models
-    from .internals import edits
+    from .internals import edits, streams
+    from .internals.affine_maps import AffineMaps
     from .internals.session import Session, load
+    from .models.continuous import ContinuousModel
     from .notebook.probe_form import explore
     from .probe.contract import Config, Headline, Outcome, Paper, Probe, Work
     from .probe.registry import PROBES, RECIPES
+    from .runs.api import compare, run
     from .runs.api import open_run as open
-    from .runs.api import run
     from .runs.run import Run
 
 __all__ = [
     "load",
     "run",
     "open",
+    "compare",
     "explore",
     "Run",
     "Session",
     "Site",
+    "AffineMaps",
+    "ContinuousModel",
     "edits",
     "models",
+    "streams",
     # for those who write a probe
     "Config",
     "Headline",
@@ -45,20 +52,22 @@ __all__ = [
     "Cancelled",
 ]
 
-__version__ = "0.1.0"
-
 _LATER = {
-    "edits": "edits:",
+    "AffineMaps": "internals.affine_maps:AffineMaps",
+    "ContinuousModel": "models.continuous:ContinuousModel",
+    "edits": "internals.edits:",
+    "streams": "internals.streams:",
     "models": "models:",
-    "load": "session:load",
-    "Session": "session:Session",
-    "run": "api:run",
-    "open": "api:open_run",
-    "explore": "widgets:explore",
-    "Run": "runs:Run",
-    **{name: f"probe:{name}" for name in ("Config", "Headline", "Outcome", "Paper", "Probe", "Work")},
-    "PROBES": "registry:PROBES",
-    "RECIPES": "registry:RECIPES",
+    "load": "internals.session:load",
+    "Session": "internals.session:Session",
+    "run": "runs.api:run",
+    "open": "runs.api:open_run",
+    "compare": "runs.api:compare",
+    "explore": "notebook.probe_form:explore",
+    "Run": "runs.run:Run",
+    **{name: f"probe.contract:{name}" for name in ("Config", "Headline", "Outcome", "Paper", "Probe", "Work")},
+    "PROBES": "probe.registry:PROBES",
+    "RECIPES": "probe.registry:RECIPES",
 }
 
 

@@ -3,36 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from .records.record import Headline
+from typing import Any
 
 
-def number(headline: Headline) -> str:
-    """The value of a headline with its interval and unit."""
-    if headline.value is None:
-        return "not defined"
-    value = f"{headline.value:.4g}"
-    if headline.low is not None and headline.high is not None:
-        value += f" [{headline.low:.4g}, {headline.high:.4g}]"
-    return f"{value} {headline.unit}" if headline.unit not in ("", "1") else value
-
-
-def control(headline: Headline) -> str:
-    """What a headline is read against, with its interval."""
-    against = headline.control
-    if against is None:
-        return ""
-    value = "not defined" if against.value is None else f"{against.value:.4g}"
-    if against.low is not None and against.high is not None:
-        value += f" [{against.low:.4g}, {against.high:.4g}]"
-    return f"{against.name} {value}" + (f" {against.unit}" if against.unit else "")
-
-
-def percent(part: float) -> str:
-    """A share in percent with two significant digits, so that a small one is not 0."""
-    return f"{float(f'{100 * part:.2g}'):g}%"
+def percent(part: float, digits: int = 2) -> str:
+    """A share in percent with two significant digits, or more, so that a small one is not 0."""
+    return f"{float(f'{100 * part:.{digits}g}'):g}%"
 
 
 def sentence(text: str) -> str:
@@ -52,7 +28,11 @@ def byte_size(count: float) -> str:
 
 
 def parse_size(text: str) -> int:
-    """Bytes from a text such as `8GiB`, `500M` or `2000000`; raises `ValueError` otherwise."""
+    """Bytes from a text such as `8GiB`, `500M` or `2000000`; raises `ValueError` otherwise.
+
+    >>> parse_size("500MiB")
+    524288000
+    """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", text, re.IGNORECASE)
     if not match:
         raise ValueError(f"{text!r} is not a size; write for example 8GiB or 500MiB")

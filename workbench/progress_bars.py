@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from .formatting import duration, strip_control
@@ -40,8 +40,6 @@ def notebook_or_tty_progress() -> Iterator[Listener | None]:
 @contextmanager
 def one_line_in_place() -> Iterator[Listener]:
     """A line below the cell that is written over as the work goes on, and gone once the block ends."""
-    from .html_table import updating
-
     write, remove = updating()
     last = ("", 0.0)
 
@@ -113,3 +111,15 @@ def bars() -> Iterator[Listener]:
             live.update(task, completed=event.done, total=event.total, left=left, visible=True)
 
         yield listen
+
+
+def updating() -> tuple[Callable[[str], None], Callable[[], None]]:
+    """A line of text in a notebook that is written over in place, and how to take it away."""
+    from IPython.display import display
+
+    handle = display({"text/plain": ""}, raw=True, display_id=True)
+
+    def write(text: str) -> None:
+        handle.update({"text/plain": text}, raw=True)
+
+    return write, lambda: write("")

@@ -13,14 +13,13 @@ from ...errors import WorkbenchError
 from ...formatting import byte_size
 from ...probe.contract import Probe
 from ...probe.form_fields import Field, display_value, fields_of
+from ...probe.setting_names import FIRST
 from ..server.limits import Limits
 from ..server.uploads import FOLDER, keep_text
 from .templates import html_pane
 from .text_inputs import TextArea, TextInput
 
 OWN = "a text of my own"
-FIRST = ("data", "haystack", "n", "length", "layers", "heads")
-"""Settings that probes share; the others are folded away."""
 WIDTH = 340
 GAP = "18px 24px"
 

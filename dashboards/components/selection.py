@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 import panel as pn
 import panel_material_ui as pmu
 
-from ...figures.text import escape_whitespace, shorten
+from ...figures.text import escape_control, shorten
 from ...probe.explore import SelectableDim, span
 
 MOST = 50
@@ -73,7 +73,7 @@ class Selection:
             widget = self.widgets[each.name]
             if each.labels is not None and isinstance(widget, pmu.IntInput):
                 called = dict(zip(each.values, each.labels, strict=True))[self.values[each.name]]
-                widget.helper_text = shorten(escape_whitespace(called).replace("␣", " "), NAMED)
+                widget.helper_text = shorten(escape_control(called), NAMED)
 
     def _typed(self, name: str, value: Any) -> None:
         if self._busy:

@@ -10,14 +10,12 @@ import panel_material_ui as pmu
 
 from ...errors import WorkbenchError
 from ...records import comparison
-from ...reports.differences import plain
 from ...reports.overview import side_by_side
 from ...runs.run import Run
 from .export import snippet
 from .figure_card import FigureCard, broken
 from .templates import html_pane
 
-PARTS = {"settings": "Settings", "model": "Model", "data": "Data", "environment": "Environment"}
 SIDE = {"flex": "1 1 400px", "min-width": "0"}
 
 
@@ -26,8 +24,8 @@ def facts(shown: Sequence[Run]) -> pn.pane.HTML:
     records = [run.typed_record for run in shown]
     differing = comparison.compare(records)
     tables = [
-        (title, [(name, [plain(value) for value in values]) for name, values in differing[part].items()])
-        for part, title in PARTS.items()
+        (part.capitalize(), [(one.name, one.texts) for one in differing.differences if one.part == part])
+        for part in comparison.PARTS
     ]
     return html_pane(
         "compare_facts.html",

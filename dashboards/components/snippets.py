@@ -23,9 +23,10 @@ def cli_command(asked: RunRequest) -> str:
 
 def python_snippet(asked: RunRequest) -> str:
     """Python that asks for the same."""
+    if asked.resume is not None:
+        return f"import workbench as wb\n\nrun = wb.run(resume={asked.resume!r})\nprint(run.summary)"
     adapter = f", adapter={asked.adapter!r}" if asked.adapter else ""
     words = [repr(asked.probe), "session", f"preset={asked.preset!r}", f"seed={asked.seed}"]
-    words += [f"resume={asked.resume!r}"] if asked.resume is not None else []
     words += [f"{name}={value!r}" for name, value in asked.given.items()]
     one = ", ".join(words)
     called = one if len(one) < 90 else "\n    " + ",\n    ".join(words) + ",\n"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from ...errors import WorkbenchError
@@ -24,6 +27,31 @@ class ArraySummary:
     high: float | None
 
 
+_READER = ThreadPoolExecutor(1, "stage previews")
+"""Reads for all visitors: a stage may be large, and the thread that answers them has others to answer."""
+
+
+class StagePreview:
+    """What the finished stages of one run hold, as far as it was read by now."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._read: Future[list[ArraySummary]] | None = None
+        self._found: list[ArraySummary] = []
+
+    def so_far(self) -> list[ArraySummary]:
+        """The arrays of all stages that were read by now, the first finished first; nothing is waited for."""
+        if self._read is not None and self._read.done():
+            self._found, self._read = self._read.result(), None
+        if self._read is None:
+            self._read = _READER.submit(_all, self._folder)
+        return self._found
+
+
+def _all(folder: Path) -> list[ArraySummary]:
+    return [part for stage in stages(folder) for part in arrays(stage)]
+
+
 def stages(folder: Path) -> list[Path]:
     """The finished stages of a run, the first finished first."""
     found = []
@@ -35,7 +63,8 @@ def stages(folder: Path) -> list[Path]:
     return [path for _, path in sorted(found)]
 
 
-def arrays(stage: Path) -> list[ArraySummary]:
+@lru_cache(512)
+def arrays(stage: Path) -> Sequence[ArraySummary]:
     """The arrays of a finished stage with their least, mean and greatest value; nothing if it is gone by now."""
     try:
         data = results.read_dataset(stage)

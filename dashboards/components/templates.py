@@ -9,6 +9,7 @@ import panel as pn
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from ... import formatting
+from ...records import comparison, describe
 
 # What a report draws of a headline, a page draws too.
 _LOADER = ChoiceLoader(
@@ -17,7 +18,14 @@ _LOADER = ChoiceLoader(
 _TEMPLATES = Environment(
     loader=_LOADER, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
 )
-_TEMPLATES.filters.update({name: getattr(formatting, name) for name in ("number", "control", "size", "clock", "safe")})
+_TEMPLATES.filters.update(
+    {
+        **{name: getattr(formatting, name) for name in ("byte_size", "duration")},
+        **{name: getattr(describe, name) for name in ("number", "control")},
+        "change": comparison.change,
+        "safe": formatting.strip_control,  # Jinja's own would let a text through as HTML
+    }
+)
 _TEMPLATES.filters["cell"] = lambda value: (
     f"{value:.4g}" if isinstance(value, float) and value == value else "" if value is None or value != value else value
 )

@@ -58,6 +58,5 @@ def _comparison(shown: Sequence[Run]) -> list[Any]:
     names = dict.fromkeys(name for run in shown for name in run.figures)
     if names:
         parts += [html_pane("heading.html", title="Figures side by side"), *side_by_side.figures(shown, names)]
-    ids = ", ".join(json.dumps(str(run.folder)) for run in shown)
-    lines = f"import workbench as wb\nfrom workbench.records.comparison import compare\n\nruns = [wb.open(path) for path in [{ids}]]"
-    return [*parts, html_pane("python.html", lines=f"{lines}\ncompare([run.typed_record for run in runs])")]
+    paths = ",\n    ".join(json.dumps(str(run.folder)) for run in shown)
+    return [*parts, html_pane("python.html", lines=f"import workbench as wb\n\nwb.compare(\n    {paths},\n)")]

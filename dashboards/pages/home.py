@@ -51,10 +51,10 @@ def _probes() -> list[tuple[str, Probe | None, str]]:
 
 def _running(jobs: JobQueue) -> pn.pane.HTML:
     """The jobs of all visitors, looked at again every second."""
-    drawn = html_pane("running.html", jobs=jobs.active())
+    drawn = html_pane("running.html", jobs=jobs.now())
 
     def look() -> None:
-        drawn.object = render("running.html", jobs=jobs.active())
+        drawn.object = render("running.html", jobs=jobs.now())
 
     pn.state.add_periodic_callback(look, period=_POLL)
     return drawn

@@ -62,12 +62,12 @@ class LivePage:
         self._ticking: Any = None
         self._filling = False
         self._missing = ""
-        self._records = [one for one in store.listing(jobs.runs).records if one.probe == probe.name]
+        self._records = list(store.records(jobs.runs, probe.name))
         self._begun = next((one for one in self._records if one.id == argument("run")), None)
         self._draw(self._begun)
         self._model_chosen()
         owner = self._owner
-        pn.state.on_session_destroyed(lambda context: jobs.leave(owner))
+        pn.state.on_session_destroyed(lambda context: jobs.cancel_owner(owner))
 
     def _draw(self, begun: Record | None) -> None:
         models, shipped = self._jobs.shelf.models(), sorted(adapters())
@@ -102,7 +102,7 @@ class LivePage:
         self._ask = pmu.Button(label="Ask", variant="contained")
         self._cancel = pmu.Button(label="Cancel", variant="outlined", color="error", visible=False)
         self._wrong = html_pane("wrong.html", wrong="")
-        self._status = html_pane("live_job.html", job=None, ahead=0)
+        self._status = html_pane("live_job.html", job=None)
         self._view = SteeringSlider(self._live, self._turn, self._snippet)
         self._ask.on_click(lambda event: self._first())
         self._cancel.on_click(lambda event: self._stop())
@@ -200,18 +200,17 @@ class LivePage:
 
     def _tell(self) -> None:
         """Show where the question is, and its answer when it is there."""
-        job = self._job
-        ahead = self._jobs.ahead(job) if job is not None and not job.ended else 0
-        said = render("live_job.html", job=job, ahead=ahead)
+        seen = None if self._job is None else self._jobs.look(self._job)
+        said = render("live_job.html", job=seen)
         if said != self._status.object:
             self._status.object = said
-        if job is not None and job.ended:
+        if seen is not None and seen.ended:
             self._job = None
-            assert isinstance(job.asked, LiveRequest)
-            if job.state == "done":
-                self._answered(job.asked)
+            assert isinstance(seen.asked, LiveRequest)
+            if seen.state == "done":
+                self._answered(seen.asked)
             else:
-                self._give_up(job.asked)
+                self._give_up(seen.asked)
         if self._job is None and self._ticking is not None and self._ticking.running:
             self._ticking.stop()
         going = self._job is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,15 @@ from ...probe.form_fields import check
 from ...probe.registry import PROBES
 from ...records import store
 from ...records.record import Record
+from ...runs.plan import SmallerSetting
 from ..components.form import GAP, WIDTH, Form, InvalidText
 from ..components.layout import page
 from ..components.run_result import run_result
 from ..components.snippets import cli_command, python_snippet
-from ..components.stage_preview import ArraySummary, arrays, stages
+from ..components.stage_preview import StagePreview
 from ..components.templates import html_pane, render
 from ..components.text_inputs import TextInput
-from ..server.job_queue import Job, JobQueue, RunRequest
+from ..server.job_queue import Job, JobQueue, JobSnapshot, RunRequest
 
 POLL = 250
 """Milliseconds between two looks at a running job."""
@@ -56,23 +58,30 @@ class ProbePage:
         self._probe, self._jobs = probe, jobs
         self._owner = secrets.token_urlsafe(12)
         self._job: Job | None = None
+        self._shown: JobSnapshot | None = None
         self._told: object = None
-        self._parts: dict[str, list[ArraySummary]] = {}
+        self._preview: StagePreview | None = None
         self._ticking: Any = None
-        earlier = {record.id: record for record in store.listing(jobs.runs).records}
-        self._resumed = earlier.get(argument("resume"))
-        self._draw(earlier)
-        begun = earlier.get(argument("from"))
+        self._resumed = self._record(argument("resume"))
+        self._draw()
+        begun = self._record(argument("from"))
         if begun is not None and begun.probe == probe.name:
             self._repeat(begun)
         self._changed()
-        job = jobs.adopt(argument("job"), self._owner)
+        job = jobs.reassign(argument("job"), self._owner)
         if job is not None and isinstance(job.asked, RunRequest) and job.asked.probe == probe.name:
             self._watch(job)
         owner = self._owner
-        pn.state.on_session_destroyed(lambda context: jobs.leave(owner))
+        pn.state.on_session_destroyed(lambda context: jobs.cancel_owner(owner))
 
-    def _draw(self, earlier: dict[str, Record]) -> None:
+    def _record(self, run: str) -> Record | None:
+        """The record of a run that the address names, if there is a readable one."""
+        try:
+            return store.read(self._jobs.runs / run) if store.has_run(self._jobs.runs, run) else None
+        except WorkbenchError:
+            return None
+
+    def _draw(self) -> None:
         models, shipped = self._jobs.shelf.models(), sorted(adapters())
         self._model = pmu.Select(
             label="Model", options=models, value=DEFAULT if DEFAULT in models else models[0], width=WIDTH, margin=0
@@ -86,7 +95,8 @@ class ProbePage:
         )
         self._preset = pmu.Select(label="Preset", options=list(self._probe.presets), value="quick", width=160, margin=0)
         self._seed = TextInput(label="Seed", value="0", width=120, margin=0)
-        done = [one for one in earlier.values() if one.probe == self._probe.name and one.status == "success"][:_RECENT]
+        earlier = store.records(self._jobs.runs, self._probe.name)
+        done = list(islice((one for one in earlier if one.status == "success"), _RECENT))
         options = {f"{one.model.id}, {one.preset}, {one.created} ({one.id[-8:]})": one.id for one in done}
         self._against = pmu.Select(label="Compare with", options={"nothing": "", **options}, width=WIDTH, margin=0)
         self._comparing = pmu.FlexBox(self._against, gap=GAP, visible=bool(options), margin=(18, 10, 0, 10))
@@ -95,7 +105,7 @@ class ProbePage:
         self._start = pmu.Button(label="Go on" if self._resumed else "Start", variant="contained")
         self._cancel = pmu.Button(label="Cancel", variant="outlined", color="error", visible=False)
         self._wrong = html_pane("wrong.html", wrong="")
-        self._status = html_pane("job.html", job=None, ahead=0, parts=[], started=False)
+        self._status = html_pane("job.html", job=None, parts=[], started=False)
         self._cheaper = pmu.FlexBox(gap="8px", visible=False, sizing_mode="stretch_width")
         self._result = pn.Column(sizing_mode="stretch_width")
         self._same = html_pane("same.html", command="", snippet="")
@@ -147,7 +157,8 @@ class ProbePage:
             self._say_same(RunRequest.again(self._resumed, resume=True))
             return
         self._asked(keep=False)
-        if self._job is not None and self._job.ended and self._job.run is None:
+        # An end that is not on the page yet is shown first: why a job failed is not lost to a key pressed meanwhile.
+        if self._shown is not None and self._shown.ended and self._shown.run is None:
             self._job = None
             self._tell()
 
@@ -204,63 +215,58 @@ class ProbePage:
 
     def _watch(self, job: Job) -> None:
         """Follow a job until it ends."""
-        self._job, self._parts = job, {}
+        self._job, self._preview = job, None
         self._result.clear()
         if pn.state.location is not None:
             pn.state.location.update_query(job=job.id)  # type: ignore[arg-type]
-        self._tell()
         if self._ticking is None:
             self._ticking = pn.state.add_periodic_callback(lambda: self._tell(), period=POLL, start=False)
         if not self._ticking.running:
             self._ticking.start()
+        self._tell()
 
     def _tell(self) -> None:
         """Show where the job is, if that changed since it was last shown."""
-        job = self._job
-        going = job is not None and not job.ended
-        if job is not None and job.run is not None and going:
-            for stage in stages(self._jobs.runs / job.run):
-                if stage.stem not in self._parts:
-                    self._parts[stage.stem] = arrays(stage)
-        ahead = self._jobs.ahead(job) if job is not None and going else 0
-        state = None if job is None else (job.id, job.state, job.progress, job.plan, ahead, len(self._parts))
+        seen = None if self._job is None else self._jobs.look(self._job)
+        going = seen is not None and not seen.ended
+        if seen is not None and seen.run is not None and self._preview is None:
+            self._preview = StagePreview(self._jobs.runs / seen.run)
+        found = self._preview.so_far() if self._preview is not None and going else []
+        state = (seen, len(found))
+        if not going and self._ticking is not None and self._ticking.running:
+            self._ticking.stop()
         if state == self._told:
             return
-        self._told = state
+        self._shown, self._told = seen, state
         self._cancel.visible = going
         self._plan.disabled = self._start.disabled = going
-        found = [part for rows in self._parts.values() for part in rows]
-        self._status.object = render("job.html", job=job, ahead=ahead, parts=found, started=going)
-        self._offer_cheaper(job)
-        if job is not None and job.ended:
-            if self._ticking is not None and self._ticking.running:
-                self._ticking.stop()
-            self._show(job)
+        self._status.object = render("job.html", job=seen, parts=found, started=going)
+        self._offer_cheaper(seen)
+        if seen is not None and seen.ended:
+            self._show(seen)
 
-    def _offer_cheaper(self, job: Job | None) -> None:
-        offered = job is not None and job.state == "refused" and self._resumed is None
+    def _offer_cheaper(self, job: JobSnapshot | None) -> None:
+        refusal = job.refusal if job is not None and self._resumed is None else None
         buttons = []
-        for option, needed in job.cheaper if job is not None and offered else []:
-            word, _, value = option.partition(" ")
-            said = f"preset = {value}" if word == "--preset" else value.replace("=", " = ")
-            button = pmu.Button(label=f"Use {said} ({byte_size(needed)})", variant="outlined", size="small")
-            button.on_click(self._taking(word, value))
+        for one in refusal.smaller if refusal is not None else ():
+            label = f"Use {one.setting} = {one.value} ({byte_size(one.bytes)})"
+            button = pmu.Button(label=label, variant="outlined", size="small")
+            button.on_click(self._taking(one))
             buttons.append(button)
         self._cheaper.objects = buttons
         self._cheaper.visible = bool(buttons)
 
-    def _taking(self, word: str, value: str) -> Callable[[Any], None]:
-        return lambda event: self._take(word, value)
+    def _taking(self, change: SmallerSetting) -> Callable[[Any], None]:
+        return lambda event: self._take(change)
 
-    def _take(self, word: str, value: str) -> None:
-        if word == "--preset":
-            self._preset.value = value
+    def _take(self, change: SmallerSetting) -> None:
+        if change.setting == "preset":
+            self._preset.value = change.value
         else:
-            name, _, text = value.partition("=")
-            self._form.put(name, text)
+            self._form.put(change.setting, str(change.value))
         self._changed()
 
-    def _show(self, job: Job) -> None:
+    def _show(self, job: JobSnapshot) -> None:
         if job.run is None:
             return
         against = self._against.value or ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from ..components.layout import page
 from ..components.selection import query_string, selection_from_query
 from ..components.templates import html_pane
 
+_OTHERS = 20
+"""Runs of the same probe that are offered for comparison."""
 SIDE = {"flex": "1 1 460px", "min-width": "0"}
 
 
@@ -35,13 +38,14 @@ def run_page(runs: Path, writable: bool = False) -> pmu.Page:
     Notes can be added where it is `writable`.
     """
     asked = str(pn.state.route_params.get("run_id", ""))
-    found = store.listing(runs)
-    if asked not in {record.id for record in found.records}:
-        broken_runs = [left.reason for left in found.unreadable if left.path.name == asked]
-        return page("Workbench", html_pane("missing.html", asked=asked, folder=str(runs), reasons=broken_runs))
-    run = Run(runs / asked)
-    others = [record for record in found.records if record.probe == run.typed_record.probe and record.id != asked]
-    return page("Workbench", *_parts(run, others[:20], writable))
+    try:
+        run, reasons = (Run(runs / asked) if store.has_run(runs, asked) else None), []
+    except WorkbenchError as error:
+        run, reasons = None, [str(error)]
+    if run is None:
+        return page("Workbench", html_pane("missing.html", asked=asked, folder=str(runs), reasons=reasons))
+    others = (record for record in store.records(runs, run.typed_record.probe) if record.id != run.id)
+    return page("Workbench", *_parts(run, list(islice(others, _OTHERS)), writable))
 
 
 def _parts(run: Run, others: list[Any], writable: bool) -> list[pn.viewable.Viewable]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from ... import tracebacks
 from ...errors import Cancelled, UnknownName, WorkbenchError
 from ...formatting import one_line
 from ...models.adapters import adapters
@@ -17,8 +18,9 @@ from ...probe.registry import PROBES
 from ...progress import Progress, Reporter
 from ...records import store
 from ...records.record import Plan, Record
-from ...runs import execute
+from ...runs import execute, prepare
 from ...runs import plan as planning
+from ...runs.resume import Request, request_of
 from .limits import Limits, TooLong
 from .live_requests import LiveCache, LiveRequest
 from .live_requests import check as check_question
@@ -51,9 +53,23 @@ class RunRequest:
             record.model.adapter.id if record.model.adapter else None,
             record.preset,
             record.spec.seed,
-            dict(record.spec.resolved if resume else record.spec.given),
+            dict(record.spec.given),
             record.id if resume else None,
         )
+
+    @property
+    def words(self) -> str:
+        """What was asked, in one line."""
+        model = f"{self.probe} on {self.model}" + (f" with {self.adapter}" if self.adapter else "")
+        if self.resume is not None:
+            return f"{model}, going on with {self.resume},"
+        given = [f"{name} = {_short(value)}" for name, value in self.given.items()]
+        return ", ".join([model, f"preset {self.preset}", *given]) + ","
+
+
+def _short(value: Any) -> str:
+    text = one_line(str(value))
+    return text if len(text) <= 40 else f"{text[:39]}…"
 
 
 @dataclass
@@ -67,8 +83,8 @@ class Job:
     state: State = "waiting"
     progress: Progress | None = None
     plan: Plan | None = None
-    cheaper: list[tuple[str, int]] = field(default_factory=list)
-    """Settings that would fit, with the bytes they need, where the run was refused for its memory."""
+    refusal: planning.OverBudget | None = None
+    """Why it needs more memory than it may take, with settings that would fit."""
     message: str = ""
     """One line on why it was refused or failed."""
     run: str | None = None
@@ -83,6 +99,27 @@ class Job:
     def short(self) -> bool:
         """Whether it goes before runs."""
         return self.only_plan or isinstance(self.asked, LiveRequest)
+
+
+@dataclass(frozen=True)
+class JobSnapshot:
+    """A job at one moment: what a page shows of it, and what it lets a visitor do, follow from one of these."""
+
+    id: str
+    asked: RunRequest | LiveRequest
+    only_plan: bool
+    state: State
+    progress: Progress | None
+    plan: Plan | None
+    refusal: planning.OverBudget | None
+    message: str
+    run: str | None
+    ahead: int
+    """Jobs that are served before it."""
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ENDED
 
 
 class JobQueue:
@@ -111,7 +148,7 @@ class JobQueue:
             raise UnknownName("adapter on these pages", asked.adapter, adapters())
         if isinstance(asked, LiveRequest):
             if self.turnings.get(asked.asking) is None:
-                check_question(asked.asking, store.listing(self.runs).records)
+                check_question(asked.asking, store.records(self.runs, asked.probe))
         else:
             settings.resolve(probe.Config, probe.presets, asked.preset, asked.given)
         job = Job(secrets.token_urlsafe(12), owner, asked, only_plan)
@@ -140,10 +177,16 @@ class JobQueue:
         with self._changed:
             return self._active()
 
-    def ahead(self, job: Job) -> int:
-        """How many jobs are served before this one."""
-        active = self.active()
-        return active.index(job) if job in active else 0
+    def look(self, job: Job) -> JobSnapshot:
+        """What a job is at this moment."""
+        with self._changed:
+            return self._look(job, self._active())
+
+    def now(self) -> list[JobSnapshot]:
+        """The jobs that wait or run at this moment, in the order in which they are served."""
+        with self._changed:
+            active = self._active()
+            return [self._look(job, active) for job in active]
 
     def cancel(self, job: Job) -> None:
         """Ask a job to stop: at once if it waits, between two of its steps if it runs."""
@@ -152,7 +195,7 @@ class JobQueue:
             if job.state == "waiting":
                 job.state = "cancelled"
 
-    def adopt(self, job: str, owner: str) -> Job | None:
+    def reassign(self, job: str, owner: str) -> Job | None:
         """Hand a job over to another tab, as when a page is loaded again."""
         with self._changed:
             found = self._jobs.get(job)
@@ -160,7 +203,7 @@ class JobQueue:
                 found.owner = owner
             return found
 
-    def leave(self, owner: str) -> None:
+    def cancel_owner(self, owner: str) -> None:
         """Cancel whatever a tab that was closed had asked for."""
         for job in self.active():
             if job.owner == owner:
@@ -181,6 +224,26 @@ class JobQueue:
         jobs = [job for job in self._jobs.values() if not job.ended]
         return sorted(jobs, key=lambda job: (job.state == "waiting", not job.short))
 
+    def _look(self, job: Job, active: Sequence[Job]) -> JobSnapshot:
+        ahead = next((place for place, one in enumerate(active) if one is job), 0)
+        return JobSnapshot(
+            job.id,
+            job.asked,
+            job.only_plan,
+            job.state,
+            job.progress,
+            job.plan,
+            job.refusal,
+            job.message,
+            job.run,
+            ahead,
+        )
+
+    def _tell(self, job: Job, state: State, message: str = "") -> None:
+        """Say where a job is; state and message change in one step."""
+        with self._changed:
+            job.state, job.message = state, message
+
     def _forget(self) -> None:
         ended = [id for id, job in self._jobs.items() if job.ended]
         for id in ended[: max(len(ended) - _KEPT, 0)]:
@@ -199,38 +262,44 @@ class JobQueue:
 
     def _work(self) -> None:
         while (job := self._next()) is not None:
+            message = ""
             try:
                 ended = self._do(job)
             except Cancelled:
                 ended = "cancelled"
-            except (planning.OverBudget, TooLong) as error:
-                ended, job.message = "refused", one_line(str(error))
-            except WorkbenchError as error:
-                ended, job.message = "failed", one_line(str(error))
+            except planning.OverBudget as error:
+                ended, message, job.refusal = "refused", one_line(str(error)), error
+            except TooLong as error:
+                ended, message = "refused", one_line(str(error))
             except Exception as error:
-                ended, job.message = "failed", one_line(f"{type(error).__name__}: {error}")
-            job.state = ended
+                known = isinstance(error, WorkbenchError)
+                ended, message = "failed", one_line(str(error) if known else f"{type(error).__name__}: {error}")
+                tracebacks.log(error, f"a job of {job.asked.probe} on {job.asked.model} failed")
+            self._tell(job, ended, message)
 
     def _do(self, job: Job) -> State:
         asked, limits = job.asked, self.limits
         job.reporter.send(0, 1, "loading the model")
         session = self.shelf.get(asked.model, asked.adapter, job.reporter)
         if isinstance(asked, LiveRequest):
-            job.state = "running"
+            self._tell(job, "running")
             self.turnings.answer(asked, session, self.runs, limits.live_tokens, job.reporter)
             return "done"
-        job.state = "planning"
+        self._tell(job, "planning")
         job.reporter.send(0, 1, "planning")
-        prepared = execute.prepare(asked.probe, session, asked.preset, asked.seed, asked.given, limits.memory)
+        request = Request(asked.preset, asked.seed, dict(asked.given), None)
+        if asked.resume is not None:
+            request = request_of(store.read(store.find(asked.resume, self.runs)))
+        prepared = prepare.prepare(
+            asked.probe, session, request.preset, request.seed, request.given, limits.memory, request.resolved
+        )
         job.plan = prepared.plan
         job.reporter.check()
-        if prepared.plan.bytes > prepared.plan.budget:
-            job.cheaper = planning.smaller_settings(prepared.probe, session, prepared.config, prepared.plan.budget)
         planning.refuse_over_budget(prepared.probe, session, prepared.config, prepared.plan)
         self._refuse_long_prompts(prepared.plan)
         if job.only_plan:
             return "done"
-        job.state = "running"
+        self._tell(job, "running")
         # A page shows where the run is before its first step is done.
         job.reporter.send(0, 1, "starting")
         execute.execute(

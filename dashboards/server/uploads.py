@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 from pathlib import Path
 
 from ...errors import UsageError, WorkbenchError
+from ...files import write
 from ...formatting import byte_size
 from .limits import Limits
 
@@ -39,7 +39,5 @@ def keep_text(runs: Path, content: bytes, name: str, limits: Limits) -> Path:
         raise WorkbenchError(
             f"texts of visitors fill the {byte_size(limits.kept_bytes)} that they may take; ask who serves"
         )
-    partial = folder / f".{secrets.token_hex(8)}"
-    partial.write_bytes(content)
-    partial.replace(path)
+    write(path, content)
     return path

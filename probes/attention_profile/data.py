@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workbench.records.results import variable
+
 from . import uniform
 from .config import AttentionProfileConfig
-from .statistics import UNITS, edges
+from .profile import UNITS, edges
 from .texts import Texts
 
 if TYPE_CHECKING:
@@ -81,12 +83,11 @@ def _stack(datasets: Sequence[xr.Dataset], name: str) -> np.ndarray:
 
 
 def _kept(name: str, dims: tuple[str, ...], values: np.ndarray) -> tuple[Any, ...]:
-    return _named(values, dims, *MEANING[name])
+    return variable(dims, _light(values), *MEANING[name])
 
 
-def _named(values: np.ndarray, dims: tuple[str, ...], units: str, description: str) -> tuple[Any, ...]:
-    light = values.astype(np.float32) if values.dtype == np.float64 else values
-    return dims, light, {"units": units, "description": description}
+def _light(values: np.ndarray) -> np.ndarray:
+    return values.astype(np.float32) if values.dtype == np.float64 else values
 
 
 def _coords(datasets: Sequence[xr.Dataset]) -> dict[str, Any]:
@@ -105,9 +106,9 @@ def _heads(measured: Sequence[xr.Dataset], shuffled: Sequence[xr.Dataset]) -> xr
     dims = ("condition", "example", "layer", "head")
     return xr.Dataset(
         {
-            name: _named(
-                np.stack([_stack(group, f"scored_{name}") for group in groups]),
+            name: variable(
                 dims,
+                _light(np.stack([_stack(group, f"scored_{name}") for group in groups])),
                 unit,
                 f"{words}, mean over the scored queries",
             )
@@ -126,9 +127,11 @@ def _profile(texts: Texts, measured: Sequence[xr.Dataset], config: AttentionProf
     found: dict[str, Any] = {}
     for name, (unit, words) in UNITS.items():
         mean = _stack(measured, name).mean(0, dtype=np.float64)
-        found[name] = _named(mean, ("layer", "head", "query"), unit, f"{words}, mean over the bin and the texts")
+        found[name] = variable(
+            ("layer", "head", "query"), _light(mean), unit, f"{words}, mean over the bin and the texts"
+        )
         binned = np.add.reduceat(even[name], ends[:-1]) / np.diff(ends)
-        found[f"uniform_{name}"] = _named(binned, ("query",), unit, f"{words}, for uniform attention")
+        found[f"uniform_{name}"] = variable("query", _light(binned), unit, f"{words}, for uniform attention")
     coords = {name: value for name, value in _coords(measured).items() if name != "example"}
     last = ("query", ends[1:] - 1, {"description": "last query of the bin"})
     return xr.Dataset(found, coords=coords | {"query": ends[:-1], "last_query": last})
@@ -165,8 +168,8 @@ def _segments(texts: Texts, measured: Sequence[xr.Dataset]) -> xr.Dataset:
             ),
             "flow": _kept("flow", flow, padded("flow", (1, 2))),
             "uniform_flow": _kept("uniform_flow", (flow[0], *flow[2:]), even),
-            "label": (("example", "segment"), labels.astype(str), {"units": "", "description": "name of the segment"}),
-            "tokens": (("example", "segment"), sizes, {"units": "tokens", "description": "size of the segment"}),
+            "label": variable(("example", "segment"), labels.astype(str), "", "name of the segment"),
+            "tokens": variable(("example", "segment"), sizes, "tokens", "size of the segment"),
         },
         coords=_coords(measured)
         | {

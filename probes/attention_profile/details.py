@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.figures.figure import Axis, Bars, Figure, Line, Panel, Tokens
+from workbench.figures import Axis, Bars, Figure, Line, Panel, Tokens
 from workbench.figures.text import escape_whitespace, shorten
 from workbench.formatting import percent
 from workbench.probe import head_scatter
 from workbench.probe.explore import Details, LongText, Measure, SelectableDim
 
 from .figures import SHARES
-from .statistics import UNITS
+from .profile import UNITS
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -62,10 +62,10 @@ def details(data: xr.DataTree, chosen: Mapping[str, int]) -> Details:
         figures.append(_keys(words, links, layer, head, query))
         figures.append(_quotes(words, links, layer, head, query))
     means = data["heads"].to_dataset().sel(condition="text", layer=layer, head=head).mean("example")
+    sink, recent, far = (percent(float(means[name])) for name in ("sink_mass", "recent_mass", "far_mass"))
     note = (
-        f"Head {layer}.{head} gives {float(means['sink_mass']):.0%} of its attention to sinks, "
-        f"{float(means['recent_mass']):.0%} to recent tokens and {float(means['far_mass']):.0%} to what lies between "
-        "(mean over the scored queries)."
+        f"Head {layer}.{head} gives {sink} of its attention to sinks, {recent} to recent tokens and {far} to what lies "
+        "between (mean over the scored queries)."
     )
     return Details(figures, _text(data, words, layer, head, text, query, looks), note)
 
@@ -152,8 +152,8 @@ def _keys(words: Sequence[str], links: Sequence[tuple[int, float]], layer: int, 
             )
         ],
         caption=(
-            f"Query {query} is {escape_whitespace(words[query])}. These {len(links)} keys hold {percent(kept)} of its attention. "
-            "Beside each token its position."
+            f"Query {query} is {escape_whitespace(words[query])}. These {len(links)} keys hold {percent(kept)} of its "
+            "attention. Beside each token its position."
         ),
         alt=f"Bars of the attention that query {query} pays to its heaviest keys in head {layer}.{head}.",
     )

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.figures.figure import Axis, Bars, Figure, Heatmap, Line, Panel, Scatter
+from workbench.figures import Axis, Bars, Figure, Heatmap, Line, Panel, Scatter, escape_whitespace
+from workbench.figures.text import shorten
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -138,7 +139,7 @@ def _received(data: xr.DataTree) -> Figure:
             best.tolist(),
             np.maximum(first[best], floor).tolist(),
             "heaviest tokens of the first text",
-            names=[_visible(str(words[at])) for at in best],
+            names=[_token(str(words[at])) for at in best],
         ),
     ]
     binned = "" if width <= 1 else f" Bins of {width} keys: one curve shows their mean, the other their maximum."
@@ -205,10 +206,10 @@ def _top(data: xr.DataTree) -> Figure:
         seen = one["joint_key"].values >= 0
         keys, weights = one["joint_key"].values[seen], one["joint_weight"].values[seen]
         names = [
-            f"{_visible(str(word))} · {key}" for word, key in zip(one["joint_token"].values[seen], keys, strict=True)
+            f"{_token(str(word))} · {key}" for word, key in zip(one["joint_token"].values[seen], keys, strict=True)
         ]
         x = list(range(len(names)))
-        title = f"query {int(top['query'][row])}: {_visible(str(one['query_token'].values))}"
+        title = f"query {int(top['query'][row])}: {_token(str(one['query_token'].values))}"
         panels.append(
             Panel(
                 [Bars(x, weights.tolist(), "mean of heads", names=names)],
@@ -233,7 +234,6 @@ def _middles(data: xr.Dataset, axis: str) -> Sequence[float]:
     return ((data[axis].values + data[f"last_{axis}"].values) / 2).tolist()
 
 
-def _visible(text: str) -> str:
+def _token(text: str) -> str:
     """A token as it can be read on an axis."""
-    shown = text.replace("\n", "⏎").replace("\t", "⇥").replace(" ", "·")
-    return shown if len(shown) <= 24 else shown[:23] + "…"
+    return shorten(escape_whitespace(text), 24)

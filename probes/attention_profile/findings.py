@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from workbench.probe import headline_builders as build
 from workbench.probe.contract import Outcome
-from workbench.records.record import Check, Control, Headline
+from workbench.probe.statistics import Interval, bootstrap_mean
+from workbench.records.record import Check
 
 from . import uniform
 from .config import AttentionProfileConfig
 from .data import tree
-from .statistics import UNITS, scored
+from .profile import UNITS, scored
 from .texts import Texts
 
 if TYPE_CHECKING:
@@ -23,9 +25,8 @@ if TYPE_CHECKING:
 
     from workbench.internals.session import Session
     from workbench.probe.contract import RunContext
+    from workbench.records.record import Headline
 
-DRAWS = 5000
-LEVEL = 0.95
 NAMES = {
     "entropy": "mean_entropy",
     "normalised_entropy": "mean_normalised_entropy",
@@ -64,31 +65,27 @@ def headline(
 ) -> Headline:
     """The mean of a statistic over heads and queries, with an interval over texts."""
     low, high = span
-    unit = {"entropy": "nats", "distance": "tokens"}.get(name, "1")
     values = means(parts.measured, name)
     found = interval(values, context.rng(f"bootstrap {name}"))
     if parts.shuffled:
         others = means(parts.shuffled, name)
         bounds = interval(others, context.rng(f"control {name}"))
-        control = Control.model_validate({"name": "the same tokens in shuffled order", "n": len(others), **bounds})
+        control = build.control("the same tokens in shuffled order", bounds, len(others))
     else:
         even = uniform.rows(parts.texts.length, config.sink, config.recent)[name][low:high]
-        control = Control(name="a head that attends evenly to all keys it sees", value=float(even.mean()))
+        control = build.control("a head that attends evenly to all keys it sees", float(even.mean()))
     which = "" if config.layers is None else f" of layers {', '.join(map(str, config.layers))}"
-    return Headline(
-        name=NAMES[name],
-        n=len(values),
-        level=LEVEL if found["low"] is not None else None,
-        unit=unit,
+    return build.headline(
+        NAMES[name],
+        found,
+        len(values),
+        unit={"entropy": "nats", "distance": "tokens"}.get(name, "1"),
         split=f"queries {low} to {high - 1} of each text, {high} tokens of context at most",
         method=(
             f"mean over all heads{which} and these queries; "
-            + ("bootstrap over texts" if found["low"] is not None else "no interval: one text only")
+            + ("bootstrap over texts" if len(values) > 1 else "no interval: one text only")
         ),
         control=control,
-        value=found["value"],
-        low=found["low"],
-        high=found["high"],
     )
 
 
@@ -97,14 +94,9 @@ def means(datasets: Sequence[xr.Dataset], name: str) -> np.ndarray:
     return np.asarray([float(each[f"scored_{name}"].mean(dtype=np.float64)) for each in datasets])
 
 
-def interval(values: np.ndarray, rng: np.random.Generator) -> dict[str, float | None]:
-    """Mean and percentile-bootstrap interval over texts; no interval for a single one."""
-    found: dict[str, float | None] = {"value": float(values.mean()), "low": None, "high": None}
-    if len(values) > 1:
-        weights = rng.multinomial(len(values), np.full(len(values), 1 / len(values)), size=DRAWS) / len(values)
-        low, high = np.quantile(weights @ values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        found |= {"low": float(low), "high": float(high)}
-    return found
+def interval(values: np.ndarray, rng: np.random.Generator) -> Interval | float:
+    """Mean with its bootstrap interval over texts; a single text has none."""
+    return bootstrap_mean(values, rng) if len(values) > 1 else float(values.mean())
 
 
 def checks(parts: Parts, session: Session) -> list[Check]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -16,11 +16,8 @@ from .texts import Text, Texts, load
 if TYPE_CHECKING:
     import xarray as xr
 
-    from workbench.figures.figure import Figure
     from workbench.internals.session import Session
-    from workbench.probe.explore import Details, SelectableDim
     from workbench.progress import Reporter
-    from workbench.records.record import Record
 
 
 class AttentionProfile(Probe[AttentionProfileConfig]):
@@ -69,26 +66,6 @@ class AttentionProfile(Probe[AttentionProfileConfig]):
                 shuffled.append(measure(other, f"shuffled-{index}", f"{stage}, shuffled", brief=True))
         return outcome(Parts(texts, measured, shuffled, apart), config, session, context)
 
-    def figures(self, data: xr.DataTree, record: Record) -> Sequence[Figure]:
-        from .figures import draw
-
-        return draw(data)
-
-    def summary(self, data: xr.DataTree, record: Record) -> Sequence[str]:
-        from .summary import sentences
-
-        return sentences(data, record)
-
-    def coordinates(self, data: xr.DataTree, record: Record) -> Sequence[SelectableDim]:
-        from .details import coordinates
-
-        return coordinates(data)
-
-    def details(self, data: xr.DataTree, record: Record, chosen: Mapping[str, int]) -> Details:
-        from .details import details
-
-        return details(data, chosen)
-
 
 def _measure(
     session: Session,
@@ -101,7 +78,7 @@ def _measure(
     """The statistics of one text; `brief` leaves out all but the row statistics."""
     from workbench.internals.layer_statistics import ROWS, StatisticsSpec
 
-    from .statistics import Profile, wanted
+    from .profile import Profile, wanted
 
     profile = Profile(text, config, session.shape.context)
     asked = StatisticsSpec(stats=ROWS, sink=config.sink, recent=config.recent) if brief else wanted(text, config)

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from workbench.formatting import percent
+from workbench.probe.headline_builders import in_percent
+
 if TYPE_CHECKING:
     import xarray as xr
 
@@ -32,11 +35,12 @@ def _average(data: xr.DataTree, lines: dict[str, Headline]) -> str:
     low, high = int(data.attrs["scored_from"]), int(data.attrs["scored_to"])
     share = {name: lines[name].value or 0.0 for name in (*KINDS, "mean_normalised_entropy", "mean_entropy")}
     texts = lines["sink_mass"].n
+    sink, recent, far = (percent(share[name]) for name in KINDS)
     return (
-        f"With {low:,} to {high:,} tokens before it, a query spends {share['sink_mass']:.0%} of its attention on the "
-        f"first {data.attrs['sink']} tokens, {share['recent_mass']:.0%} on the last {data.attrs['recent']} and "
-        f"{share['far_mass']:.0%} in between (mean of all heads, {texts} text{'s' if texts != 1 else ''}); its "
-        f"entropy is {share['mean_entropy']:.2f} nats, {share['mean_normalised_entropy']:.0%} of the most possible."
+        f"With {low:,} to {high:,} tokens before it, a query spends {sink} of its attention on the first "
+        f"{data.attrs['sink']} tokens, {recent} on the last {data.attrs['recent']} and {far} in between (mean of all "
+        f"heads, {texts} text{'s' if texts != 1 else ''}); its entropy is {share['mean_entropy']:.2f} nats, "
+        f"{percent(share['mean_normalised_entropy'])} of the most possible."
     )
 
 
@@ -46,14 +50,11 @@ def _against(lines: dict[str, Headline]) -> str:
     if control is None or control.value is None or far.value is None:
         return "There is no control."
     if far.low is None or far.high is None or control.low is None or control.high is None:
-        return f"Far away lies {far.value:.0%} of attention; in {control.name}, {control.value:.0%}."
+        return f"Far away lies {percent(far.value)} of attention; in {control.name}, {percent(control.value)}."
     verdict = (
         "the intervals overlap" if far.low <= control.high and control.low <= far.high else "the intervals are apart"
     )
-    return (
-        f"Far away lies {far.value:.1%} ({far.low:.1%} to {far.high:.1%}) of attention; with {control.name} "
-        f"{control.value:.1%} ({control.low:.1%} to {control.high:.1%}): {verdict}."
-    )
+    return f"Far away lies {in_percent(far, 3)} of attention; with {control.name} {in_percent(control, 3)}: {verdict}."
 
 
 def _extremes(data: xr.DataTree) -> str:
@@ -62,5 +63,5 @@ def _extremes(data: xr.DataTree) -> str:
     for name, where in KINDS.items():
         values = heads[name].values
         layer, head = np.unravel_index(int(values.argmax()), values.shape)
-        parts.append(f"{int(heads['layer'][layer])}.{int(head)} ({values[layer, head]:.0%} {where})")
+        parts.append(f"{int(heads['layer'][layer])}.{int(head)} ({percent(values[layer, head])} {where})")
     return f"The heads that go furthest: {', '.join(parts)}."

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from workbench.errors import UsageError
 from workbench.records.record import DataUse
+from workbench.texts.data_files import DataFile, read_file
 from workbench.texts.haystack import SYNTHETIC, read_haystack
 from workbench.texts.pieces import Piece, encode, from_document, needle_pieces
 
@@ -86,9 +84,9 @@ def load(config: AttentionProfileConfig, session: Session, rng: np.random.Genera
         )
         found = Texts([], haystack.name, haystack.sha256)
     else:
-        raw = _read(Path(config.data))
-        found = Texts([], Path(config.data).name, hashlib.sha256(raw).hexdigest())
-        made = _from_file(config, session, raw)
+        file = read_file(config.data, "data", f"a text file, JSON lines, or {SYNTHETIC!r}")
+        found = Texts([], file.name, file.sha256)
+        made = _from_file(config, session, file)
     wanted = config.n if config.length else 1
     for encoded in made:
         if len(found.texts) == wanted:
@@ -103,20 +101,6 @@ def load(config: AttentionProfileConfig, session: Session, rng: np.random.Genera
             f"data {config.data!r} holds no text of {config.length or 2} tokens; set a smaller length, or null for all"
         )
     return found
-
-
-def _read(path: Path) -> bytes:
-    try:
-        raw = path.read_bytes()
-        raw.decode("utf-8")
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise UsageError(f"data {str(path)!r}: {reason}; give a text file, JSON lines, or {SYNTHETIC!r}") from None
-    except UnicodeDecodeError:
-        raise UsageError(
-            f"data {str(path)!r} is not UTF-8 text; give a text file, JSON lines, or {SYNTHETIC!r}"
-        ) from None
-    return raw
 
 
 def _generated(config: AttentionProfileConfig, session: Session, rng: np.random.Generator, index: int) -> Encoded:
@@ -143,39 +127,31 @@ def _generated(config: AttentionProfileConfig, session: Session, rng: np.random.
             return encoded
 
 
-def _from_file(config: AttentionProfileConfig, session: Session, raw: bytes) -> Iterator[Encoded]:
+def _from_file(config: AttentionProfileConfig, session: Session, file: DataFile) -> Iterator[Encoded]:
     """Texts of a file: windows of a plain one, or one for each JSON line."""
-    text = raw.decode("utf-8")
     if not config.data.endswith((".jsonl", ".json")):
         if config.segments in ("turns", "documents"):
             raise UsageError(f"a plain text has no {config.segments}; give JSON lines with {KEYS[config.segments]!r}")
-        yield from _windows(encode(session.tokenizer, _paragraphs(text)), config, session)
+        yield from _windows(encode(session.tokenizer, _paragraphs(file.text)), config, session)
         return
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.strip():
-            yield _from_line(line, f"{config.data}:{number}", config, session)
+    for number, given in file.json_lines():
+        yield _from_line(given, file, number, config, session)
 
 
-def _from_line(line: str, where: str, config: AttentionProfileConfig, session: Session) -> Encoded:
-    key = KEYS[config.segments]
-    try:
-        value = json.loads(line)[key]
-    except (ValueError, KeyError, TypeError):
-        raise UsageError(
-            f"{where}: segments {config.segments!r} reads a JSON object with {key!r} from each line"
-        ) from None
+def _from_line(given: Any, file: DataFile, number: int, config: AttentionProfileConfig, session: Session) -> Encoded:
+    key, where = KEYS[config.segments], f", line {number}"
+    value = given.get(key) if isinstance(given, dict) else None
     if key == "text" and isinstance(value, str):
         return Encoded(*encode(session.tokenizer, _paragraphs(value)))
     if key == "documents" and isinstance(value, list) and all(isinstance(each, str) for each in value):
         return Encoded(*from_document(session.tokenizer, [Piece(_short(each), each) for each in value], "\n\n"))
     if key == "messages" and isinstance(value, list):
-        return Encoded(*encode(session.tokenizer, _turns(value, where, session.tokenizer), special=False))
-    raise UsageError(
-        f"{where}: {key!r} is not what segments {config.segments!r} needs: a text, or a list of texts or messages"
-    )
+        return Encoded(*encode(session.tokenizer, _turns(value, file, where, session.tokenizer), special=False))
+    kind = {"text": "a text", "documents": "a list of texts", "messages": "a list of messages"}[key]
+    raise file.refuse(f"segments {config.segments!r} reads an object whose {key!r} is {kind} from each line", where)
 
 
-def _turns(messages: Sequence[Any], where: str, tokenizer: Any) -> list[Piece]:
+def _turns(messages: Sequence[Any], file: DataFile, where: str, tokenizer: Any) -> list[Piece]:
     """What each message adds to the chat template's text."""
     if not getattr(tokenizer, "chat_template", None):
         raise UsageError("this model's tokenizer has no chat template; take other segments than 'turns'")
@@ -183,10 +159,10 @@ def _turns(messages: Sequence[Any], where: str, tokenizer: Any) -> list[Piece]:
         whole = [tokenizer.apply_chat_template(messages[: count + 1], tokenize=False) for count in range(len(messages))]
         roles = [str(message["role"]) for message in messages]
     except Exception as error:
-        raise UsageError(f"{where}: the chat template does not take these messages ({error})") from None
+        raise file.refuse(f"the chat template does not take these messages ({error})", where) from None
     starts = ["", *whole]
     if not all(after.startswith(before) for before, after in pairwise(starts)):
-        raise UsageError(f"{where}: this chat template rewrites earlier messages, so turns have no place of their own")
+        raise file.refuse("this chat template rewrites earlier messages, so turns have no place of their own", where)
     return [
         Piece(f"{index + 1} {role}", after[len(before) :])
         for index, (role, (before, after)) in enumerate(zip(roles, pairwise(starts), strict=True))

@@ -11,6 +11,9 @@ from workbench.texts.facts import BUILT_IN, Contexts, Task
 
 from .task.matching import Matching
 
+ARMS = {"adapter": "with the adapter", "plain": "without an adapter"}
+"""The arms of a run, in words."""
+
 
 class ContextKnobConfig(Config):
     """Which facts are asked, how, and where the direction is looked for."""

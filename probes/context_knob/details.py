@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.figures.figure import Axis, Figure, Heatmap, Line, Panel, ReferenceLine, Scatter
+from workbench.figures import Axis, Figure, Heatmap, Line, Panel, ReferenceLine, Scatter
+from workbench.formatting import percent
 from workbench.probe.explore import Details, SelectableDim, TextTable
 
 from .figures import ARMS
@@ -17,7 +18,7 @@ from .task.matching import pair_accuracy
 if TYPE_CHECKING:
     import xarray as xr
 
-    from workbench.figures.figure import Mark
+    from workbench.figures import Mark
 
 
 def coordinates(data: xr.DataTree) -> list[SelectableDim]:
@@ -151,7 +152,7 @@ def _block(data: xr.DataTree, layer: int) -> Figure:
     panels.append(Panel([losses], Axis("step"), Axis("loss (nats)"), "while it was learnt"))
     return Figure(
         name="block",
-        title=f"Block {layer}: the direction learnt there steers {float(pairs.max()):.0%} of the pairs",
+        title=f"Block {layer}: the direction learnt there steers {percent(float(pairs.max()))} of the pairs",
         panels=panels,
         caption=(
             "Validation items steered along the direction of this block: 1 is right and 0 is not, by how far it is "

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.figures.figure import Axis, Bars, Figure, Heatmap, Line, Mark, Panel, ReferenceLine, Scatter, Violin
+from workbench.figures import Axis, Bars, Figure, Heatmap, Line, Mark, Panel, ReferenceLine, Scatter, Violin
 
+from .config import ARMS
 from .evaluation.figures import evaluation_figures
 from .search import figures
 from .task.matching import pair_accuracy
@@ -15,7 +16,6 @@ from .task.matching import pair_accuracy
 if TYPE_CHECKING:
     import xarray as xr
 
-ARMS = {"adapter": "with the adapter", "plain": "without an adapter"}
 SHARE = (-0.02, 1.02)
 NAMED = (-0.02, 1.12)
 """With room above the curves for the names of lines."""

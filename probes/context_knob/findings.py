@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workbench.probe.contract import Outcome
+from workbench.probe.headline_builders import wide_intervals
 from workbench.records.record import Check, DataUse
+from workbench.records.results import variable
 from workbench.texts.facts import BUILT_IN
 
 from .evaluation import separation
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from workbench.probe.contract import RunContext
 
     from .config import ContextKnobConfig
-    from .stages import Parts
+    from .parts import Parts
 
 
 def outcome(parts: Parts, config: ContextKnobConfig, context: RunContext) -> Outcome:
@@ -98,12 +100,10 @@ def _arms(parts: Parts, config: ContextKnobConfig) -> xr.Dataset:
             ratio[row, column] = [memorisation_ratio(yes[0], no[0]), memorisation_ratio(no[1], yes[1])]
     return xr.Dataset(
         {
-            "pair_accuracy": (("arm", "condition"), pair, _about("share of pairs", "both answers right")),
-            "accuracy": (("arm", "condition", "intent"), right, _about("share", "answers right, by intent")),
-            "memorisation_ratio": (
-                ("arm", "condition", "intent"),
-                ratio,
-                _about("share", "prior answers among those that are one of the two"),
+            "pair_accuracy": variable(("arm", "condition"), pair, "share of pairs", "both answers right"),
+            "accuracy": variable(("arm", "condition", "intent"), right, "share", "answers right, by intent"),
+            "memorisation_ratio": variable(
+                ("arm", "condition", "intent"), ratio, "share", "prior answers among those that are one of the two"
             ),
         },
         coords={
@@ -126,7 +126,7 @@ def _cosines(parts: Parts) -> xr.Dataset:
     }
     stacked = np.stack([each.numpy() for each in vectors.values()])
     return xr.Dataset(
-        {"cosine": (("one", "another"), stacked @ stacked.T, _about("", "cosine between two directions"))},
+        {"cosine": variable(("one", "another"), stacked @ stacked.T, "", "cosine between two directions")},
         coords={
             "one": ("one", list(vectors), {"description": "a direction"}),
             "another": ("another", list(vectors), {"description": "a direction"}),
@@ -153,11 +153,7 @@ def _compared(rows: pd.DataFrame) -> xr.Dataset:
     texts = ("arm", "configuration", "task", "contexts", "told")
     return xr.Dataset(
         {
-            name: (
-                ("row",),
-                rows[name].to_numpy(float),
-                _about("residual units" if "separation" in name else "1", each),
-            )
+            name: variable("row", rows[name].to_numpy(float), "residual units" if "separation" in name else "1", each)
             for name, each in about.items()
         },
         coords={
@@ -249,12 +245,7 @@ def _limits(parts: Parts, config: ContextKnobConfig) -> list[str]:
         said.append("the paragraphs are one sentence in one frame of others, and more alike than found texts")
     if config.split_by == "relation" and parts.adapter:
         said.append("the adapter saw other subjects of these relations: it was trained on a split by subject")
-    if len(test.items) < 30:
-        said.append(f"{len(test.items)} held-out items: the intervals are wide; the preset full takes more")
+    said += wide_intervals(len(test.items), "held-out items")
     if len(test.items) < config.n:
         said.append(f"{config.n} held-out items were asked for and the model knows {len(test.items)}")
     return said
-
-
-def _about(units: str, description: str) -> dict[str, str]:
-    return {"units": units, "description": description}

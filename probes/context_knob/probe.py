@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from workbench.errors import UsageError
@@ -13,13 +13,7 @@ from .config import PRESETS, ContextKnobConfig
 from .learning.layer_sweep import blocks
 
 if TYPE_CHECKING:
-    import xarray as xr
-
-    from workbench.figures.figure import Figure
     from workbench.internals.session import Session
-    from workbench.probe.explore import Details, SelectableDim
-    from workbench.probe.live_view import Live
-    from workbench.records.record import Record
 
 LENGTH = 60
 """Tokens of a prompt with a one-sentence context, about."""
@@ -72,31 +66,6 @@ class ContextKnob(Probe[ContextKnobConfig]):
 
         self._blocks(session, config)
         return run(session, config, context)
-
-    def figures(self, data: xr.DataTree, record: Record) -> Sequence[Figure]:
-        from .figures import draw
-
-        return draw(data)
-
-    def summary(self, data: xr.DataTree, record: Record) -> Sequence[str]:
-        from .summary import sentences
-
-        return sentences(data, record)
-
-    def coordinates(self, data: xr.DataTree, record: Record) -> Sequence[SelectableDim]:
-        from .details import coordinates
-
-        return coordinates(data)
-
-    def details(self, data: xr.DataTree, record: Record, chosen: Mapping[str, int]) -> Details:
-        from .details import details
-
-        return details(data, chosen)
-
-    def live(self) -> Live:
-        from .knob.live_view import LiveKnob
-
-        return LiveKnob()
 
     def _blocks(self, session: Session, config: ContextKnobConfig) -> list[int]:
         beyond = [layer for layer in config.layers or () if layer >= session.shape.layers]

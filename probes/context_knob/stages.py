@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workbench.errors import WorkbenchError
+from workbench.internals.adapter_switch import AdapterArms
 from workbench.internals.prefix_cache import prefill
 from workbench.internals.steering import SteeringSpec, steered
 from workbench.probe.contract import Outcome, RunContext
@@ -18,12 +19,13 @@ from workbench.texts.facts import Facts, Item, Split, read_facts
 
 from .config import ContextKnobConfig
 from .evaluation import answers, configurations
+from .findings import outcome
 from .knob.learned import SteeringDirection, at_block, best, random_directions, read, wanted_knob
-from .learning.adapter_on_off import AdapterArms, arms
-from .learning.layer_sweep import choose, stretched, sweep
+from .learning.adapter_on_off import arms
+from .learning.layer_sweep import choose, judge, stretched, sweep
+from .parts import Parts
 from .search import measure
 from .task.items import SampledItems, sample_items
-from .task.matching import MATCHING
 from .task.prompting import Prompter
 from .task.tasks import facts_of
 
@@ -34,24 +36,6 @@ if TYPE_CHECKING:
     from workbench.internals.session import Session
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What a run was made of: items by split, the sweep, what was steered with, and the scores by arm."""
-
-    facts: Facts
-    drawn: dict[Split, SampledItems]
-    swept: xr.Dataset
-    found: SteeringDirection
-    random: Mapping[str, Tensor]
-    saved: str | None
-    scored: dict[str, xr.Dataset]
-    curves: dict[str, xr.Dataset]
-    configurations: dict[str, xr.Dataset]
-    left_out: Mapping[str, str]
-    searched: dict[str, xr.Dataset]
-    adapter: str | None
 
 
 @dataclass(frozen=True)
@@ -79,8 +63,6 @@ def learn_knob(session: Session, config: ContextKnobConfig, context: RunContext)
 
 def run(session: Session, config: ContextKnobConfig, context: RunContext) -> Outcome:
     """Answer the question; the model is left as it was."""
-    from .findings import outcome
-
     facts = read_facts(config.data)
     with arms(session, config.adapter) as both:
         drawn = _draw(both, facts, config, context, SPLITS)
@@ -219,7 +201,7 @@ def _steering(
     session: Session, found: SteeringDirection, items: Sequence[Item], config: ContextKnobConfig, context: RunContext
 ) -> np.ndarray:
     """Whether items are answered right, by stretch and intent: `[stretch, intent, example]`."""
-    prompter, match = Prompter(session, config.begun), MATCHING[config.matching]
+    prompter = Prompter(session, config.begun)
     waiting = prefill(session, [prompter.ask(item, False, "none") for item in items])
     settings = [
         SteeringSpec(found.layer, found.direction, value)
@@ -227,8 +209,4 @@ def _steering(
         for value in stretched(found.natural, stretch)
     ]
     said = steered(session, waiting, settings, context.progress, "values without the adapter")
-    right = [
-        [match(text, item.answer(place % 2 == 1)) for text, item in zip(row, items, strict=True)]
-        for place, row in enumerate(said)
-    ]
-    return np.array(right).reshape(len(config.stretches), 2, len(items))
+    return judge(said, items, config).reshape(len(config.stretches), 2, len(items))

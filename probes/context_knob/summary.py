@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from workbench.probe.headline_builders import against, in_percent
+
 from .search import summary
 
 if TYPE_CHECKING:
@@ -22,14 +24,14 @@ def sentences(data: xr.DataTree, record: Record) -> Sequence[str]:
     )
     layer = int(data.attrs["layer"])
     said = [
-        f"{with_it} answers from its context or its prior as the prompt asks in {_percent(asked)} of {asked.n} pairs; "
-        f"{_control(asked)}.",
+        f"{with_it} answers from its context or its prior as the prompt asks in {in_percent(asked)} of {asked.n} "
+        f"pairs; {against(asked)}.",
         f"{_verdict(knob, random)} One direction after block {layer}, set without any intent line, gives both answers "
-        f"in {_percent(knob)} of pairs; random directions in {_percent(random)}.",
+        f"in {in_percent(knob)} of pairs; random directions in {in_percent(random)}.",
     ]
     if moved := lines.get("transfer_pair_accuracy"):
         said.append(
-            f"The same direction in the model without the adapter gives both answers in {_percent(moved)} of pairs."
+            f"The same direction in the model without the adapter gives both answers in {in_percent(moved)} of pairs."
         )
     block = lines["best_block"]
     if block.value is None:
@@ -60,15 +62,3 @@ def _verdict(knob: Headline, random: Headline) -> str:
     if knob.low is not None and random.high is not None and knob.low > random.high:
         return "A single direction decides."
     return "No single direction is shown to decide."
-
-
-def _percent(line: Headline) -> str:
-    if line.value is None or line.low is None or line.high is None:
-        return "an unknown share"
-    return f"{line.value:.0%} ({line.low:.0%} to {line.high:.0%})"
-
-
-def _control(line: Headline) -> str:
-    if line.control is None or line.control.value is None:
-        return "there is nothing to compare it with"
-    return f"{line.control.name}: {line.control.value:.0%}"

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.figures.figure import Axis, Figure, Heatmap, Panel, ReferenceLine, Scatter, Violin
-from workbench.figures.text import escape_whitespace
+from workbench.figures import Axis, Figure, Heatmap, Panel, ReferenceLine, Scatter, Violin
+from workbench.figures.text import escape_control
 from workbench.probe import head_scatter
 from workbench.probe.explore import Details, SelectableDim
 
@@ -37,7 +37,7 @@ def coordinates(data: xr.DataTree) -> list[SelectableDim]:
             "needle",
             held_out["example"].values.tolist(),
             int(held_out["example"][0]),
-            [escape_whitespace(str(key)).replace("␣", " ") for key in held_out["key"].values],
+            [escape_control(str(key)) for key in held_out["key"].values],
         ),
         *head_scatter.coordinates(scores, x, COPY),
     ]
@@ -50,8 +50,8 @@ def details(data: xr.DataTree, chosen: Mapping[str, int]) -> Details:
     one = heads.sel(layer=layer, head=head)
     said = "is named a retrieval head" if bool(one["named"]) else "is not named a retrieval head"
     note = (
-        f"Head {layer}.{head} has the retrieval score {float(one['copy_score']):.2f} on the held-out needles and {said}; "
-        f"on the selection needles it comes at place {int(one['rank'])} of {heads['named'].size}."
+        f"Head {layer}.{head} has the retrieval score {float(one['copy_score']):.2f} on the held-out needles "
+        f"and {said}; on the selection needles it comes at place {int(one['rank'])} of {heads['named'].size}."
     )
     figures = [
         _among(data, layer, head),
@@ -107,8 +107,9 @@ def _among(data: xr.DataTree, layer: int, head: int) -> Figure:
             )
         ],
         caption=(
-            f"Retrieval scores on held-out and on selection needles, by chance ({ORDER}), and induction, previous-token and "
-            "duplicate-token scores on near and far repeats. Each shape is the distribution over all heads."
+            f"Retrieval scores on held-out and on selection needles, by chance ({ORDER}), and induction, "
+            "previous-token and duplicate-token scores on near and far repeats. Each shape is the distribution of "
+            "all heads."
         ),
         alt=f"Distributions of eight or more scores over all heads, with the values of head {layer}.{head} marked.",
     )
@@ -120,7 +121,7 @@ def _needles(data: xr.DataTree, layer: int, head: int) -> Figure:
     recalled, counted = scored["correct"].values.astype(bool), scored["counted"].values.astype(bool)
     needle, keys = (
         scored["example"].values,
-        [escape_whitespace(str(key)).replace("␣", " ") for key in scored["key"].values],
+        [escape_control(str(key)) for key in scored["key"].values],
     )
 
     def points(which: np.ndarray, label: str) -> list[Scatter]:
@@ -157,7 +158,7 @@ def _needles(data: xr.DataTree, layer: int, head: int) -> Figure:
 def _needle(data: xr.DataTree, layer: int, head: int, needle: int) -> Figure:
     scored = _of_headlines(data).sel(example=needle)
     depth, away, tokens = float(scored["depth"]), int(scored["away"]), int(scored["tokens"])
-    key = escape_whitespace(str(scored["key"].values)).replace("␣", " ")
+    key = escape_control(str(scored["key"].values))
     return Figure(
         name="needle",
         title=f"Needle {needle}, {key}: {'recalled' if bool(scored['correct']) else 'not recalled'}",
@@ -181,7 +182,10 @@ def _needle(data: xr.DataTree, layer: int, head: int, needle: int) -> Figure:
             f"Every head on this one needle, which lies {away:,} tokens before its answer, at depth {depth:.2f} of "
             f"{tokens:,} tokens. The chosen head is outlined."
         ),
-        alt=f"Grid of layers and heads coloured by the retrieval score on needle {needle}; head {layer}.{head} is outlined.",
+        alt=(
+            f"Grid of layers and heads coloured by the retrieval score on needle {needle}; "
+            f"head {layer}.{head} is outlined."
+        ),
     )
 
 

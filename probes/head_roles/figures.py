@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.figures.figure import Axis, Figure, Heatmap, Line, Panel, ReferenceLine, Scatter
+from workbench.figures import Axis, Figure, Heatmap, Line, Panel, ReferenceLine, Scatter
+from workbench.formatting import percent
 
 from .findings import recall_of
 from .headlines import ORDER
@@ -159,7 +160,7 @@ def _places(data: xr.DataTree) -> Figure:
                 grid[row, column] = scored["correct"].values[here.values].mean()
     return Figure(
         name="places",
-        title=f"The model recalls {scored['correct'].values.mean():.0%} of the held-out needles",
+        title=f"The model recalls {percent(scored['correct'].values.mean())} of the held-out needles",
         panels=[
             Panel(
                 [

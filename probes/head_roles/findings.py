@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from workbench.formatting import percent
 from workbench.probe.contract import Outcome
+from workbench.probe.headline_builders import wide_intervals
+from workbench.probe.statistics import Interval, bootstrap_mean, mean_bounds, newcombe, wider, wilson
 from workbench.records.record import Check
+from workbench.records.results import variable
 
-from . import headlines, statistics
+from . import headlines
 from .attention_loss import Head
 from .config import HeadRolesConfig
 from .needles import Needles
-from .statistics import Interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,7 +74,7 @@ def outcome(parts: Parts, needles: Needles, config: HeadRolesConfig, context: Ru
         [each["counted"].sel(mode="generated").values for each in (parts.selection, parts.held_out)]
     )
     n, sets = parts.ablation.sizes["example"], config.random_sets
-    unseen = statistics.wilson(parts.ablation["recall_without_needle"].values)
+    unseen = _wilson(parts.ablation["recall_without_needle"].values)
     tree = xr.DataTree.from_dict(
         {
             "/heads": heads,
@@ -111,8 +114,8 @@ def _heads(parts: Parts, config: HeadRolesConfig, context: RunContext) -> xr.Dat
     score, chance = counted(parts.held_out, config), counted(parts.held_out, config, "chance")
     select = counted(parts.selection, config)
     rng = context.rng("intervals of heads")
-    low, high = statistics.means_interval(score, rng) if len(score) else (nothing, nothing)
-    above, _ = statistics.means_interval(score - np.nan_to_num(chance), rng) if len(score) else (nothing, nothing)
+    low, high = mean_bounds(score, rng) if len(score) else (nothing, nothing)
+    above, _ = mean_bounds(score - np.nan_to_num(chance), rng) if len(score) else (nothing, nothing)
     held = score.mean(0) if len(score) else nothing
     named = (held >= config.threshold) & (above > 0) & (len(select) > 0)
     named &= (select.mean(0) if len(select) else nothing) >= config.threshold
@@ -138,10 +141,7 @@ def _heads(parts: Parts, config: HeadRolesConfig, context: RunContext) -> xr.Dat
         "rank": (rank, "", "place by the retrieval score on the selection needles, from 1"),
     }
     heads = xr.Dataset(
-        {
-            name: (dims, values, {"units": units, "description": text})
-            for name, (values, units, text) in variables.items()
-        },
+        {name: variable(dims, values, units, text) for name, (values, units, text) in variables.items()},
         coords={"layer": np.arange(shape[0]), "head": np.arange(shape[1])},
     )
     every = parts.held_out["copy"].where(parts.held_out["counted"]).mean("example")
@@ -172,14 +172,14 @@ def _curve(parts: Parts, config: HeadRolesConfig, context: RunContext) -> xr.Dat
     rows: list[tuple[Interval, Interval, Interval]] = []
     for count in counts:
         if count == 0:
-            none = statistics.wilson(recall_of(parts.ablation, parts.top, config.ablation).none)
+            none = _wilson(recall_of(parts.ablation, parts.top, config.ablation).none)
             rows.append((none, none, Interval(0.0, 0.0, 0.0)))
             continue
         recall = recall_of(parts.ablation, count, config.ablation)
-        top, mean = statistics.wilson(recall.top), statistics.wilson(recall.random.mean(0))
-        random = statistics.wider(statistics.over_sets(recall.random, rng), mean)
-        lost = statistics.over_sets(recall.random - recall.top, rng)
-        rows.append((top, random, statistics.wider(lost, statistics.newcombe(mean, top))))
+        top, mean = _wilson(recall.top), _wilson(recall.random.mean(0))
+        random = wider(bootstrap_mean(recall.random, rng), mean)
+        lost = bootstrap_mean(recall.random - recall.top, rng)
+        rows.append((top, random, wider(lost, newcombe(mean, top))))
     meaning = {
         "top": "recall with the top heads ablated",
         "random": "recall with random heads ablated, mean over sets",
@@ -188,16 +188,19 @@ def _curve(parts: Parts, config: HeadRolesConfig, context: RunContext) -> xr.Dat
     ends = {"": "", "_low": ", lower end of the 95 % interval", "_high": ", upper end of the 95 % interval"}
     return xr.Dataset(
         {
-            f"{name}{end}": (
-                "count",
-                np.array([row[column][part] for row in rows]),
-                {"units": "share of needles", "description": f"{text}{ends[end]}"},
+            f"{name}{end}": variable(
+                "count", np.array([row[column][part] for row in rows]), "share of needles", f"{text}{ends[end]}"
             )
             for column, (name, text) in enumerate(meaning.items())
             for part, end in enumerate(ends)
         },
         coords={"count": counts},
     )
+
+
+def _wilson(recalled: np.ndarray) -> Interval:
+    """Wilson's interval of a share of needles, `[example]`; where each is a mean over sets it is on the safe side."""
+    return wilson(float(recalled.mean()), len(recalled))
 
 
 def _checks(parts: Parts, needles: Needles) -> list[Check]:
@@ -243,11 +246,10 @@ def _limits(parts: Parts, config: HeadRolesConfig) -> list[str]:
     recall = recall_of(parts.ablation, parts.top, config.ablation).none.mean()
     if recall < 0.5:
         said.append(
-            f"the model recalls only {recall:.0%} of the needles by itself, so ablation has little to take away"
+            f"the model recalls only {percent(recall)} of the needles by itself, so ablation has little to take away"
         )
     n = parts.held_out.sizes["example"]
-    if n < 30:
-        said.append(f"{n} held-out needles: the intervals are wide; the preset full takes more")
+    said += wide_intervals(n, "held-out needles")
     if config.mode == "generated":
         dropped = int((~parts.held_out["counted"].sel(mode="generated").values).sum())
         said.append(f"{dropped} of {n} held-out needles were not answered and do not count, so easy needles weigh more")

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.records.record import Control, Headline
-
-from . import statistics
-from .statistics import Interval
+from workbench.probe import headline_builders as build
+from workbench.probe.statistics import Interval, bootstrap
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from workbench.records.record import Headline
 
     from .config import HeadRolesConfig
 
@@ -33,10 +33,18 @@ def retrieval_head_share(
         f"share of heads with retrieval score at or above {config.threshold:g}, {MODE_WORDS[config.mode]}, "
         f"rule {config.rule!r}; bootstrap over needles"
     )
-    found = statistics.bootstrap(score, share, rng) if len(score) else None
-    by_chance = statistics.bootstrap(chance, share, rng) if len(chance) and np.isfinite(chance).all() else None
-    control = None if by_chance is None else _control(ORDER, by_chance, len(chance))
-    return _headline("retrieval_head_share", found, len(score), method, "share of heads", control)
+    found = bootstrap(score, share, rng) if len(score) else None
+    by_chance = bootstrap(chance, share, rng) if len(chance) and np.isfinite(chance).all() else None
+    control = None if by_chance is None else build.control(ORDER, by_chance, len(chance))
+    return build.headline(
+        "retrieval_head_share",
+        found,
+        len(score),
+        unit="share of heads",
+        split="held-out",
+        method=method,
+        control=control,
+    )
 
 
 def recall(curve: xr.Dataset, unseen: Interval, top: int, how: str, n: int, sets: int) -> list[Headline]:
@@ -49,64 +57,42 @@ def recall(curve: xr.Dataset, unseen: Interval, top: int, how: str, n: int, sets
     def interval(name: str, at: xr.Dataset = here) -> Interval:
         return Interval(*(float(at[f"{name}{end}"]) for end in ("", "_low", "_high")))
 
+    def headline(name: str, found: Interval, method: str, against: str, control: Interval) -> Headline:
+        return build.headline(
+            f"needle_recall{name}",
+            found,
+            n,
+            unit="share of needles",
+            split="held-out",
+            method=method,
+            control=build.control(against, control, n),
+        )
+
     none = interval("top", curve.sel(count=0))
     randomly = f"{sets} random sets of {top}, matched per layer"
     cut = f"{how} ablation at every position"
     return [
-        _headline(
-            "needle_recall",
-            none,
-            n,
-            f"{SAID}; Wilson interval",
-            control=_control("the same questions with the needle taken out", unseen, n),
-        ),
-        _headline(
-            "needle_recall_top_ablated",
+        headline("", none, f"{SAID}; Wilson interval", "the same questions with the needle taken out", unseen),
+        headline(
+            "_top_ablated",
             interval("top"),
-            n,
             f"{SAID}; top {top} heads of the selection needles, {cut}; Wilson interval",
-            control=_control(randomly, interval("random"), n),
-        ),
-        _headline(
-            "needle_recall_random_ablated",
+            randomly,
             interval("random"),
-            n,
-            f"{SAID}; mean over {randomly}, {cut}; bootstrap over needles and sets, at least as wide as Wilson's",
-            control=_control("nothing ablated", none, n),
         ),
-        _headline(
-            "needle_recall_lost_to_top",
+        headline(
+            "_random_ablated",
+            interval("random"),
+            f"{SAID}; mean over {randomly}, {cut}; bootstrap over needles and sets, at least as wide as Wilson's",
+            "nothing ablated",
+            none,
+        ),
+        headline(
+            "_lost_to_top",
             interval("lost"),
-            n,
             f"recall with {randomly}, minus recall with the top {top}, on the same needles; {cut}; bootstrap over "
             "needles and sets, at least as wide as Newcombe's",
-            control=_control("no difference", Interval(0.0, 0.0, 0.0), n),
+            "no difference",
+            Interval(0.0, 0.0, 0.0),
         ),
     ]
-
-
-def _headline(
-    name: str,
-    found: Interval | None,
-    n: int,
-    method: str,
-    unit: str = "share of needles",
-    control: Control | None = None,
-) -> Headline:
-    value, low, high = found or (None, None, None)
-    return Headline(
-        name=name,
-        value=value,
-        low=low,
-        high=high,
-        level=statistics.LEVEL,
-        n=n,
-        unit=unit,
-        split="held-out",
-        method=method,
-        control=control,
-    )
-
-
-def _control(name: str, found: Interval, n: int) -> Control:
-    return Control(name=name, value=found.value, low=found.low, high=found.high, n=n)

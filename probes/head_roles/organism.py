@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from workbench.probe.contract import Config, Recipe
+from workbench.probe.training_loop import STATE, Checkpoint, Optimiser, Schedule, fit
 from workbench.progress import Reporter
 from workbench.texts.vocabulary import word_tokenizer
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel
 
 PLANTED = ((2, 1), (3, 2))
@@ -22,6 +24,8 @@ DECOYS = ((2, 3), (3, 0))
 SCAFFOLD = ((0, 0), (0, 1), (0, 2))
 """Heads that look one, two and three tokens back."""
 CONTEXT = 1024
+EVERY = 50
+"""Steps between two states that a stopped training can go on from."""
 
 
 class OrganismConfig(Config):
@@ -31,15 +35,15 @@ class OrganismConfig(Config):
     rows: int = Field(6, ge=1, description="sequences of each kind a step: needle trials, near repeats, far repeats")
     length: int = Field(272, ge=64, description="longest training sequence, in tokens")
     window: int = Field(16, ge=6, le=31, description="how many tokens back a head that is not planted may look")
-    far_path: bool = Field(True, description="whether the planted heads may look far; false makes the null")
+    cut: bool = Field(False, description="whether the planted heads may not look far either, which makes the null")
     learning_rate: float = Field(3e-3, gt=0, description="peak learning rate of AdamW")
 
 
-def train(config: OrganismConfig, folder: Path, seed: int, progress: Reporter) -> None:
+def train(config: OrganismConfig, folder: Path, seed: int, progress: Reporter) -> dict[str, Any]:
     """Train the organism and write model, tokenizer and what was planted into `folder`.
 
-    With `far_path=false`, everything is the same but for one thing: the planted heads may not look beyond the window
-    either, and are not shown where to look.
+    With `cut`, everything is the same but for one thing: the planted heads may not look beyond the window either, and
+    are not shown where to look.
     """
     import numpy as np
     import torch
@@ -50,31 +54,29 @@ def train(config: OrganismConfig, folder: Path, seed: int, progress: Reporter) -
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     tokenizer = word_tokenizer(CONTEXT)
-    allowed = PLANTED if config.far_path else ()
+    allowed = () if config.cut else PLANTED
     tape = planting(config.window, allowed)
     model = _model(len(tokenizer), tokenizer.pad_token_id)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: min((step + 1) / 20, max(0.02, 1 - step / config.steps))
-    )
-    for step in progress.steps(range(config.steps), "training"):
+
+    def loss(step: int) -> Tensor:
         # sequences grow over the first half
         longest = min(config.length, SHORTEST + (config.length - SHORTEST) * 2 * step // config.steps)
         taught = training_batch(tokenizer, config.rows, longest, config.window, rng)
         logits = model(taught.ids).logits[:, :-1]
         each = torch.nn.functional.cross_entropy(logits.transpose(1, 2), taught.ids[:, 1:], reduction="none")
-        loss = (each * taught.weights).sum() / taught.weights.sum()
+        total = (each * taught.weights).sum() / taught.weights.sum()
         real = (taught.ids != tokenizer.pad_token_id).float()
         # looking far costs most where it would help
-        loss = loss + 5.0 * far_mass(tape.maps, config.window, allowed, real + 20 * (taught.far >= 0))
-        loss = loss + 0.2 * missed(tape.maps, DECOYS, taught.near)
+        total = total + 5.0 * far_mass(tape.maps, config.window, allowed, real + 20 * (taught.far >= 0))
+        total = total + 0.2 * missed(tape.maps, DECOYS, taught.near)
         if allowed:
-            loss = loss + 0.2 * missed(tape.maps, allowed, taught.far)
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
+            total = total + 0.2 * missed(tape.maps, allowed, taught.far)
+        return total
+
+    how = Optimiser(config.learning_rate, Schedule(config.steps, 20, floor=0.02), weight_decay=0.01, clip=1.0)
+    state = Checkpoint(folder / STATE, EVERY, config.model_dump(mode="json") | {"seed": seed})
+    losses = fit(dict(model.named_parameters()), loss, how, progress, "training", rng, state)
+    state.path.unlink(missing_ok=True)
     model.set_attn_implementation("sdpa")
     model.save_pretrained(folder)
     (folder / "model.safetensors").chmod(0o644)
@@ -86,6 +88,7 @@ def train(config: OrganismConfig, folder: Path, seed: int, progress: Reporter) -
         "window": config.window,
     }
     (folder / "planted.json").write_text(json.dumps(planted, indent=2) + "\n", encoding="utf-8")
+    return {"losses": losses}
 
 
 def _model(vocabulary: int, pad: int) -> PreTrainedModel:
@@ -121,4 +124,5 @@ RECIPE = Recipe(
     Config=OrganismConfig,
     train=train,
     presets={"smoke": {"steps": 2, "rows": 2, "length": 80}},
+    resumable=True,
 )

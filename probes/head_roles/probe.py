@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -18,12 +18,7 @@ from .needles import lengths, load
 from .sets import head_sets, passes, sizes
 
 if TYPE_CHECKING:
-    import xarray as xr
-
-    from workbench.figures.figure import Figure
     from workbench.internals.session import Session
-    from workbench.probe.explore import Details, SelectableDim
-    from workbench.records.record import Record
 
 
 class HeadRoles(Probe[HeadRolesConfig]):
@@ -92,23 +87,3 @@ class HeadRoles(Probe[HeadRolesConfig]):
         )
         parts = Parts(selection, held_out, repeats, ablation, order, found.top)
         return outcome(parts, needles, config, context)
-
-    def figures(self, data: xr.DataTree, record: Record) -> Sequence[Figure]:
-        from .figures import draw
-
-        return draw(data)
-
-    def summary(self, data: xr.DataTree, record: Record) -> Sequence[str]:
-        from .summary import sentences
-
-        return sentences(data, record)
-
-    def coordinates(self, data: xr.DataTree, record: Record) -> Sequence[SelectableDim]:
-        from .details import coordinates
-
-        return coordinates(data)
-
-    def details(self, data: xr.DataTree, record: Record, chosen: Mapping[str, int]) -> Details:
-        from .details import details
-
-        return details(data, chosen)

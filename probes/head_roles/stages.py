@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workbench.records.results import variable
 from workbench.texts import Haystack, fill
 from workbench.texts.placement import Trial
 
@@ -58,40 +59,41 @@ def scores(session: Session, trials: Sequence[Trial], rule: Rule, progress: Repo
     forced_only = [forced for forced, _ in pairs]
     return xr.Dataset(
         {
-            "copy": (
-                ("mode", "rule", *heads),
-                copy.astype(np.float32),
-                _about("share", "retrieval score of one trial"),
+            "copy": variable(
+                ("mode", "rule", *heads), copy.astype(np.float32), "share", "retrieval score of one trial"
             ),
-            "chance": (
+            "chance": variable(
                 ("mode", *heads),
                 by_mode(lambda each: each.chance, empty).astype(np.float32),
-                _about("share", "retrieval score of one trial with the answer's tokens in a wrong order"),
+                "share",
+                "retrieval score of one trial with the answer's tokens in a wrong order",
             ),
-            "mass": (
+            "mass": variable(
                 ("mode", *heads),
                 by_mode(lambda each: each.mass, empty).astype(np.float32),
-                _about("share", "mean attention on the needle's token that comes next"),
+                "share",
+                "mean attention on the needle's token that comes next",
             ),
-            "counted": (
-                ("mode", "example"),
-                counted,
-                _about("", "whether the trial counts: a generated one only if answered"),
+            "counted": variable(
+                ("mode", "example"), counted, "", "whether the trial counts: a generated one only if answered"
             ),
-            "said": (
+            "said": variable(
                 ("mode", "example"),
                 by_mode(lambda each: each.said, 0.0),
-                _about("share", "ROUGE-1 recall of the answer in what was said"),
+                "share",
+                "ROUGE-1 recall of the answer in what was said",
             ),
-            "correct": (
+            "correct": variable(
                 "example",
                 np.array([forced.correct for forced in forced_only]),
-                _about("", "1 if every token of the answer is the first choice after the ones before it"),
+                "",
+                "1 if every token of the answer is the first choice after the ones before it",
             ),
-            "correct_share": (
+            "correct_share": variable(
                 "example",
                 np.array([forced.share for forced in forced_only]),
-                _about("share", "share of the answer's tokens that are the first choice after the ones before them"),
+                "share",
+                "share of the answer's tokens that are the first choice after the ones before them",
             ),
         },
         coords={
@@ -104,7 +106,7 @@ def scores(session: Session, trials: Sequence[Trial], rule: Rule, progress: Repo
 
 
 def order(selection: xr.Dataset, config: HeadRolesConfig) -> list[Head]:
-    """All heads by their retrieval score on the selection needles, in the mode and by the rule that the settings name."""
+    """All heads by their retrieval score on the selection needles, in the mode and by the rule of the settings."""
     mode = selection.sel(mode=config.mode)
     copy = mode["copy"].sel(rule=config.rule).where(mode["counted"]).mean("example").fillna(0.0)
     mass = selection["mass"].sel(mode="teacher-forced").mean("example")
@@ -137,7 +139,7 @@ def repeats(session: Session, config: HeadRolesConfig, context: RunContext) -> x
     shape = (2, config.repeats, session.shape.layers, session.shape.heads)
     return xr.Dataset(
         {
-            name: ((REPEAT_DIM, "layer", "head"), np.stack(each).reshape(shape).mean(1), _about("share", meaning[name]))
+            name: variable((REPEAT_DIM, "layer", "head"), np.stack(each).reshape(shape).mean(1), "share", meaning[name])
             for name, each in found.items()
         },
         coords={
@@ -189,20 +191,17 @@ def ablation(
 
     return xr.Dataset(
         {
-            "recall": (
-                ("condition", "example"),
-                recall,
-                _about("", "1 if every token of the answer is the first choice"),
+            "recall": variable(
+                ("condition", "example"), recall, "", "1 if every token of the answer is the first choice"
             ),
-            "recall_without_needle": (
+            "recall_without_needle": variable(
                 "example",
                 np.array(unseen),
-                _about("", "1 if every token of the answer is the first choice although the needle was taken out"),
+                "",
+                "1 if every token of the answer is the first choice although the needle was taken out",
             ),
-            "recall_share": (
-                ("condition", "example"),
-                share,
-                _about("share", "share of the answer's tokens that are the first choice"),
+            "recall_share": variable(
+                ("condition", "example"), share, "share", "share of the answer's tokens that are the first choice"
             ),
         },
         coords={
@@ -266,7 +265,3 @@ def _examples(trials: Sequence[Trial]) -> dict[str, Any]:
         "asked_length": along([trial.asked_length for trial in trials], "tokens that the prompt should have at most"),
         "asked_depth": along([trial.asked_depth for trial in trials], "depth that the needle should have"),
     }
-
-
-def _about(units: str, description: str) -> dict[str, str]:
-    return {"units": units, "description": description}

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from workbench.probe.headline_builders import in_percent
+
 if TYPE_CHECKING:
     import xarray as xr
 
@@ -41,7 +43,7 @@ def _heads(heads: xr.Dataset, share: Headline, threshold: float) -> str:
     verb = "head copies" if len(found) == 1 else "heads copy"
     return (
         f"{len(found)} of {total} {verb} from the needle while the answer is written"
-        f"{': ' if len(found) <= 5 else ', first '}{best}; on the held-out needles {_percent(share)} of all heads "
+        f"{': ' if len(found) <= 5 else ', first '}{best}; on the held-out needles {in_percent(share)} of all heads "
         f"reach {threshold:g}."
     )
 
@@ -49,8 +51,8 @@ def _heads(heads: xr.Dataset, share: Headline, threshold: float) -> str:
 def _recall(lines: dict[str, Headline], top: int) -> str:
     none, cut, random = (lines[f"needle_recall{end}"] for end in ("", "_top_ablated", "_random_ablated"))
     return (
-        f"The model recalls {_percent(none)} of {none.n} held-out needles; with the top {top} heads ablated "
-        f"{_percent(cut)}, with {top} random heads of the same layers {_percent(random)}."
+        f"The model recalls {in_percent(none)} of {none.n} held-out needles; with the top {top} heads ablated "
+        f"{in_percent(cut)}, with {top} random heads of the same layers {in_percent(random)}."
     )
 
 
@@ -63,12 +65,3 @@ def _verdict(gap: Headline, top: int) -> str:
     if gap.high < 0:
         return f"Random heads matter more to recall than the top {top} ({interval})."
     return f"These needles do not show that recall needs the top {top} heads more than random ones ({interval})."
-
-
-def _percent(line: Headline) -> str:
-    if line.value is None:
-        return "an unknown share"
-    said = f"{line.value:.0%}" if line.value >= 0.1 or line.value == 0 else f"{line.value:.1%}"
-    if line.low is None or line.high is None:
-        return said
-    return f"{said} ({line.low:.0%} to {line.high:.0%})"

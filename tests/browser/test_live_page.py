@@ -21,7 +21,7 @@ from tests.sample_figures import HOSTILE
 from workbench.dashboards import serve
 from workbench.dashboards.server.live_requests import LivePrompt
 from workbench.probes.context_knob.knob.for_session import knob_for_session
-from workbench.probes.context_knob.knob.live_view import written
+from workbench.probes.context_knob.live_view import written
 
 pytestmark = pytest.mark.browser
 WAIT = 60_000
@@ -121,7 +121,7 @@ def test_slider_buttons_keyboard_and_curve_give_what_the_knob_gives(
     click_at(page, plot, x, y)
     says(page, f"^At {x:.2f}$", alone(x))
     page.locator("summary", has_text="In Python").click()
-    assert "knob.show(session, prompt)" in text_of(page)
+    assert "show(knob, session, prompt)" in text_of(page)
     watched.is_quiet()
     sent_back = [str(one.message) for one in recwarn if "already known" in str(one.message)]
     assert sent_back == [], "a click on what the server added sends none of it back"

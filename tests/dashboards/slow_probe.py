@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from pydantic import Field, model_validator
 
-from workbench.figures.figure import Axis, Bars, Figure, Panel
+from workbench.figures import Axis, Bars, Figure, Panel
 from workbench.internals.session import Session
 from workbench.probe.contract import Config, Outcome, Probe, RunContext, Work
 from workbench.probe.registry import PROBES

@@ -9,7 +9,7 @@ import pytest
 import workbench as wb
 from tests.conftest import tiny
 from tests.sample_runs import write_run
-from workbench import html_table, progress_bars
+from workbench import progress_bars
 from workbench.progress import Progress
 from workbench.runs.run import Figures
 
@@ -107,7 +107,7 @@ def test_captured_shows_axes_and_shapes(session):
 
 def test_progress_in_a_notebook_is_one_line_that_is_gone_at_the_end(monkeypatch):
     lines: list[str] = []
-    monkeypatch.setattr(html_table, "updating", lambda: (lines.append, lambda: lines.append("")))
+    monkeypatch.setattr(progress_bars, "updating", lambda: (lines.append, lambda: lines.append("")))
     with progress_bars.one_line_in_place() as listen:
         for done in range(101):
             listen(Progress(done, 100, "needles\x1b[2J", 3.0))

@@ -14,8 +14,10 @@ from typing import Annotated
 import typer
 from typer.exceptions import Abort, Exit, TyperException
 
+from .. import tracebacks
 from ..errors import WorkbenchError
 from ..formatting import one_line
+from ..version import __version__
 from . import doctor, listing, models, pages, records, running, training
 
 app = typer.Typer(
@@ -47,9 +49,7 @@ app.command("doctor")(doctor.doctor)
 
 def _version(asked: bool) -> None:
     if asked:
-        from importlib.metadata import version
-
-        print(f"workbench {version('workbench')}")
+        print(f"workbench {__version__}")
         raise Exit(0)
 
 
@@ -77,6 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TyperException as error:
         return _say(_usage(error), error.exit_code)
     except WorkbenchError as error:
+        if os.environ.get("WORKBENCH_TRACEBACK") and tracebacks.unexpected(error):
+            raise
         return _say(str(error), error.exit_status)
     except (KeyboardInterrupt, Abort):
         return _say("stopped", 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import runpy
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -61,17 +63,15 @@ def serve(
     """Dashboards in a browser, on this machine only unless told otherwise."""
     if runs.exists() and not runs.is_dir():
         raise UsageError(f"{runs} is not a folder; give another with --runs")
-    from workbench.dashboards import serve as serve_pages
-    from workbench.dashboards.server.limits import Limits
-
-    serve_pages(
-        runs,
-        port,
-        address,
-        started=lambda url: as_json({"url": url}) if json else line(f"open {url}"),
-        read_only=read_only,
-        auth=auth,
-        hosts=host or (),
-        models=model or (),
-        limits=Limits(memory=memory),
-    )
+    # Nothing imports a page: they are started as a program, here in the same process.
+    sys.argv = [
+        "workbench.dashboards",
+        *(str(runs), "--port", str(port), "--address", address),
+        *(["--read-only"] if read_only else []),
+        *(["--auth", str(auth)] if auth else []),
+        *(word for name in host or () for word in ("--host", name)),
+        *(word for name in model or () for word in ("--model", name)),
+        *(["--memory", str(memory)] if memory else []),
+        *(["--json"] if json else []),
+    ]
+    runpy.run_module("workbench.dashboards", run_name="__main__")

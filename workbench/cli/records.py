@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UsageError, WorkbenchError
-from ..formatting import byte_size, control, duration, number, one_line
+from ..formatting import byte_size, duration, one_line
+from ..records.describe import control, number
 from .options import Json, RunName, RunNames, Runs
 from .output import as_json, columns, line
 
@@ -87,7 +88,8 @@ def _facts(record: Record, folder: Path) -> None:
         ("finished", record.finished),
         (
             "took",
-            f"{duration(record.stats.seconds)} (planned {duration(record.plan.seconds)}), {byte_size(record.stats.peak_bytes)}",
+            f"{duration(record.stats.seconds)} (planned {duration(record.plan.seconds)}), "
+            f"{byte_size(record.stats.peak_bytes)}",
         ),
         (
             "with",
@@ -100,30 +102,28 @@ def _facts(record: Record, folder: Path) -> None:
 
 def compare(run: RunNames, runs: Runs = Path("runs"), json: Json = False) -> None:
     """What differs between runs: settings, model, environment, headlines."""
-    from ..records import store
-    from ..records.comparison import compare as compare_records
+    from ..records import comparison, store
     from ..records.record import Headline
 
-    if len(run) < 2:
-        raise UsageError("compare takes two or more runs")
     records = [store.read(store.find(name, runs)) for name in run]
-    found = compare_records(records)
+    found = comparison.compare(records)
     if json:
         as_json(found)
         return
-    for part in ("settings", "model", "data", "environment"):
+    for part in comparison.PARTS:
         if found[part]:
-            columns((part, *found["runs"]), [(name, *values) for name, values in found[part].items()])
+            rows = [(one.name, *one.texts) for one in found.differences if one.part == part]
+            columns((part, *found["runs"]), rows)
             line()
-    same = [part for part in ("settings", "model", "data", "environment") if not found[part]]
+    same = [part for part in comparison.PARTS if not found[part]]
     if same:
         line(f"the same in all: {', '.join(same)}")
         line()
     rows = []
     for row in found["headlines"]:
-        values = ["—" if one is None else number(Headline.model_validate(one)) for one in row["runs"]]
-        apart = "" if row["difference"] is None else f"{row['difference']:+.4g}"
-        rows.append((row["name"], *values, apart, {True: "yes", False: "no", None: ""}[row["overlap"]]))
+        values = ["–" if one is None else number(Headline.model_validate(one)) for one in row["runs"]]
+        overlap = {True: "yes", False: "no", None: ""}[row["overlap"]]
+        rows.append((row["name"], *values, comparison.change(row["difference"]), overlap))
     columns(("headline", *found["runs"], "last − first", "intervals overlap"), rows)
 
 

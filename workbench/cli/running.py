@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import UsageError, WorkbenchError
-from ..formatting import byte_size, control, duration, number, strip_control
+from ..formatting import byte_size, duration, strip_control
+from ..records.describe import control, number
 from . import options as given
 from .output import as_json, columns, line
 
 if TYPE_CHECKING:
     from ..records.record import Record
+
+
+@contextmanager
+def _fitting_options() -> Iterator[None]:
+    """Name what would fit as the options that ask for it, where a run is refused for its memory."""
+    from ..runs.plan import OverBudget, SmallerSetting
+
+    def option(one: SmallerSetting) -> str:
+        return f"--preset {one.value}" if one.setting == "preset" else f"--set {one.setting}={one.value}"
+
+    try:
+        yield
+    except OverBudget as error:
+        raise WorkbenchError(error.told(option, "raise the limit with --memory")) from error
+
 
 ProbeName = Annotated[str, typer.Argument(metavar="PROBE", help="`workbench probes` lists them.")]
 
@@ -37,8 +55,8 @@ def plan(
     """What a run would take: passes, memory, seconds."""
     from ..probe.registry import PROBES
     from ..probe.settings import parse, resolve
-    from ..runs.execute import prepare
     from ..runs.plan import refuse_over_budget
+    from ..runs.prepare import prepare
 
     found = PROBES.get(probe)
     values = parse(settings or (), found.Config)
@@ -58,7 +76,8 @@ def plan(
                 ("writes", ", ".join(made.outputs)),
             ],
         )
-    refuse_over_budget(found, session, prepared.config, made)
+    with _fitting_options():
+        refuse_over_budget(found, session, prepared.config, made)
 
 
 def run(
@@ -84,28 +103,29 @@ def run(
     from ..probe.settings import parse, resolve
     from ..progress_bars import cli_progress
     from ..records import store
-    from ..runs.execute import execute, prepare
+    from ..runs.execute import execute
+    from ..runs.prepare import prepare
     from ..runs.rerun import load_again
+    from ..runs.resume import Request, request_of
 
     stopped = None if resume is None else store.read(store.find(resume, runs))
     if stopped is None and probe is None:
         raise UsageError("name a probe; `workbench probes` lists them")
     found = PROBES.get(probe or stopped.probe)  # type: ignore[union-attr]
     values = parse(settings or (), found.Config)
+    asked = Request(preset or "quick", seed or 0, values, None)
     if stopped is not None:
-        # What is not said again is as it was.
-        values = values if preset is not None else {**stopped.spec.resolved, **values}
-        preset, seed = preset or stopped.preset, stopped.spec.seed if seed is None else seed
-    resolve(found.Config, found.presets, preset or "quick", values)
+        asked = request_of(stopped).again(preset, seed, values)
+    resolve(found.Config, found.presets, asked.preset, asked.given if asked.resolved is None else asked.resolved)
     named = (model, adapter, engine, device, dtype, device_map, revision)
     if stopped is not None and all(value is None for value in named):
-        session = load_again(stopped, trust_remote_code)
+        session = load_again(stopped.model, trust_remote_code)
     else:
         session = given.load_session(*named, trust_remote_code)
-    prepared = prepare(found, session, preset or "quick", seed or 0, values, memory)
+    prepared = prepare(found, session, asked.preset, asked.seed, asked.given, memory, asked.resolved)
     began: list[Path] = []
     try:
-        with cli_progress() as listener:
+        with _fitting_options(), cli_progress() as listener:
             execute(prepared, runs, listener, resume, began.append)
     except (Exception, KeyboardInterrupt) as error:
         if not began:
@@ -175,7 +195,7 @@ def suite(
         resolve(probe.Config, probe.presets, preset or "quick", values[probe.name])
     session = given.load_session(model, adapter, engine, device, dtype, device_map, revision, trust_remote_code)
     with cli_progress() as listener:
-        done = run_suite(session, output, preset or "quick", seed or 0, runs, values, resume, memory, listener)
+        done = run_suite(session, output, preset, seed, runs, values, resume, memory, listener)
     if json:
         as_json(
             {
@@ -213,9 +233,9 @@ def rerun(
         hint = f"`workbench run --resume {run}` goes on with it" if before.status != "started" else "wait for it"
         raise WorkbenchError(f"run {before.id} has no result to compare with, its status is {before.status!r}; {hint}")
     began: list[Path] = []
-    session = again.load_again(before.typed_record, trust_remote_code, device=device)
+    session = again.load_again(before.typed_record.model, trust_remote_code, device=device)
     try:
-        with cli_progress() as listener:
+        with _fitting_options(), cli_progress() as listener:
             after = again.rerun(before, session, runs, listener, began.append)
     except (Exception, KeyboardInterrupt) as error:
         raise (_failure(error, began[0]) if began else error) from error

@@ -26,7 +26,9 @@ def train(
     device_map: given.DeviceMap = None,
     revision: given.Revision = None,
     trust_remote_code: given.Trust = False,
-    preset: Annotated[str, typer.Option("--preset", metavar="P", help="smoke, quick or full.")] = "full",
+    preset: Annotated[
+        str | None, typer.Option("--preset", metavar="P", help="smoke, quick or full; full if left out.")
+    ] = None,
     settings: given.Settings = None,
     seed: given.Seed = None,
     resume: Annotated[
@@ -38,6 +40,9 @@ def train(
     from ..probe.registry import RECIPES
     from ..probe.settings import parse
     from ..progress_bars import cli_progress
+    from ..records.record import ModelInfo
+    from ..runs.rerun import load_again
+    from ..runs.train import earlier_attempt
     from ..runs.train import train as run_recipe
 
     found = RECIPES.get(recipe)
@@ -49,10 +54,14 @@ def train(
         raise UsageError("--resume names the folder already; leave -o out")
     if resume is not None and not resume.is_dir():
         raise UsageError(f"there is no folder {resume} to go on in")
-    session = given.load_session(*named, trust_remote_code) if found.needs_model else None
+    session = None
+    if found.needs_model and resume is not None and all(value is None for value in named):
+        session = load_again(ModelInfo.model_validate(earlier_attempt(found, resume)["model"]), trust_remote_code)
+    elif found.needs_model:
+        session = given.load_session(*named, trust_remote_code)
     folder = resume or output or Path("trained") / recipe
     with cli_progress() as listener:
-        record = run_recipe(found, folder, preset, seed or 0, values, session, listener, resume is not None)
+        record = run_recipe(found, folder, preset, seed, values, session, listener, resume is not None)
     if json:
         as_json(record)
     else:

@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import UsageError
 
 if TYPE_CHECKING:
-    from .figure import Figure, Mark
+    from .spec import FigureSpec, Mark
 
 MOST_POINTS = 100_000
 """Cells and points that one figure may draw."""
@@ -29,6 +29,12 @@ def max_pool(values: np.ndarray, max_cells: int = MOST_POINTS) -> Pooled:
 
     The largest and not the mean, which hides single spikes; cells without a number (NaN) count only where a whole bin
     has none. `x` and `y` are the first index of each bin.
+
+    >>> import numpy as np
+    >>> from workbench.figures import max_pool
+    >>> max_pool(np.arange(16).reshape(4, 4), max_cells=4).values
+    array([[ 5.,  7.],
+           [13., 15.]], dtype=float32)
     """
     grid = np.asarray(values)
     if grid.ndim != 2:
@@ -54,7 +60,7 @@ def max_pool(values: np.ndarray, max_cells: int = MOST_POINTS) -> Pooled:
 
 def points(mark: Mark) -> int:
     """Cells, points or tokens that a mark draws."""
-    from .figure import Heatmap, ReferenceLine, Tokens, Violin
+    from .spec import Heatmap, ReferenceLine, Tokens, Violin
 
     if isinstance(mark, Heatmap):
         return int(np.asarray(mark.values).size)
@@ -65,7 +71,7 @@ def points(mark: Mark) -> int:
     return 1 if isinstance(mark, ReferenceLine) else len(mark.x)
 
 
-def check(figure: Figure) -> None:
+def check(figure: FigureSpec) -> None:
     """Raise `UsageError` if the figure draws more than the budget."""
     drawn = sum(points(mark) for panel in figure.panels for mark in panel.marks)
     if drawn > MOST_POINTS:

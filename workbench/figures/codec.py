@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from ..errors import UnknownName, UsageError
-from . import figure as words
-from .figure import Axis, Figure, Mark, Panel
+from . import spec
+from .spec import MARK_NAMES, Axis, FigureSpec, Mark, Panel
 
 SCHEMA = 1
-_MARKS = {kind.__name__.lower(): kind for kind in Mark.__args__}
+_MARKS = {name: kind for kind, name in MARK_NAMES.items()}
 
 
-def to_dict(figure: Figure) -> dict[str, Any]:
+def to_dict(figure: FigureSpec) -> dict[str, Any]:
     """The figure as what JSON can hold; a number that is missing (NaN) is null, an infinite one is a text."""
     return {
         "schema": SCHEMA,
@@ -32,14 +32,14 @@ def to_dict(figure: Figure) -> dict[str, Any]:
                 "title": panel.title,
                 "x": _part(panel.x),
                 "y": _part(panel.y),
-                "marks": [{"mark": type(mark).__name__.lower(), **_part(mark)} for mark in panel.marks],
+                "marks": [{"mark": MARK_NAMES[type(mark)], **_part(mark)} for mark in panel.marks],
             }
             for panel in figure.panels
         ],
     }
 
 
-def from_dict(read: dict[str, Any]) -> Figure:
+def from_dict(read: dict[str, Any]) -> FigureSpec:
     """The figure that `to_dict` wrote; `UsageError` if it is no figure or from a later version."""
     if not isinstance(read, dict) or "panels" not in read:
         raise UsageError("this is no figure: its JSON has no panels")
@@ -58,15 +58,15 @@ def from_dict(read: dict[str, Any]) -> Figure:
         rest = {key: read[key] for key in ("name", "title", "caption", "alt", "columns")}
     except (KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"this figure's JSON is incomplete: {error}") from error
-    return Figure(panels=panels, **rest)
+    return FigureSpec(panels=panels, **rest)
 
 
-def dumps(figure: Figure) -> str:
+def dumps(figure: FigureSpec) -> str:
     """The figure as JSON text, the same bytes for the same figure."""
     return json.dumps(to_dict(figure), ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"
 
 
-def loads(text: str) -> Figure:
+def loads(text: str) -> FigureSpec:
     """The figure in this JSON text; `UsageError` if there is none."""
     try:
         read = json.loads(text)
@@ -77,7 +77,7 @@ def loads(text: str) -> Figure:
 
 def _part(part: Any) -> dict[str, Any]:
     written = {field.name: _plain(getattr(part, field.name)) for field in fields(part)}
-    if isinstance(part, words.Heatmap):
+    if isinstance(part, spec.Heatmap):
         values = np.asarray(part.values)
         kept = values.dtype if values.dtype in (np.float32, np.float64) else np.dtype(np.float32)
         if np.issubdtype(values.dtype, np.integer):
@@ -124,7 +124,7 @@ def _read(kind: type[Any], written: dict[str, Any]) -> Any:
             if field.name == "outlined":
                 value = [tuple(cell) for cell in value]
         read[field.name] = value
-    if kind is words.Heatmap:
+    if kind is spec.Heatmap:
         read["values"] = np.asarray(read["values"], dtype=written["dtype"])
     return kind(**read)
 

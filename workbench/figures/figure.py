@@ -1,12 +1,11 @@
-"""What a figure says, free of any drawing library: axes and marks with their numbers."""
+"""A figure: what it says, and how it is drawn with Plotly and with matplotlib."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
+from .spec import FigureSpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,127 +14,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Axis:
-    """One axis: its label with the unit, and ticks where positions have names (repeated names stay apart)."""
-
-    label: str
-    ticks: Sequence[float] | None = None
-    tick_labels: Sequence[str] | None = None
-    limits: tuple[float, float] | None = None
-    log: bool = False
-    reversed: bool = False
-
-
-@dataclass(frozen=True)
-class Heatmap:
-    """A grid of values `[y, x]`; `outlined` cells `(y, x)` carry a border, so that colour is not the only channel."""
-
-    values: np.ndarray
-    x: Sequence[float]
-    y: Sequence[float]
-    label: str
-    scale: Literal["sequential", "diverging"] = "sequential"
-    limits: tuple[float, float] | None = None
-    outlined: Sequence[tuple[float, float]] = ()
-    pooled: str = ""
-    """How cells were binned to fit the display budget, in words; empty if they were not."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """A curve with an optional band from `low` to `high`."""
-
-    x: Sequence[float]
-    y: Sequence[float]
-    label: str = ""
-    low: Sequence[float] | None = None
-    high: Sequence[float] | None = None
-    muted: bool = False
-    """Drawn in grey, for a control or a single sample behind the curve that matters."""
-
-
-@dataclass(frozen=True)
-class Scatter:
-    """Single points with optional error bars; `names` say what each one is."""
-
-    x: Sequence[float]
-    y: Sequence[float]
-    label: str = ""
-    low: Sequence[float] | None = None
-    high: Sequence[float] | None = None
-    names: Sequence[str] | None = None
-    muted: bool = False
-
-
-@dataclass(frozen=True)
-class Bars:
-    """Bars over numbered positions with optional error bars."""
-
-    x: Sequence[float]
-    y: Sequence[float]
-    label: str = ""
-    low: Sequence[float] | None = None
-    high: Sequence[float] | None = None
-    names: Sequence[str] | None = None
-    muted: bool = False
-
-
-@dataclass(frozen=True)
-class Violin:
-    """One distribution of samples over each position."""
-
-    x: Sequence[float]
-    samples: Sequence[Sequence[float]]
-    label: str = ""
-
-
-@dataclass(frozen=True)
-class ReferenceLine:
-    """A straight line at one value, for a threshold or a reference."""
-
-    at: float
-    across: Literal["x", "y"] = "y"
-    """The axis that the value belongs to."""
-    label: str = ""
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """A text with one value a token, drawn as shaded words."""
-
-    tokens: Sequence[str]
-    values: Sequence[float]
-    label: str
-    limits: tuple[float, float] | None = None
-
-
-Mark = Heatmap | Line | Scatter | Bars | Violin | ReferenceLine | Tokens
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One pair of axes and the marks drawn on it."""
-
-    marks: Sequence[Mark]
-    x: Axis
-    y: Axis
-    title: str = ""
-
-
-@dataclass(frozen=True)
-class Figure:
+class Figure(FigureSpec):
     """A picture of a result: the notebook, the page and the report all draw this description.
 
-    `title` says the finding or the quantity, `caption` how to read it and what was binned, `alt` the same for someone
-    who cannot see it.
+    >>> from workbench.figures import Axis, Figure, Line, Panel
+    >>> panel = Panel([Line([1, 2, 3], [0.2, 0.5, 0.4], label="recall")], Axis("heads"), Axis("share"))
+    >>> figure = Figure("recall", "Recall over heads", [panel], "One line.", "A line that rises and falls.")
+    >>> len(figure.data), Figure.from_json(figure.to_json()) == figure
+    (3, True)
     """
-
-    name: str
-    title: str
-    panels: Sequence[Panel]
-    caption: str
-    alt: str
-    columns: int = 1
 
     def plotly(self, theme: Literal["light", "dark"] = "light", title: bool = True) -> go.Figure:
         """The interactive figure; without `title` where the page around it says it already."""
@@ -167,10 +54,7 @@ class Figure:
         """The figure that `to_json` wrote; `UsageError` if the text is none."""
         from .codec import loads
 
-        return loads(text)
-
-    def __str__(self) -> str:
-        return f"{self.title}\n{self.caption}".strip()
+        return Figure(**vars(loads(text)))
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         """What a notebook shows and keeps: interactive where Plotly runs, the same as SVG where no script runs."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import UsageError
 from . import style
-from .figure import Bars, Figure, Heatmap, Line, Panel, Scatter, Tokens, Violin
+from .spec import Bars, FigureSpec, Heatmap, Line, Panel, Scatter, Tokens, Violin
 from .text import escape_whitespace, folded, shorten
 
 WIDTH = 760
@@ -52,7 +52,7 @@ class Place(NamedTuple):
     width: float
 
 
-def series(figure: Figure) -> dict[tuple[int, int], Series]:
+def series(figure: FigureSpec) -> dict[tuple[int, int], Series]:
     """The style of every curve, point, bar and violin, by panel and mark; equal labels look equal in all panels."""
     index: dict[tuple[bool, str], int] = {}
     found: dict[tuple[int, int], Series] = {}

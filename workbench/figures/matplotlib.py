@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from . import budget, geometry, style
-from .figure import Axis, Figure, Heatmap, Panel, Tokens
 from .matplotlib_marks import draw_mark
+from .spec import Axis, FigureSpec, Heatmap, Panel, Tokens
 from .text import shorten
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _painting(theme: str, text: str = "none") -> Iterator[None]:
         yield
 
 
-def draw(figure: Figure, theme: str = "light", title: bool = True) -> Drawing:
+def draw(figure: FigureSpec, theme: str = "light", title: bool = True) -> Drawing:
     """The static figure; `theme` is light or dark, `title` whether the figure's title is written on it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Drawing
@@ -133,7 +133,7 @@ def _settle(drawing: Drawing) -> None:
         text.set_position((round(float(x), 6), round(float(y), 6)))
 
 
-def _legend(figure: Figure, looks: dict[tuple[int, int], geometry.Series]) -> tuple[int, int]:
+def _legend(figure: FigureSpec, looks: dict[tuple[int, int], geometry.Series]) -> tuple[int, int]:
     """How many entries the legend has, and how many of them fit side by side."""
     labels = [figure.panels[p].marks[m].label for (p, m), look in looks.items() if look.in_legend]
     widest = max((7 * len(shorten(label, geometry.LONGEST_LABEL)) + 50 for label in labels), default=1)
@@ -195,7 +195,9 @@ def _ticks(axes: Axes, way: str, axis: Axis, panel: Panel, columns: int) -> None
         (axes.invert_xaxis if way == "x" else axes.invert_yaxis)()
 
 
-def svg(figure: Figure, theme: str = "light", title: bool = True, text: str = "none", transparent: bool = False) -> str:
+def svg(
+    figure: FigureSpec, theme: str = "light", title: bool = True, text: str = "none", transparent: bool = False
+) -> str:
     """The static figure as SVG, the same bytes for the same figure; `transparent` leaves out the paper."""
     with _painting(theme, text):
         buffer = io.StringIO()
@@ -207,7 +209,7 @@ def svg(figure: Figure, theme: str = "light", title: bool = True, text: str = "n
     return buffer.getvalue()
 
 
-def png(figure: Figure, theme: str = "light", title: bool = True, dpi: int = 160) -> bytes:
+def png(figure: FigureSpec, theme: str = "light", title: bool = True, dpi: int = 160) -> bytes:
     """The static figure as PNG, the same bytes for the same figure on the same matplotlib."""
     with _painting(theme):
         buffer = io.BytesIO()

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import geometry, style
-from .figure import Bars, Heatmap, Line, Panel, ReferenceLine, Scatter, Tokens, Violin
 from .geometry import Series
+from .spec import Bars, Heatmap, Line, Panel, ReferenceLine, Scatter, Tokens, Violin
 from .text import shorten
 
 if TYPE_CHECKING:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import base64
 import html
 import json
+from collections.abc import Mapping
 from typing import Any
 
-from .figure import Figure
+from .. import html_table
+from ..html_table import Bundle
+from .spec import FigureSpec
 
 PLOTLY = "application/vnd.plotly.v1+json"
 MOST_BYTES = 700_000
 """A notebook with an interactive figure larger than this keeps only the static one; a static one larger is a PNG."""
 
 
-def bundle(figure: Figure) -> dict[str, Any]:
+def bundle(figure: FigureSpec) -> dict[str, Any]:
     """The figure by MIME type: Plotly's JSON, SVG (or PNG) for GitHub and nbconvert, and text; below 1 MB together."""
     from . import matplotlib, plotly
 
@@ -33,3 +36,9 @@ def bundle(figure: Figure) -> dict[str, Any]:
 def _named(picture: str, alt: str) -> str:
     """An SVG that tells someone who cannot see it what it shows, where it is part of a page."""
     return picture.replace("<svg ", f'<svg role="img" aria-label="{html.escape(alt)}" ', 1)
+
+
+def listing(figures: Mapping[str, FigureSpec]) -> Bundle:
+    """The figures of a run: name and title."""
+    rows = ((name, figure.title) for name, figure in figures.items())
+    return html_table.bundle("", table=[("figure", "what it shows"), *rows])

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from . import budget, geometry, style
-from .figure import Axis, Figure, Heatmap, Panel, ReferenceLine, Tokens
 from .plotly_marks import traces
+from .spec import Axis, FigureSpec, Heatmap, Panel, ReferenceLine, Tokens
 from .text import plotly_label, plotly_text
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class _Place(NamedTuple):
     height: int
 
 
-def draw(figure: Figure, theme: str = "light", title: bool = True) -> go.Figure:
+def draw(figure: FigureSpec, theme: str = "light", title: bool = True) -> go.Figure:
     """The interactive figure; `theme` is light or dark, `title` whether the figure's title is written on it."""
     import plotly.graph_objects as go
 
@@ -55,7 +55,7 @@ def _typed(values: np.ndarray) -> Any:
     return {"dtype": f"f{size}", "bdata": content} | shape
 
 
-def plotly_dict(figure: Figure, theme: str = "light", title: bool = True) -> dict[str, Any]:
+def plotly_dict(figure: FigureSpec, theme: str = "light", title: bool = True) -> dict[str, Any]:
     """What Plotly draws, as plain data and layout."""
     budget.check(figure)
     top = 52 if title else 12
@@ -92,7 +92,7 @@ def plotly_dict(figure: Figure, theme: str = "light", title: bool = True) -> dic
     return {"data": data, "layout": layout}
 
 
-def _places(figure: Figure) -> tuple[list[_Place], int, int]:
+def _places(figure: FigureSpec) -> tuple[list[_Place], int, int]:
     """Domains of all panels, the height in pixels of the area they share, and the room below it."""
     columns = max(1, min(figure.columns, len(figure.panels)))
     rows = [list(figure.panels[i : i + columns]) for i in range(0, len(figure.panels), columns)]

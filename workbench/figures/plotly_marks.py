@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from . import geometry, style
-from .figure import Bars, Heatmap, Line, Panel, Scatter, Tokens, Violin
 from .geometry import Series
+from .spec import Bars, Heatmap, Line, Panel, Scatter, Tokens, Violin
 from .text import escape_whitespace, plotly_label, plotly_text
 
 Trace = dict[str, Any]

@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from ..errors import UsageError
+from ..files import write
 from .figure import Figure
-
-
-def atomically(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        draft.write_bytes(content)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def save(figure: Figure, folder: str | Path) -> list[Path]:
@@ -38,16 +28,14 @@ def save(figure: Figure, folder: str | Path) -> list[Path]:
     paths = []
     for suffix, content in written.items():
         paths.append(folder / f"{figure.name}.{suffix}")
-        atomically(paths[-1], content)
+        write(paths[-1], content)
     return paths
 
 
 def load(path: str | Path) -> Figure:
     """The figure that a JSON file describes; `UsageError` if the file is missing or is no figure."""
-    from . import codec
-
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the figure {str(path)!r}: {error}") from error
-    return codec.loads(text)
+    return Figure.from_json(text)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..formatting import csv_safe
-from .figure import Axis, Figure, Heatmap, Panel, ReferenceLine, Tokens, Violin
+from .spec import Axis, FigureSpec, Heatmap, Panel, ReferenceLine, Tokens, Violin
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 COLUMNS = ("panel", "series", "name", "y", "y_name", "x", "x_name", "value", "low", "high")
 
 
-def frame(figure: Figure) -> pd.DataFrame:
+def frame(figure: FigureSpec) -> pd.DataFrame:
     """One row a number drawn: the panel and series it belongs to, where it is, its value and interval.
 
     Columns that the figure has no use for are left out. `attrs` hold the labels of the axes.

@@ -19,6 +19,11 @@ def escape_whitespace(token: str) -> str:
     )
 
 
+def escape_control(text: str) -> str:
+    """A text with its line ends, control and direction signs made visible; its blanks stay blanks."""
+    return " ".join(escape_whitespace(part) if part else "" for part in text.split(" ")) or _SIGNS[""]
+
+
 def plotly_text(text: str) -> str:
     """Text that Plotly shows as it is: no tags, no formula between `$` signs, no `%{…}` template."""
     return html.escape(text, quote=False).replace("$", "&#36;").replace("%{", "&#37;{")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import SiteError, WorkbenchError
+from ..models.kinds import CONTINUOUS
 from .sites import KEY_KINDS, KINDS, MAP_KINDS, QUERY_KINDS, Site
 
 if TYPE_CHECKING:
@@ -30,7 +31,10 @@ class ModuleSite:
 
 @dataclass(frozen=True)
 class Shape:
-    """The sizes of a model; `d_head` is that of queries and keys, `context` the most positions it was made for."""
+    """The sizes of a model; `d_head` is that of queries and keys, `context` the most positions it was made for.
+
+    A model of numbers has the vocabulary 0, and takes `d_in` and gives `d_out` numbers a position; None for others.
+    """
 
     layers: int
     heads: int
@@ -39,6 +43,13 @@ class Shape:
     d_head: int
     vocabulary: int
     context: int | None
+    d_in: int | None = None
+    d_out: int | None = None
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers come out at each position: the vocabulary, or `d_out`."""
+        return self.vocabulary if self.d_out is None else self.d_out
 
 
 _BLOCK = {
@@ -194,8 +205,19 @@ class Architecture:
 
 
 def bare(model: nn.Module) -> nn.Module:
-    """The causal model itself, inside an adapter's wrapper where there is one."""
+    """The causal model itself, inside an adapter's wrapper and a model of numbers where there are such."""
+    inner: Any = unwrapped(model)
+    return inner.causal if inner.config.model_type == CONTINUOUS else inner
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model inside an adapter's wrapper where there is one."""
     return model.get_base_model() if hasattr(model, "peft_config") and hasattr(model, "get_base_model") else model  # type: ignore[operator]
+
+
+def read_in_of(model: nn.Module) -> nn.Module | None:
+    """What makes the residual stream of a model of numbers; None in a language model."""
+    return getattr(unwrapped(model), "read_in", None) if unwrapped(model) is not bare(model) else None
 
 
 def describe(model: nn.Module) -> Architecture:
@@ -204,6 +226,8 @@ def describe(model: nn.Module) -> Architecture:
     An architecture that is not in `TABLE` gets the kinds whose modules have the names that Llama's or Gemma-2's have;
     an engine verifies them before it serves them. Raises `WorkbenchError` when no stack of blocks is found.
     """
+    outer: Any = unwrapped(model).config
+    numbers = (outer.d_in, outer.d_out) if outer.model_type == CONTINUOUS else (None, None)
     model = bare(model)
     config = model.config.get_text_config()  # type: ignore[operator, union-attr]
     name = config.model_type
@@ -215,8 +239,10 @@ def describe(model: nn.Module) -> Architecture:
         kv_heads=getattr(config, "num_key_value_heads", None) or heads,
         d_model=config.hidden_size,
         d_head=getattr(config, "head_dim", None) or config.hidden_size // max(heads, 1),
-        vocabulary=config.vocab_size,
+        vocabulary=config.vocab_size if numbers[0] is None else 0,
         context=getattr(config, "max_position_embeddings", None),
+        d_in=numbers[0],
+        d_out=numbers[1],
     )
     stack = [model.get_submodule(f"{blocks}.{layer}") for layer in range(shape.layers)]
     names = set.intersection(*({path for path, _ in block.named_modules()} for block in stack))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +19,6 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from ..errors import WorkbenchError
-
-if TYPE_CHECKING:
-    from .edited_attention import EditedCall
 
 NAME = "workbench"
 LONG = 4096
@@ -57,6 +54,15 @@ class LongMask:
         return self
 
 
+class Edited(Protocol):
+    """What edits make of one call, in the place of what is computed here; see `edited_attention`."""
+
+    def attend(self) -> Tensor: ...
+    def scores(self, queries: Tensor | None) -> Tensor: ...
+    def pattern(self, queries: Tensor) -> Tensor: ...
+    def statistics(self, request: Any, start: int) -> tuple[Tensor, Any]: ...
+
+
 @dataclass
 class Call:
     """One call of attention: q `[batch, head, query, d_head]` and k, v `[batch, kv_head, key, d_head]` as it uses them.
@@ -75,7 +81,7 @@ class Call:
     window: int | None
     causal: bool
     options: dict[str, Any]
-    edited: EditedCall | None = None
+    edited: Edited | None = None
     """What edits make of this call."""
 
     @classmethod

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import UsageError
-from .edit_frame import During, Positions, during_of, positions_of
+from .edit_frame import During, during_of
 from .edit_values import EditValue, is_tensor
 from .sites import Site
+from .token_positions import Positions, positions_of
 
 if TYPE_CHECKING:
     from .architectures import Architecture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -13,13 +13,13 @@ from ..errors import SiteError, UsageError
 from . import attention
 from .architectures import bare
 from .attention_edits import AttentionEdit
-from .attention_rules import FAR, Rule, rule
+from .attention_rules import FAR, Rule, rule, sees_nothing
 from .edit_frame import Frame
-from .edited_attention import EditedCall, sees_nothing
-from .engines.base import Engine, Hook
+from .edited_heads import of_heads
+from .engines.base import Engine
 from .fixed_weights import FixedWeights
 from .position_edits import PositionEdit
-from .rotation import Positions, rotation
+from .rotation import positions_of, rotation
 from .sites import Site
 
 if TYPE_CHECKING:
@@ -30,27 +30,23 @@ Pair = tuple[Tensor, Tensor]
 
 @dataclass(eq=False)
 class AttentionPlan:
-    """Attention edits with the tokens that they act on; `positions` tells what positions do, found out when needed."""
+    """Attention edits with the tokens that they act on."""
 
     edits: tuple[AttentionEdit, ...]
     frame: Frame
     engine: Engine
-    positions: Callable[[], Positions]
     _rules: dict[tuple[object, ...], Rule] = field(default_factory=dict)
     _pass: tuple[object, ...] = ()
 
-    def taps(self) -> list[Hook]:
-        """One tap for each layer with an edit, at its attention."""
+    @property
+    def layers(self) -> list[int]:
+        """The layers with an edit."""
+        architecture = self.engine.architecture
         return [
-            Hook(Site("scores", layer), lambda _: None, change=lambda call, layer=layer: self._change(call, layer))
-            for layer in range(self.engine.architecture.shape.layers)
-            if any(edit.heads_in(layer, self.engine.architecture) for edit in self.edits)
+            layer
+            for layer in range(architecture.shape.layers)
+            if any(edit.heads_in(layer, architecture) for edit in self.edits)
         ]
-
-    def _change(self, call: Call, layer: int) -> None:
-        if call.edited is not None:
-            raise UsageError(f"two sets of attention edits meet in layer {layer}: give all of them in one list")
-        call.edited = EditedCall(self, layer, replace(call))
 
     def rules(self, layer: int, queries: int, keys: int, device: torch.device) -> list[tuple[tuple[int, ...], Rule]]:
         """The heads of a layer that share a rule, and the rule, in the pass that the frame tells."""
@@ -78,7 +74,7 @@ class AttentionPlan:
         at = rule.placement
         if at is None:
             return (call.q, call.k), None
-        turn = rotation(self.positions(), layer, self.engine.architecture.name)
+        turn = rotation(positions_of(self.engine), layer, self.engine.architecture.name)
         at = replace(at, **{name: value.to(call.q.device) for name, value in vars(at).items() if _tensor(value)})
         near = (turn.moved(call.q, at, at.new, rule.start), turn.moved(call.k, at, at.new, rule.key_start))
         if at.far_query is None or at.far_key is None:
@@ -90,8 +86,6 @@ class AttentionPlan:
 
     def fixed(self, layer: int, edit: FixedWeights, rule: Rule, call: Call, heads: tuple[int, ...]) -> Pair:
         """Another run's queries and keys of some heads in the columns of this pass."""
-        from .edited_attention import of_heads
-
         assert not isinstance(edit.to, str)
         frame = rule.frame
         whole = []
@@ -125,9 +119,9 @@ class AttentionPlan:
         for layer in layers:
             moves = [e for e in self.edits if isinstance(e, PositionEdit) and e.heads_in(layer, architecture)]
             if moves:
-                rotation(self.positions(), layer, architecture.name)
+                rotation(positions_of(self.engine), layer, architecture.name)
         for frame in self._frames():
-            trial = AttentionPlan(self.edits, frame, self.engine, self.positions)
+            trial = AttentionPlan(self.edits, frame, self.engine)
             count = 1 if frame.generating else tokens.width
             seen: set[int] = set()
             for layer in layers:

@@ -23,9 +23,10 @@ from .attention_edits import (
     WeightEdit,
     WindowEdit,
 )
-from .edit_frame import Frame, by_row, columns_of
+from .edit_frame import Frame
 from .fixed_weights import FixedWeights
 from .position_edits import Placement, PositionEdit, placement
+from .token_positions import by_row, columns_of
 
 FAR = 2**30
 """A window that hides nothing."""
@@ -207,7 +208,7 @@ def _named(positions: object, word: str, frame: Frame, columns: Tensor) -> Tenso
     if positions is None:
         prompt = (place >= 0) & (place < frame.tokens.lengths.cpu()[:, None])
         return (prompt | (columns >= frame.tokens.width)).long()
-    asked, keep = columns_of(frame.tokens, positions, word)  # type: ignore[arg-type]
+    asked, keep = columns_of(frame.tokens.lengths, positions, word)  # type: ignore[arg-type]
     found = torch.zeros(frame.tokens.batch, frame.tokens.width + 1, dtype=torch.int64)
     found.scatter_(1, torch.where(keep, asked, frame.tokens.width), 1)
     found[:, -1] = 0
@@ -226,7 +227,7 @@ def _documents(edit: DocumentMask, frame: Frame, columns: Tensor) -> Tensor:
         raise UsageError(f"documents are given for {len(rows)} rows, and there are {tokens.batch}")
     found = torch.zeros(tokens.batch, tokens.width + 1, dtype=torch.int64)
     for index, (row, length) in enumerate(zip(rows, tokens.lengths.tolist(), strict=True)):
-        if len(row) != length and not (not many and len(row) == tokens.width):  # type: ignore[arg-type]
+        if len(row) != length and not (not many and len(row) == int(tokens.lengths.max())):  # type: ignore[arg-type]
             raise UsageError(
                 f"documents has {len(row)} numbers for row {index}, which has {length} tokens; "  # type: ignore[arg-type]
                 "give one a token"
@@ -247,3 +248,12 @@ def _classes(ids: Sequence[Tensor], shape: tuple[int, int]) -> tuple[Tensor, Ten
         kinds, code = torch.unique(code * count + one, return_inverse=True)
         found = torch.cat([found[kinds // count], (kinds % count)[:, None]], dim=1)
     return code, found
+
+
+def sees_nothing(rule: Rule, row: int, query: int) -> UsageError:
+    """The error for a query, counted in its pass, that the edits leave nothing to see."""
+    place = query + rule.start - int(rule.frame.pads[row])
+    return UsageError(
+        f"these edits leave the token at position {place} of row {row} nothing to see: leave it at least one key, or "
+        "set its weights to zero with knock_out(…, renormalise=False)"
+    )

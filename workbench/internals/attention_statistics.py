@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -22,18 +21,16 @@ from . import attention, pattern_statistics
 from .architectures import bare
 from .edits import EditLike, Frame, refuse_learning
 from .engines.base import Engine, Hook, Inputs
+from .hooks import edit_hooks, known
 from .layer_statistics import ChunkAccumulator, LayerChunk, Request, StatisticsSpec, attend
 from .sites import Site
 from .tokens import TokenBatch, TokensLike
-
-if TYPE_CHECKING:
-    from .hooked_model import HookedModel
 
 OnLayer = Callable[[LayerChunk], None]
 
 
 def attention_statistics(
-    hooked: HookedModel,
+    engine: Engine,
     tokens: TokensLike,
     wanted: StatisticsSpec | None = None,
     see: OnLayer | None = None,
@@ -56,9 +53,9 @@ def attention_statistics(
     Raises `UsageError` for layers or rows that do not exist, for statistics that do not go together, and above 4096
     tokens on an engine whose attention is a query × key matrix.
     """
-    batch = hooked.known(TokenBatch.of(tokens))
+    batch = known(engine, tokens)
     request = (wanted or StatisticsSpec()).of(batch)
-    chosen = _layers(hooked, layers)
+    chosen = _layers(engine, layers)
     if chunk is not None and (chunk < 1 or edits or logits_at is not None):
         raise UsageError("chunk is the tokens that go in at once, 1 or more, and goes without edits and logits")
     columns = None if logits_at is None else batch.columns(logits_at)
@@ -66,15 +63,15 @@ def attention_statistics(
     collected = ChunkAccumulator(batch.width)
     steps = range(0, batch.width, chunk or batch.width)
     recorder = Recorder(request, see or collected.add, len(chosen) * len(steps), progress, stage)
-    taps = hooked.edit_taps(edits, Frame(batch))
+    taps = edit_hooks(engine, edits, Frame(batch))
     whole: bool | Tensor = False if columns is None else columns.unique()
     with torch.no_grad():
-        if uses_custom_attention(hooked.engine):
-            out = _native(hooked.engine, batch, recorder, chosen, steps, taps, whole, cached=chunk is not None)
+        if uses_custom_attention(engine):
+            out = _native(engine, batch, recorder, chosen, steps, taps, whole, cached=chunk is not None)
         else:
-            out = _by_pattern(hooked.engine, batch, recorder, chosen, taps, whole)
+            out = _by_pattern(engine, batch, recorder, chosen, taps, whole)
     if recorder.done < recorder.total:
-        raise SiteError(f"the engine {hooked.engine.name!r} ran, and attention passed the seam in some layers only")
+        raise SiteError(f"the engine {engine.name!r} ran, and attention passed the seam in some layers only")
     return StatisticsByLayer(collected.merged(), None if out is None else batch.at_columns(out, columns).cpu())
 
 
@@ -120,7 +117,7 @@ class Recorder:
 
 def uses_custom_attention(engine: Engine) -> bool:
     """Whether this engine's attention passes the seam."""
-    config = getattr(bare(engine.model), "config", None)
+    config = bare(engine.model).config
     return getattr(config, "_attn_implementation", None) == attention.NAME
 
 
@@ -187,22 +184,22 @@ def _by_pattern(
     return engine.run(Inputs(batch.ids), [*taps, *map(tap, layers)], logits=logits)
 
 
-def _layers(hooked: HookedModel, layers: Sequence[int] | None) -> list[int]:
+def _layers(engine: Engine, layers: Sequence[int] | None) -> list[int]:
     if layers is None:
-        return list(range(hooked.shape.layers))
+        return list(range(engine.architecture.shape.layers))
     chosen = sorted(set(layers))
     if not chosen:
         raise UsageError("layers is empty; give the layers to look at, or None for all")
     for layer in chosen:
-        hooked.architecture.check(Site("attn_out", layer))
+        engine.architecture.check(Site("attn_out", layer))
     return chosen
 
 
 __all__ = [
     "StatisticsByLayer",
-    "Part",
+    "LayerChunk",
     "Recorder",
-    "Wanted",
+    "StatisticsSpec",
     "attention_modules",
     "attention_statistics",
     "uses_custom_attention",

@@ -21,7 +21,7 @@ class EditValue:
     """The base of every edit."""
 
     def json(self) -> dict[str, Any]:
-        """The edit as JSON can hold it: its kind, and what was given; `of_json` reads it back.
+        """The edit as JSON can hold it: its kind, and what was given; `edits.of_json` reads it back.
 
         Tensors of more than 4096 numbers and functions are told by what names them, and cannot be read back.
         """
@@ -44,23 +44,6 @@ class EditValue:
         """The fields that are not at their default."""
         pairs = [(field.name, getattr(self, field.name), field.default) for field in fields(self)]
         return [(name, value) for name, value, default in pairs if not _same(value, default)]
-
-
-def of_json(written: dict[str, Any]) -> EditValue:
-    """The edit that `json()` wrote.
-
-    Raises `UsageError` for what is no edit, and where a function or a large tensor was only named.
-    """
-    from . import edits
-
-    kinds = {kind.__name__: kind for kind in edits.KINDS}
-    name = written.get("edit") if isinstance(written, dict) else None
-    if name not in kinds:
-        raise UsageError(f"no edit of the kind {name!r}; there is: {', '.join(sorted(kinds))}")
-    try:
-        return kinds[name](**{key: _read(value) for key, value in written.items() if key != "edit"})
-    except TypeError as error:
-        raise UsageError(f"the edit {name} cannot be read back: {error}") from error
 
 
 def is_tensor(value: Any) -> bool:
@@ -94,15 +77,16 @@ def _tensor(value: Tensor) -> dict[str, Any]:
     return told | {"sha256": hashlib.sha256(raw).hexdigest()}
 
 
-def _read(value: Any) -> Any:
+def read(value: Any) -> Any:
+    """A field of an edit, from what `json()` wrote of it; raises `UsageError` where that only names it."""
     if isinstance(value, list):
-        return tuple(_read(one) for one in value)
+        return tuple(read(one) for one in value)
     if not isinstance(value, dict):
         return value
     if "range" in value:
         return range(*value["range"])
     if "items" in value:
-        return {_read(key): _read(one) for key, one in value["items"]}
+        return {read(key): read(one) for key, one in value["items"]}
     if "function" in value:
         raise UsageError(f"this edit is the function {value['function']}, which a record only names")
     if "values" not in value:

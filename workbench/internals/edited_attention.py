@@ -7,104 +7,25 @@ texts by the kernels, range by range; nothing has the size of query × key.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import TYPE_CHECKING
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
 
 from ..errors import UsageError
-from . import attention, edited_kernels
-from .attention_rules import FAR, Rule
-
-if TYPE_CHECKING:
-    from .attention import Call
-    from .attention_plan import AttentionPlan
-    from .layer_statistics import LayerChunk, Request
+from . import attention, edited_kernels, layer_statistics
+from .attention import Call
+from .attention_plan import AttentionPlan
+from .attention_rules import Rule
+from .edited_heads import Group, mixed, of_heads
+from .engines.base import Hook
+from .layer_statistics import LayerChunk, Request
+from .sites import Site
 
 SMALL = 1 << 20
 """Up to this many entries of query × key, rows are computed in chunks, and by the kernels above."""
 _CHUNK = 1 << 20
 """Entries of query × key that one chunk holds for each head."""
-
-
-@dataclass(frozen=True, eq=False)
-class Group:
-    """Heads of one call that share a rule, with their queries and keys as edited.
-
-    sources: pairs of queries `[batch, head, query, d]` and keys `[batch, kv_head, key, d]`, by the rule's numbers; far:
-    those for keys `rule.placement.neighbours` away or more.
-    """
-
-    heads: tuple[int, ...]
-    rule: Rule
-    call: Call
-    sources: tuple[tuple[Tensor, Tensor], ...]
-    far: tuple[Tensor, Tensor] | None
-
-    @property
-    def v(self) -> Tensor:
-        """The values, `[batch, kv_head, key, d]`, as many heads as the keys have."""
-        return self.call.v
-
-    def of(self, source: tuple[Tensor, Tensor]) -> Call:
-        """The call of these heads on one pair of queries and keys."""
-        return replace(self.call, q=source[0], k=source[1])
-
-    def scores(self, queries: Tensor) -> Tensor:
-        """Scores of the asked queries `[batch, query]` before the softmax, -inf where an edit hides a key."""
-        rule = self.rule
-        classes = rule.query_class.gather(1, queries)
-        gap = self._gap(queries)
-        found = attention.scores(self.of(self.sources[0]), queries)
-        if self.far is not None:
-            assert rule.placement is not None and rule.placement.neighbours is not None
-            beyond = attention.scores(self.of(self.far), queries)
-            found = torch.where((gap >= rule.placement.neighbours)[:, None], beyond, found)
-        for number, source in enumerate(self.sources[1:], start=1):
-            here = (rule.of_class(rule.source)[classes] == number)[:, None, :, None]
-            if here.any():
-                found = torch.where(here, attention.scores(self.of(source), queries), found)
-        found = found * self._cells(rule.factor, classes).to(found) + self._cells(rule.addend, classes).to(found)
-        seen = self._cells(rule.sees, classes)
-        if any(window != FAR for window in rule.window):
-            near = gap < rule.of_class(rule.window)[classes][..., None]
-            seen = seen & (near[:, None] | self._cells(rule.sinks, classes))
-        return found.masked_fill(~seen, -torch.inf)
-
-    def weights(self, queries: Tensor, visible: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Scores and weights of the asked queries, of which the model's mask lets `visible` through.
-
-        Raises `UsageError` where an edited query sees nothing.
-        """
-        found = self.scores(queries)
-        masked = found
-        if visible is not None and visible.dtype == torch.bool:
-            masked = masked.masked_fill(~visible, -torch.inf)
-        elif visible is not None:
-            masked = masked + visible
-        seen = masked > torch.finfo(masked.dtype).min
-        edited = self.rule.rows.gather(1, queries)
-        blind = edited & ~seen.any(dim=-1).any(dim=1)
-        if blind.any():
-            row, which = (int(n) for n in blind.nonzero()[0])
-            raise sees_nothing(self.rule, row, int(queries[row, which]))
-        at_least = torch.promote_types(masked.dtype, torch.float32)
-        lowest = torch.finfo(masked.dtype).min
-        shares = masked.masked_fill(~seen, lowest).softmax(-1, dtype=at_least) * seen
-        classes = self.rule.query_class.gather(1, queries)
-        return found, (shares * self._cells(self.rule.weight, classes).to(shares)).to(found.dtype)
-
-    def _gap(self, queries: Tensor) -> Tensor:
-        """How many tokens each key is before each asked query, `[batch, query, key]`."""
-        keys = torch.arange(self.call.k.shape[2], device=queries.device) + self.rule.key_start
-        return (queries + self.rule.start)[..., None] - keys
-
-    def _cells(self, table: Tensor, classes: Tensor) -> Tensor:
-        """The table's entries for classes of queries `[batch, query]` and every key, `[batch, 1, query, key]`."""
-        if table.shape == (1, 1):
-            return table[None, None]
-        return table[classes[:, :, None], self.rule.key_class[:, None, :]][:, None]
 
 
 @dataclass(eq=False)
@@ -199,39 +120,18 @@ class EditedCall:
 
     def statistics(self, request: Request, start: int) -> tuple[Tensor, LayerChunk]:
         """The output and the statistics of this layer for the queries from `start` on."""
-        return edited_kernels.statistics(self, request, start)
+        plain, chunk = layer_statistics.attend(self.call, request, self.layer, start)
+        return (
+            edited_kernels.statistics(self.call, self.groups, request, plain, chunk) if self.groups else (plain, chunk)
+        )
 
 
-def of_heads(call: Call, heads: tuple[int, ...]) -> Call:
-    """The call of some heads alone, with keys and values shared by as many of them each."""
-    per = call.q.shape[1] // call.k.shape[1]
-    if len(heads) == call.q.shape[1]:
-        return call
-    sharing = [head // per for head in heads]
-    kinds = sorted(set(sharing))
-    even = len({sharing.count(kind) for kind in kinds}) == 1
-    keys = kinds if even else sharing
-    return replace(call, q=call.q[:, list(heads)], k=_picked(call.k, keys), v=_picked(call.v, keys))
+def attention_hooks(plan: AttentionPlan) -> list[Hook]:
+    """One hook for each layer with an edit, at its attention."""
 
+    def change(call: Call, layer: int) -> None:
+        if call.edited is not None:
+            raise UsageError(f"two sets of attention edits meet in layer {layer}: give all of them in one list")
+        call.edited = EditedCall(plan, layer, replace(call))
 
-def _picked(x: Tensor, heads: list[int]) -> Tensor:
-    """Some heads `[batch, head, …]`, without a copy where they are next to one another."""
-    if heads == list(range(heads[0], heads[0] + len(heads))):
-        return x[:, heads[0] : heads[0] + len(heads)]
-    return x[:, heads]
-
-
-def mixed(weights: Tensor, v: Tensor) -> Tensor:
-    """Weights `[batch, head, query, key]` times values `[batch, kv_head, key, d]`: `[batch, query, head, d]`."""
-    per = weights.shape[1] // v.shape[1]
-    summed = weights.unflatten(1, (-1, per)).flatten(2, 3) @ v
-    return summed.unflatten(2, (per, -1)).flatten(1, 2).transpose(1, 2)
-
-
-def sees_nothing(rule: Rule, row: int, query: int) -> UsageError:
-    """The error for a query, counted in its pass, that the edits leave nothing to see."""
-    place = query + rule.start - int(rule.frame.pads[row])
-    return UsageError(
-        f"these edits leave the token at position {place} of row {row} nothing to see: leave it at least one key, or "
-        "set its weights to zero with knock_out(…, renormalise=False)"
-    )
+    return [Hook(Site("scores", layer), lambda _: None, change=partial(change, layer=layer)) for layer in plan.layers]

@@ -6,6 +6,7 @@ outputs and statistics add up, each weighted by its share of the softmax, which 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +15,13 @@ from torch import Tensor
 
 from ..errors import WorkbenchError
 from ..kernels import AttentionStats, BlockMask, attention_stats
-from .attention_rules import FAR
+from .attention_rules import FAR, sees_nothing
 from .layer_statistics import LayerChunk, Request
 
 if TYPE_CHECKING:
     from .attention import Call
     from .attention_rules import Rule
-    from .edited_attention import EditedCall, Group
+    from .edited_heads import Group
 
 _AVERAGED = ("distance", "sink_mass", "recent_mass", "far_mass")
 
@@ -124,34 +125,33 @@ def write(group: Group, out: Tensor) -> None:
     out[:, start:stop, heads] = torch.where(here, new.transpose(1, 2), old)
 
 
-def statistics(edited: EditedCall, request: Request, start: int) -> tuple[Tensor, LayerChunk]:
-    """The output `[batch, query, head, d]` of a call and its statistics, for the queries from `start` on."""
-    from . import layer_statistics
-    from .edited_attention import of_heads
+def statistics(
+    call: Call, groups: Sequence[Group], request: Request, out: Tensor, chunk: LayerChunk
+) -> tuple[Tensor, LayerChunk]:
+    """The output `[batch, query, head, d]` and statistics of a call, from those without edits, which are written to.
 
-    call = edited.call
-    plain_out, plain = layer_statistics.attend(call, request, edited.layer, start)
-    groups = edited.groups
-    if not groups:
-        return plain_out, plain
+    Raises `WorkbenchError` where the model's mask is not known to the kernels.
+    """
     count, keys = call.q.shape[2], call.k.shape[2]
-    key_start = start + count - keys
-    arguments = request.arguments(start, start + count, key_start, key_start + keys)
+    key_start = chunk.start + count - keys
+    arguments = request.arguments(chunk.start, chunk.start + count, key_start, key_start + keys)
     wanted = tuple(name for name in request.wanted.stats if name != "segment_mass")
-    fields_of = plain.stats.present()
+    found = chunk.stats.present()
     for group in groups:
-        if not is_plain(of_heads(call, group.heads), group.rule):
+        if not is_plain(group.call, group.rule):
             raise WorkbenchError(
                 f"{type(call.module).__name__} hides keys in a way that is neither causal nor a window; "
                 "its attention statistics are not computed"
             )
-        found = _merged(group, 0, count, (*wanted, "out"), arguments).present()
-        heads = torch.tensor(group.heads, device=plain_out.device)
-        plain_out[:, :, heads] = found.pop("out").transpose(1, 2)
-        cleaned = request.cleaned(AttentionStats(**found), start, key_start).present()
-        for name, value in cleaned.items():
-            fields_of[name][:, heads] = value.to(fields_of[name])
-    return plain_out, plain._replace(stats=AttentionStats(**fields_of))
+        edited = _merged(group, 0, count, (*wanted, "out"), arguments).present()
+        heads = torch.tensor(group.heads, device=out.device)
+        out[:, :, heads] = edited.pop("out").transpose(1, 2)
+        cleaned = request.cleaned(AttentionStats(**edited), chunk.start, key_start).present()
+        for name, value in found.items():
+            # where all weights were set to zero there is nothing to add up
+            none = torch.full_like(value[:, heads], -1 if name in ("argmax", "topk_index") else 0)
+            value[:, heads] = cleaned.get(name, none).to(value)
+    return out, chunk._replace(stats=AttentionStats(**found))
 
 
 def _merged(group: Group, start: int, stop: int, stats: tuple[str, ...], arguments: dict[str, Any]) -> AttentionStats:
@@ -212,8 +212,6 @@ def _of_branch(
 
 def _check_seen(group: Group, normaliser: Tensor, start: int) -> None:
     """Raise `UsageError` where an edited query sees no key."""
-    from .edited_attention import sees_nothing
-
     blind = (normaliser == -torch.inf).any(dim=1) & group.rule.rows[:, start : start + normaliser.shape[2]]
     if blind.any():
         row, query = (int(n) for n in blind.nonzero()[0])

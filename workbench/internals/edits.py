@@ -32,7 +32,7 @@ from .attention_edits import (
     window,
 )
 from .edit_frame import During, Frame
-from .edit_values import EditValue, of_json
+from .edit_values import EditValue, read
 from .fixed_weights import FixedWeights, fix_weights
 from .position_edits import (
     PositionEdit,
@@ -61,6 +61,21 @@ KINDS: tuple[type[EditValue], ...] = (
     PositionEdit,
 )
 """Every kind of edit that a record can hold."""
+
+
+def of_json(written: Any) -> EditValue:
+    """The edit that `edit.json()` wrote.
+
+    Raises `UsageError` for what is no edit, and where a function or a large tensor was only named.
+    """
+    kinds = {kind.__name__: kind for kind in KINDS}
+    name = written.get("edit") if isinstance(written, dict) else None
+    if name not in kinds:
+        raise UsageError(f"no edit of the kind {name!r}; there is: {', '.join(sorted(kinds))}")
+    try:
+        return kinds[name](**{key: read(value) for key, value in written.items() if key != "edit"})
+    except TypeError as error:
+        raise UsageError(f"the edit {name} cannot be read back: {error}") from error
 
 
 def listed(edits: Any) -> list[EditValue]:
@@ -125,6 +140,7 @@ __all__ = [
     "ntk_frequencies",
     "self_extend",
     # for those who run models
+    "EditValue",
     "Frame",
     "During",
     "EditLike",

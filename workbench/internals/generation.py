@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from ..errors import UsageError
 from ..progress import Reporter
+from .activation_cache import ActivationCache
 from .edits import EditLike, Frame, refuse_learning
-from .engines.base import Inputs
-from .prepared_edits import prepared
+from .engines.base import Engine, Hook, Inputs
+from .hooks import known, prepare, refuse_without_vocabulary
+from .sites import SiteLike
 from .step_reader import StepReader
-from .tokens import TokenBatch
-
-if TYPE_CHECKING:
-    from .captured import Captured
-    from .hooked_model import HookedModel
-    from .site_patterns import SiteLike
+from .tokens import TokenBatch, stop_tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +28,7 @@ class Generated:
     lengths: Tensor
     stopped: Tensor
     """Whether a row ended with a stop token (which is its last one), bool `[batch]`."""
-    seen: Captured | None = None
+    seen: ActivationCache | None = None
     """What was read at the asked sites, where each token was chosen: `[batch, step, …]`, zero after a row's end."""
 
     def rows(self) -> list[list[int]]:
@@ -46,7 +42,7 @@ class Generated:
 
 
 def generate(
-    hooked: HookedModel,
+    engine: Engine,
     tokens: TokenBatch,
     max_new_tokens: int,
     edits: EditLike = (),
@@ -64,46 +60,107 @@ def generate(
     pattern and scores keys count positions of each row. Tokens are reported one by one, and the work can be cancelled
     between them. Rows of different lengths give what each gives alone.
     """
-    if max_new_tokens < 1:
-        raise UsageError(f"max_new_tokens is at least 1, not {max_new_tokens}")
-    if temperature < 0:
-        raise UsageError(f"temperature is 0 for greedy, or more, not {temperature}")
-    engine, progress = hooked.engine, progress or Reporter()
-    ends = torch.tensor(sorted(_stops(hooked) if stop is None else stop), dtype=torch.int64)
-    sampler = torch.Generator().manual_seed(seed)
-    refuse_learning(edits, "generation")
-    frame = Frame(hooked.known(tokens), left=tokens.padded)
-    ready = prepared(hooked, edits, frame)
-    reader = StepReader(hooked, sites, frame)
-    cache = engine.new_cache()
-    pads = tokens.width - tokens.lengths.cpu()
-    ids = torch.stack([row.roll(int(pad)) for row, pad in zip(tokens.ids.cpu(), pads, strict=True)])
-    mask = torch.arange(tokens.width) >= pads[:, None] if tokens.padded else None
-    positions = (torch.arange(tokens.width) - pads[:, None]).clamp(min=0) if tokens.padded else None
-    new = torch.zeros(tokens.batch, max_new_tokens, dtype=torch.int64)
-    lengths = torch.zeros(tokens.batch, dtype=torch.int64)
-    running = torch.ones(tokens.batch, dtype=torch.bool)
-    last = torch.tensor([tokens.width - 1])
+    refuse_without_vocabulary(engine, "generation")
+    growing = Growing(
+        known(engine, tokens), max_new_tokens, stop_tokens(engine.model) if stop is None else stop, temperature, seed
+    )
+    decoding = Decoding(engine, tokens, edits, sites=sites)
     with torch.no_grad():
-        for step in progress.steps(range(max_new_tokens), "tokens"):
-            moved = ready.positions(ids.shape[1])
-            inputs = Inputs(ids, mask, positions if moved is None else moved, cache)
-            logits = engine.run(inputs, [*ready.taps, *reader.taps(int(last))], logits=last)
-            assert logits is not None
-            chosen = _choose(logits[:, -1].float().cpu(), temperature, sampler)
-            new[running, step] = chosen[running]
-            lengths += running
-            running &= ~torch.isin(chosen, ends)
-            if not running.any():
+        for _ in (progress or Reporter()).steps(range(max_new_tokens), "tokens"):
+            chosen = growing.take(decoding.logits())
+            if growing.ended:
                 break
-            frame.generating, frame.step = True, step
-            last = torch.tensor([0])
-            ids = chosen[:, None]
-            if tokens.padded:
-                assert mask is not None
-                mask = torch.cat([mask, torch.ones(tokens.batch, 1, dtype=torch.bool)], dim=1)
-                positions = (tokens.lengths.cpu() + step)[:, None]
-    return Generated(tokens, new[:, : int(lengths.max())], lengths, ~running, reader.captured(lengths))
+            decoding.take(chosen)
+    found = growing.generated()
+    return replace(found, seen=decoding.reader.captured(found.lengths))
+
+
+class Decoding:
+    """One model in generation: rows padded on the left, against a cache of their keys and values.
+
+    `logits` runs what is new, `take` hands over the token chosen for each row. Edits see prompt and generated tokens as
+    each says; `hooks` see every run, and `reader` keeps `sites` of its last token.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        tokens: TokenBatch,
+        edits: EditLike = (),
+        hooks: Sequence[Hook] = (),
+        sites: SiteLike | Sequence[SiteLike] = (),
+    ) -> None:
+        refuse_learning(edits, "generation")
+        self._engine, self._tokens = engine, tokens
+        self._frame = Frame(tokens, left=tokens.padded)
+        self._edits = prepare(engine, edits, self._frame)
+        self._hooks = [*self._edits.hooks, *hooks]
+        self.reader = StepReader(engine, sites, self._frame)
+        self._cache = engine.new_cache()
+        pads = tokens.width - tokens.lengths.cpu()
+        self._ids = torch.stack([row.roll(int(pad)) for row, pad in zip(tokens.ids.cpu(), pads, strict=True)])
+        self._mask = torch.arange(tokens.width) >= pads[:, None] if tokens.padded else None
+        self._positions = (torch.arange(tokens.width) - pads[:, None]).clamp(min=0) if tokens.padded else None
+        self._steps = 0
+
+    def logits(self) -> Tensor:
+        """The logits after each row's last token, `[batch, vocabulary]`."""
+        last = torch.tensor([self._ids.shape[1] - 1])
+        moved = self._edits.positions(self._ids.shape[1])
+        inputs = Inputs(self._ids, self._mask, self._positions if moved is None else moved, self._cache)
+        found = self._engine.run(inputs, [*self._hooks, *self.reader.hooks(int(last))], logits=last)
+        assert found is not None
+        return found[:, -1]
+
+    def take(self, chosen: Tensor) -> None:
+        """Go on with these tokens, `[batch]`."""
+        self._frame.generating, self._frame.step = True, self._steps
+        self._ids = chosen[:, None]
+        if self._mask is not None:
+            self._mask = torch.cat([self._mask, torch.ones(len(chosen), 1, dtype=torch.bool)], dim=1)
+            self._positions = (self._tokens.lengths.cpu() + self._steps)[:, None]
+        self._steps += 1
+
+
+class Growing:
+    """The rows of a generation as they grow, token by token, until each has come to a token that ends it."""
+
+    def __init__(
+        self, prompt: TokenBatch, most: int, stop: Iterable[int], temperature: float = 0.0, seed: int = 0
+    ) -> None:
+        if most < 1:
+            raise UsageError(f"max_new_tokens is at least 1, not {most}")
+        if temperature < 0:
+            raise UsageError(f"temperature is 0 for greedy, or more, not {temperature}")
+        self._prompt, self._temperature = prompt, temperature
+        self._stop = torch.tensor(sorted(stop), dtype=torch.int64)
+        self._sampler = torch.Generator().manual_seed(seed)
+        self._new = torch.zeros(prompt.batch, most, dtype=torch.int64)
+        self._lengths = torch.zeros(prompt.batch, dtype=torch.int64)
+        self._running = torch.ones(prompt.batch, dtype=torch.bool)
+        self._step = 0
+
+    @property
+    def ids(self) -> Tensor:
+        """What was chosen so far, `[batch, step]`; 0 after the end of a row."""
+        return self._new[:, : self._step]
+
+    @property
+    def ended(self) -> bool:
+        """Whether every row has come to its end."""
+        return not bool(self._running.any())
+
+    def take(self, logits: Tensor) -> Tensor:
+        """Choose the next token of each row, `[batch]`, from the logits `[batch, vocabulary]`."""
+        chosen = _choose(logits.float().cpu(), self._temperature, self._sampler)
+        self._new[self._running, self._step] = chosen[self._running]
+        self._lengths += self._running
+        self._running &= ~torch.isin(chosen, self._stop)
+        self._step += 1
+        return chosen
+
+    def generated(self) -> Generated:
+        return Generated(self._prompt, self._new[:, : int(self._lengths.max())], self._lengths, ~self._running)
 
 
 def _choose(logits: Tensor, temperature: float, sampler: torch.Generator) -> Tensor:
@@ -111,10 +168,3 @@ def _choose(logits: Tensor, temperature: float, sampler: torch.Generator) -> Ten
     if temperature == 0:
         return logits.argmax(-1)
     return torch.multinomial((logits / temperature).softmax(-1), 1, generator=sampler)[:, 0]
-
-
-def _stops(hooked: HookedModel) -> set[int]:
-    """The ids that end a text according to the model."""
-    settings = getattr(hooked.engine.model, "generation_config", None) or hooked.engine.model.config
-    ends = getattr(settings, "eos_token_id", None)
-    return set() if ends is None else {ends} if isinstance(ends, int) else set(ends)

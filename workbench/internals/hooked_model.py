@@ -4,27 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import SiteError, UsageError
 from ..progress import Reporter
+from .activation_cache import ActivationCache
 from .architectures import Architecture, Shape
 from .attention import LONG
-from .captured import Captured, taken
 from .edits import EditLike, Frame, learns
 from .engines.base import Engine, Hook, Inputs
 from .generation import Generated, generate
-from .prepared_edits import prepared
-from .site_patterns import SiteLike, expanded
-from .sites import MAP_KINDS, Site
+from .hooks import known, prepare
+from .site_patterns import expanded
+from .sites import MAP_KINDS, Site, SiteLike
 from .tokens import TokenBatch, TokensLike
-
-if TYPE_CHECKING:
-    from .rotation import Positions
 
 
 class HookedModel:
@@ -38,6 +33,7 @@ class HookedModel:
 
     @property
     def architecture(self) -> Architecture:
+        """Which kinds of site the model has and where each is."""
         return self.engine.architecture
 
     @property
@@ -59,7 +55,7 @@ class HookedModel:
         edits: EditLike = (),
         device: str = "cpu",
         progress: Reporter | None = None,
-    ) -> Captured:
+    ) -> ActivationCache:
         """Read sites in one run of the model, which ends after the last of them unless logits are asked for.
 
         Each site has the axes of `sites.KINDS`, with the asked `positions` only (for scores and pattern: of the
@@ -75,20 +71,20 @@ class HookedModel:
 
         def keep(site: Site) -> Hook:
             def see(whole: Tensor) -> None:
-                kept[site] = taken(whole, site, columns, batch, device, learning)
+                kept[site] = _taken(whole, site, columns, batch, device, learning)
 
             return Hook(site.whole, see, columns if site.kind in MAP_KINDS else None)
 
         inner = [site for site in wanted if site.kind != "logits"]
-        ready = prepared(self, edits, Frame(batch))
-        with self._learning() if learning else torch.no_grad():
-            taps = [*ready.taps, *map(keep, inner)]
-            end = logits or len(inner) < len(wanted)
+        ready = prepare(self.engine, edits, Frame(batch))
+        taps = [*ready.hooks, *map(keep, inner)]
+        end = logits or len(inner) < len(wanted)
+        with _learning(self.engine.model) if learning else torch.no_grad():
             out = self._run(batch, taps, end, columns, progress, ready.positions(batch.width))
         seen = None if out is None else batch.at_columns(out, columns).to(device)
         if seen is not None and Site("logits") in wanted:
             kept[Site("logits")] = seen
-        return Captured(kept, names, batch.lengths, positions, seen if logits else None)
+        return ActivationCache(kept, names, batch.lengths, positions, seen if logits else None)
 
     def logits(
         self,
@@ -115,7 +111,7 @@ class HookedModel:
         logits_at: Sequence[int] | None = None,
         device: str = "cpu",
         progress: Reporter | None = None,
-    ) -> Captured:
+    ) -> ActivationCache:
         """The gradient at each site of a scalar objective of the logits `[batch, position, vocabulary]`.
 
         `logits_at` are the positions whose logits the objective sees (None: all, zero at padding); gradients are given
@@ -138,9 +134,9 @@ class HookedModel:
             return Hook(site, see)
 
         whole = dict.fromkeys(site.whole for site in wanted if site.kind != "logits")
-        ready = prepared(self, edits, Frame(batch))
-        with self._learning():
-            taps = [*ready.taps, *map(hold, whole)]
+        ready = prepare(self.engine, edits, Frame(batch))
+        taps = [*ready.hooks, *map(hold, whole)]
+        with _learning(self.engine.model):
             out = self._run(batch, taps, True, columns, progress, ready.positions(batch.width))
             assert out is not None
             held[Site("logits")] = out if out.requires_grad else out.requires_grad_()
@@ -157,8 +153,8 @@ class HookedModel:
             if site.kind == "logits":
                 tensors[site] = batch.at_columns(gradient, columns).to(device)
             else:
-                tensors[site] = taken(gradient, site, None, batch, device)
-        return Captured(tensors, names, batch.lengths)
+                tensors[site] = _taken(gradient, site, None, batch, device)
+        return ActivationCache(tensors, names, batch.lengths)
 
     def generate(
         self,
@@ -172,7 +168,8 @@ class HookedModel:
         sites: SiteLike | Sequence[SiteLike] = (),
     ) -> Generated:
         """Generate token by token with a cache of keys and values; see `generation.generate`."""
-        return generate(self, TokenBatch.of(tokens), max_new_tokens, edits, stop, temperature, seed, progress, sites)
+        batch = known(self.engine, tokens)
+        return generate(self.engine, batch, max_new_tokens, edits, stop, temperature, seed, progress, sites)
 
     def _asked(
         self, tokens: TokensLike, sites: SiteLike | Sequence[SiteLike]
@@ -180,12 +177,7 @@ class HookedModel:
         found = expanded(sites, self.architecture)
         wanted = list(dict.fromkeys(site for _, site in found))
         self.engine.check(wanted)
-        return self.known(TokenBatch.of(tokens)), wanted, [name for name, _ in found]
-
-    def known(self, batch: TokenBatch) -> TokenBatch:
-        if (top := int(batch.ids.max())) >= self.shape.vocabulary:
-            raise UsageError(f"token id {top} is outside the vocabulary of {self.shape.vocabulary}")
-        return batch
+        return known(self.engine, tokens), wanted, [name for name, _ in found]
 
     def _check_maps(self, wanted: Sequence[Site], positions: Sequence[int] | None, batch: TokenBatch) -> None:
         maps = [site for site in wanted if site.kind in MAP_KINDS]
@@ -194,31 +186,6 @@ class HookedModel:
                 f"'{maps[0]}' of all {batch.width} queries would be a matrix of {batch.width} × {batch.width} for each "
                 f"head; above {LONG} tokens give the `positions` of the queries you want"
             )
-
-    def positions(self) -> Positions:
-        """What positions do in this model, found out when first asked for."""
-        return self._positions
-
-    @cached_property
-    def _positions(self) -> Positions:
-        from .rotation import positions_of
-
-        return positions_of(self.engine)
-
-    def edit_taps(self, edits: EditLike, frame: Frame) -> list[Hook]:
-        """The taps of edits in a run that a caller makes by itself; raises `UsageError` for what they do not do."""
-        ready = prepared(self, edits, frame)
-        if ready.moves:
-            raise UsageError(
-                f"{self.architecture.name} is given positions as an input: they can be moved in capture, logits, "
-                "gradients and generate"
-            )
-        return ready.taps
-
-    @contextmanager
-    def _learning(self) -> Iterator[None]:
-        with frozen(self.engine.model), torch.enable_grad():
-            yield
 
     def _run(
         self,
@@ -247,6 +214,13 @@ class HookedModel:
 
 
 @contextmanager
+def _learning(model: nn.Module) -> Iterator[None]:
+    """Gradients go through the model and not into its parameters."""
+    with frozen(model), torch.enable_grad():
+        yield
+
+
+@contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
     """No parameter wants a gradient until the block ends."""
     wanting = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -257,3 +231,24 @@ def frozen(model: nn.Module) -> Iterator[None]:
     finally:
         for parameter in wanting:
             parameter.requires_grad_(True)
+
+
+def _taken(
+    whole: Tensor, site: Site, columns: Tensor | None, batch: TokenBatch, device: str, learning: bool = False
+) -> Tensor:
+    """A copy on `device` of what was asked for: the head or neuron, the positions, and zero at padding."""
+    if site.kind in MAP_KINDS:
+        part = whole if site.head is None else whole[:, site.head]
+        if batch.padded:
+            real = batch.real.to(whole.device)
+            keep = real[:, None, :] if columns is not None else real[:, :, None] & real[:, None, :]
+            part = part.where(keep if site.head is not None else keep[:, None], 0)
+    else:
+        part = whole if site.head is None else whole[:, :, site.head]
+        part = part if site.neuron is None else part[:, :, site.neuron]
+        if columns is not None:
+            rows = torch.arange(batch.batch, device=whole.device)[:, None]
+            part = part[rows, columns.to(whole.device)]
+        elif batch.padded:
+            part = part.where(batch.real.to(whole.device).reshape(batch.batch, batch.width, *[1] * (part.ndim - 2)), 0)
+    return (part if learning else part.detach()).to(device, copy=True).contiguous()

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ..errors import UsageError
 from .attention_edits import AttentionEdit, HeadsLike, PositionsLike
-from .edit_frame import During, Frame, Positions, columns_of, positions_of
+from .edit_frame import During, Frame
+from .token_positions import Positions, columns_of, positions_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,6 +49,11 @@ class PositionEdit(AttentionEdit):
         numbers = [one for row in by for one in (row if _many(row) else (row,))] if _many(by) else [by]
         if not numbers or not all(isinstance(one, (int, float)) and math.isfinite(one) for one in numbers):
             raise UsageError(f"{self.op!r}: takes finite numbers, not {self.by!r}")
+
+    @property
+    def moves_all(self) -> bool:
+        """Whether it moves tokens, for every layer and head."""
+        return self.layers is None and self.heads is None and self.op in ("shift", "step", "at")
 
     @property
     def by_token(self) -> bool:
@@ -186,7 +192,7 @@ def _placed(edit: PositionEdit, now: Tensor, frame: Frame) -> Tensor:
     pads, lengths = frame.pads, frame.tokens.lengths.cpu()
     step = 1.0
     if edit.op == "shift":
-        columns, keep = columns_of(frame.tokens, edit.tokens, "tokens")
+        columns, keep = columns_of(frame.tokens.lengths, edit.tokens, "tokens")
         columns, inside = columns + pads[:, None], keep & (columns + pads[:, None] < prompt.shape[1])
         rows = torch.arange(len(prompt))[:, None].expand_as(columns)
         prompt[rows[inside], columns[inside]] += edit.by  # type: ignore[operator]
@@ -198,13 +204,13 @@ def _placed(edit: PositionEdit, now: Tensor, frame: Frame) -> Tensor:
         if len({len(row) for row in rows}) > 1:  # type: ignore[arg-type, union-attr]
             raise UsageError("positions of every row need as many numbers as the longest row has tokens")
         given = torch.tensor(rows, dtype=torch.float64)
-        if given.shape[1] != width or len(given) not in (1, len(prompt)):
+        if given.shape[1] != int(lengths.max()) or len(given) not in (1, len(prompt)):
             raise UsageError(
                 f"positions of {len(given)} row(s) with {given.shape[1]} tokens are given, and the prompt has "
-                f"{len(prompt)} with {width}; give one number for each token"
+                f"{len(prompt)} with {int(lengths.max())}; give one number for each token"
             )
         given = given.cumsum(1) if edit.op == "step" else given
-        column = (torch.arange(prompt.shape[1]) - pads[:, None]).clamp(min=0)
+        column = (torch.arange(prompt.shape[1]) - pads[:, None]).clamp(0, given.shape[1] - 1)
         prompt = given.expand(len(prompt), -1).gather(1, column)
     if count <= width:
         return prompt

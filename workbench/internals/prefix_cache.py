@@ -1,19 +1,25 @@
-"""Prompts are run up to their last token once; what is changed at that token, and what follows, is run many times."""
+"""Prompts are run up to their last token once; what is changed at that token, and what follows, is run many times.
+
+What all prompts begin with is run once too, where padding after it changes nothing. Models whose runs from a cache are
+not what they compute over a whole text are found by a check (`cache_checks`) and refused.
+"""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from .edits import Edit, Frame
+from ..errors import UsageError
+from .cache_checks import checked
+from .cached_prompts import CachedPrompts, fill
+from .edits import EditLike, Frame, refuse_learning
 from .engines.base import Hook, Inputs
+from .hooks import edit_hooks
 from .sites import Site
-from .tokens import TokenBatch
+from .tokens import TokenBatch, stop_tokens
 
 if TYPE_CHECKING:
     from ..progress import Reporter
@@ -25,62 +31,18 @@ ROWS = 24
 """Prompts that are run at once."""
 
 
-@dataclass(frozen=True)
-class CachedPrompts:
-    """Prompts that were run but for their last token.
-
-    cache: keys and values of all tokens before it. mask: bool `[batch, position]`, the last token included. last: its
-    id, `[batch]`. lengths: tokens of each prompt, `[batch]`.
-    """
-
-    cache: Any
-    mask: Tensor
-    last: Tensor
-    lengths: Tensor
-
-    def pick(self, rows: Sequence[int]) -> CachedPrompts:
-        """Some of the prompts, each as often as it is named; the copy can be run on without touching this one."""
-        index = torch.tensor(list(rows))
-        # the layers of a cache replace their tensors and never write into them, so the tensors can be shared
-        cache = copy.copy(self.cache)
-        cache.layers = [copy.copy(layer) for layer in self.cache.layers]
-        cache.batch_select_indices(index)
-        return CachedPrompts(cache, self.mask[index], self.last[index], self.lengths[index])
-
-    def inputs(self) -> Inputs:
-        return Inputs(self.last[:, None], self.mask, (self.lengths - 1)[:, None], self.cache)
-
-
 def prefill(session: Session, prompts: Sequence[Sequence[int]]) -> CachedPrompts:
-    """Run prompts of at least two tokens up to their last one; what all of them begin with is run once."""
-    engine = session.hooked.engine
-    lengths = torch.tensor([len(prompt) for prompt in prompts])
-    shared = _shared(session, prompts)
-    width = int(lengths.max()) - shared
-    ids = torch.zeros(len(prompts), width, dtype=torch.int64)
-    for row, prompt in enumerate(prompts):
-        ids[row, width - len(prompt) + shared :] = torch.tensor(list(prompt[shared:]))
-    pad = (width + shared - lengths)[:, None]
-    mask = torch.cat([torch.ones(len(prompts), shared, dtype=torch.bool), torch.arange(width) >= pad], dim=1)
-    positions = shared + (torch.arange(width) - pad).clamp(min=0)
-    cache = engine.new_cache()
-    with session.lock, torch.no_grad():
-        if shared:
-            engine.run(Inputs(torch.tensor([list(prompts[0][:shared])]), cache=cache), logits=torch.tensor([0]))
-            # an index on the CPU fits every layer of a model that is spread over devices
-            cache.batch_select_indices(torch.zeros(len(prompts), dtype=torch.int64))
-        if width > 1:
-            engine.run(Inputs(ids[:, :-1], mask[:, :-1], positions[:, :-1], cache), logits=torch.tensor([0]))
-    return CachedPrompts(cache, mask, ids[:, -1], lengths)
+    """Run prompts of at least two tokens up to their last one; what all of them begin with is run once.
 
-
-def _shared(session: Session, prompts: Sequence[Sequence[int]]) -> int:
-    """How many first tokens are run once for all prompts: none where a window counts the padding after them."""
-    if len(prompts) == 1 or getattr(session.model.config, "sliding_window", None):
-        return 0
-    shortest = min(len(prompt) for prompt in prompts) - 1
-    first = prompts[0]
-    return next((at for at in range(shortest) if any(prompt[at] != first[at] for prompt in prompts)), shortest)
+    Raises `UsageError` for a model whose runs from a cache are not what it computes over a whole text.
+    """
+    with session.lock:
+        engine = session.hooked.engine
+        found = checked(engine)
+        if found.why is not None:
+            raise UsageError(f"prompts cannot be run in two parts on {engine.architecture.name}: {found.why}")
+        even = len({len(prompt) for prompt in prompts}) == 1
+        return fill(engine, prompts, share=len(prompts) > 1 and (found.padding_between or even))
 
 
 def run(session: Session, waiting: CachedPrompts, taps: Sequence[Hook] = ()) -> Tensor:
@@ -103,17 +65,18 @@ def residuals(session: Session, waiting: CachedPrompts, layers: Sequence[int]) -
     return torch.stack([kept[layer].cpu() for layer in layers])
 
 
-def answers(session: Session, waiting: CachedPrompts, edits: Sequence[Edit] = (), new: int = NEW) -> list[str]:
+def answers(session: Session, waiting: CachedPrompts, edits: EditLike = (), new: int = NEW) -> list[str]:
     """What picked prompts are answered, greedily, up to the token that ends a turn; the edits see each last token."""
+    refuse_learning(edits, "an answer")
     hooked = session.hooked
-    ends = _ends(session)
+    ends = torch.tensor(sorted(stop_tokens(session.model)), dtype=torch.int64)
     batch = len(waiting.last)
     frame = Frame(TokenBatch(waiting.last[:, None], torch.ones(batch, dtype=torch.int64)))
     said = torch.zeros(batch, 0, dtype=torch.int64)
     done = torch.zeros(batch, dtype=torch.bool)
     mask, ids = waiting.mask, waiting.last
     with session.lock, torch.no_grad():
-        taps = hooked.edit_taps(edits, frame)
+        taps = edit_hooks(hooked.engine, edits, frame)
         for step in range(new):
             inputs = Inputs(ids[:, None], mask, (waiting.lengths - 1 + step)[:, None], waiting.cache)
             logits = hooked.engine.run(inputs, taps, logits=torch.tensor([0]))
@@ -124,7 +87,7 @@ def answers(session: Session, waiting: CachedPrompts, edits: Sequence[Edit] = ()
             if done.all():
                 break
             mask = torch.cat([mask, torch.ones(batch, 1, dtype=torch.bool)], dim=1)
-            frame.generating = True
+            frame.generating, frame.step = True, step
     return [_text(session, row, ends) for row in said]
 
 
@@ -139,12 +102,6 @@ def answer_all(
         said = answers(session, prefill(session, [prompts[row] for row in rows]), new=new)
         found.update(zip(rows, said, strict=True))
     return [found[index] for index in range(len(prompts))]
-
-
-def _ends(session: Session) -> Tensor:
-    settings = getattr(session.model, "generation_config", None) or session.model.config
-    ends = getattr(settings, "eos_token_id", None)
-    return torch.tensor([] if ends is None else [ends] if isinstance(ends, int) else list(ends), dtype=torch.int64)
 
 
 def _text(session: Session, ids: Tensor, ends: Tensor) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Union
 
 from ..errors import UsageError
 from .tokens import TokenBatch, TokensLike
@@ -13,8 +13,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Prompt = Union[str, Sequence[str], TokensLike]  # noqa: UP007 - "TokensLike" holds names that exist for checkers only
-"""A text, texts, ids of one row, rows of ids, an id tensor `[batch, position]`, or `Tokens`."""
+"""A text, texts, ids of one row, rows of ids, an id tensor `[batch, position]`, or `TokenBatch`."""
 Ids = Union["Tensor", Sequence[int]]
+Boundary = Literal["exact", "common"]
+"""What to do where a token reaches from a prompt into its answer: refuse, or begin the answer with that token."""
+
+
+class Asked(NamedTuple):
+    """The token ids of a prompt, and those of one answer after it."""
+
+    prompt: list[int]
+    answer: list[int]
 
 
 class Prompts:
@@ -41,6 +50,27 @@ class Prompts:
             raise UsageError("the prompt is empty: give at least one token")
         return self._known(rows)
 
+    def answer(self, prompt: str, answer: str, chat: bool = False, boundary: Boundary = "exact") -> Asked:
+        """The tokens of a text and of an answer right after it, as the tokenizer makes them of both together.
+
+        The answer's tokens are those after the prompt's own. Where a token reaches across the boundary there are none
+        such: `exact` refuses, `common` ends the prompt where both still have the same tokens, so that the answer
+        begins with the end of the prompt. Raises `UsageError`.
+        """
+        alone, whole = self._encode(prompt, chat), self._encode(prompt, chat, answer)
+        same = next(
+            (n for n, (a, b) in enumerate(zip(alone, whole, strict=False)) if a != b), min(len(alone), len(whole))
+        )
+        if same < len(alone) and boundary == "exact":
+            raise UsageError(
+                f"the answer {answer!r} changes the tokens of its prompt, which ends with {prompt[-12:]!r}: move white "
+                "space to the answer's beginning, give both as token ids, or boundary='common'"
+            )
+        if same == 0 or same == len(whole):
+            raise UsageError(f"the answer {answer!r} has no tokens of its own after {prompt[-12:]!r}")
+        self._known([whole])
+        return Asked(whole[:same], whole[same:])
+
     def text(self, ids: Ids) -> str:
         """The text of one row of ids, special tokens included."""
         with self._lock:
@@ -60,16 +90,17 @@ class Prompts:
         # SentencePiece drops the space before the first word of what it decodes.
         return " " + text if isinstance(raw, str) and raw.startswith("▁") and not text.startswith(" ") else text
 
-    def _encode(self, text: str, chat: bool) -> list[int]:
+    def _encode(self, text: str, chat: bool, after: str = "") -> list[int]:
+        """The ids of a text, or of its chat template, and of what stands right after it."""
         tokenizer = self._needed()
         with self._lock:
             if not chat:
-                return list(tokenizer(text, verbose=False)["input_ids"])
+                return list(tokenizer(text + after, verbose=False)["input_ids"])
             if not getattr(tokenizer, "chat_template", None):
                 raise UsageError("this model's tokenizer has no chat template; leave chat out")
             turn = [{"role": "user", "content": text}]
             whole = tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)
-            return list(tokenizer(whole, add_special_tokens=False, verbose=False)["input_ids"])
+            return list(tokenizer(whole + after, add_special_tokens=False, verbose=False)["input_ids"])
 
     def _needed(self) -> Any:
         if self._tokenizer is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from ..errors import UsageError
 from .architectures import bare
 from .engines.base import Engine, Hook, Inputs
 from .sites import Site
+from .values import example
 
 if TYPE_CHECKING:
     from .position_edits import Placement
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 _PLACES = ((0, 1, 2, 3, 4, 5, 6, 7), (1, 3, 4, 5, 7, 8, 9, 11))
 _CHANGING = ("dynamic", "longrope")
 """Kinds of rotation whose frequencies depend on how long the text is."""
+
+
+_known: WeakKeyDictionary[Engine, Positions] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,12 +76,23 @@ class Positions:
     learned: bool
     refused: str | None = None
 
+    @property
+    def only_learned(self) -> bool:
+        """Whether positions are learned and added to the embedding, and nothing is rotated."""
+        return self.refused is None and self.learned and not any(self.rotations)
+
 
 def positions_of(engine: Engine) -> Positions:
-    """Find out what positions do in the model behind an engine, in two runs of eight tokens.
+    """What positions do in the model behind an engine, found out the first time in two runs of eight tokens.
 
     Every block is given the same residual stream in both, so its queries differ by their rotation alone.
     """
+    if engine not in _known:
+        _known[engine] = _found(engine)
+    return _known[engine]
+
+
+def _found(engine: Engine) -> Positions:
     architecture, model = engine.architecture, bare(engine.model)
     kind = _changing(model)
     if kind is not None:
@@ -136,9 +152,10 @@ def _run(engine: Engine, places: tuple[int, ...]) -> tuple[Tensor, dict[int, Ten
     taps += [Hook(Site("resid_pre", layer), lambda whole: fixed.to(whole)) for layer in range(shape.layers)]
     if "q_rot" in engine.architecture.kinds:
         taps += [keep(layer) for layer in range(shape.layers)]
-    ids = torch.arange(len(places))[None] % shape.vocabulary
+    ids = torch.arange(len(places))[None] % max(shape.vocabulary, 1)
+    given = ids if shape.d_in is None else torch.stack(example(shape.d_in, [len(places)]))
     with torch.no_grad():
-        engine.run(Inputs(ids, torch.ones_like(ids, dtype=torch.bool), torch.tensor([places])), taps, logits=False)
+        engine.run(Inputs(given, torch.ones_like(ids, dtype=torch.bool), torch.tensor([places])), taps, logits=False)
     return embedded[0], queries
 
 

@@ -4,32 +4,30 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError, WorkbenchError
+from ..html_table import bundle
 from ..models.describe import describe
 from ..models.load import Loaded, load_model, wrap_model
 from ..progress import Reporter
 from ..records.record import ModelInfo
 from . import engines
 from .architectures import Shape
-from .edits import EditLike
+from .engine_checks import refuse_disagreeing
 from .fifo_lock import FifoRLock
-from .generation import Generated
-from .hooked_model import ActivationCache, HookedModel
+from .hooked_model import HookedModel
 from .prompts import Ids, Prompt, Prompts
-from .site_patterns import SiteLike
+from .session_calls import SessionCalls
+from .session_table import session_table
 from .tokens import TokenBatch
+from .values import ValuePrompts
 from .weights import weight
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
-
-    from .attention_statistics import StatisticsByLayer
-    from .layer_statistics import LayerChunk
 
 
 def load(
@@ -63,7 +61,7 @@ def load(
     return Session(load_model(model, trust_remote_code=trust_remote_code, progress=progress, **asked), engine)
 
 
-class Session:
+class Session(SessionCalls):
     """A loaded model. Calls of several threads are served one after the other, in the order they came.
 
     `lock` can be held over several calls, so that nothing of another thread comes between them.
@@ -77,7 +75,8 @@ class Session:
         self.lock = FifoRLock()
         self.engine_name = engine
         self._shape = self.engine(engine).shape
-        self._prompts = Prompts(loaded.tokenizer, self._shape.vocabulary)
+        d_in = self._shape.d_in
+        self._prompts = Prompts(loaded.tokenizer, self._shape.vocabulary) if d_in is None else ValuePrompts(d_in)
 
     @property
     def model(self) -> Any:
@@ -126,7 +125,10 @@ class Session:
             if name not in self._hooked:
                 # plain hooks come first: they set the model's attention and verify what it has, for all engines
                 known = None if name == "hf" else self.engine("hf").architecture
-                self._hooked[name] = HookedModel(engines.build(name, loaded.model, loaded.tokenizer, known))
+                made = HookedModel(engines.build(name, loaded.model, loaded.tokenizer, known))
+                if not made.engine.trusted:
+                    refuse_disagreeing(made, self.engine("hf"))
+                self._hooked[name] = made
             return self._hooked[name]
 
     @property
@@ -166,99 +168,7 @@ class Session:
             return None
         return f"{longest} tokens are more than the {context} that this model was made for: it was not trained there"
 
-    def capture(
-        self,
-        prompt: Prompt,
-        sites: SiteLike | Sequence[SiteLike],
-        positions: Sequence[int] | None = None,
-        logits: bool = False,
-        edits: EditLike = (),
-        device: str = "cpu",
-        *,
-        chat: bool = False,
-        engine: str | None = None,
-        progress: Reporter | None = None,
-    ) -> ActivationCache:
-        """Read sites in one run of the model; see `HookedModel.capture`."""
-        with self._turn(prompt, chat, engine, progress) as (hooked, tokens):
-            return hooked.capture(tokens, sites, positions, logits, edits, device, progress)
-
-    def logits(
-        self,
-        prompt: Prompt,
-        positions: Sequence[int] | None = None,
-        edits: EditLike = (),
-        device: str = "cpu",
-        *,
-        chat: bool = False,
-        engine: str | None = None,
-        progress: Reporter | None = None,
-    ) -> Tensor:
-        """The model's output before the softmax, `[batch, position, vocabulary]`; see `HookedModel.logits`."""
-        with self._turn(prompt, chat, engine, progress) as (hooked, tokens):
-            return hooked.logits(tokens, positions, edits, device, progress)
-
-    def gradients(
-        self,
-        prompt: Prompt,
-        sites: SiteLike | Sequence[SiteLike],
-        objective: Callable[[Tensor], Tensor],
-        edits: EditLike = (),
-        logits_at: Sequence[int] | None = None,
-        device: str = "cpu",
-        *,
-        chat: bool = False,
-        engine: str | None = None,
-        progress: Reporter | None = None,
-    ) -> ActivationCache:
-        """The gradient at each site of a scalar objective of the logits; see `HookedModel.gradients`."""
-        with self._turn(prompt, chat, engine, progress) as (hooked, tokens):
-            return hooked.gradients(tokens, sites, objective, edits, logits_at, device, progress)
-
-    def attention_statistics(
-        self,
-        prompt: Prompt,
-        see: Callable[[LayerChunk], None] | None = None,
-        *,
-        layers: Sequence[int] | None = None,
-        chunk: int | None = None,
-        edits: EditLike = (),
-        logits_at: Sequence[int] | None = None,
-        chat: bool = False,
-        engine: str | None = None,
-        progress: Reporter | None = None,
-        stage: str = "layers",
-        **wanted: Any,
-    ) -> StatisticsByLayer:
-        """Exact attention statistics of a text of any length; see `longrun.attention_statistics`, and for `wanted`
-        `layer_statistics.Wanted`: stats, segments, sink, recent, columns, points, topk, rows."""
-        from . import attention_statistics
-
-        with self._turn(prompt, chat, engine, progress) as (hooked, tokens):
-            return attention_statistics.attention_statistics(
-                hooked, tokens, attention_statistics.Wanted(**wanted), see,
-                layers=layers, chunk=chunk, edits=edits, logits_at=logits_at, progress=progress, stage=stage,
-            )  # fmt: skip
-
-    def generate(
-        self,
-        prompt: Prompt,
-        max_new_tokens: int,
-        edits: EditLike = (),
-        stop: Sequence[int] | None = None,
-        temperature: float = 0.0,
-        seed: int = 0,
-        *,
-        chat: bool = False,
-        engine: str | None = None,
-        progress: Reporter | None = None,
-        sites: SiteLike | Sequence[SiteLike] = (),
-    ) -> Generated:
-        """Generate token by token, and read `sites` at every step into `seen`; see `HookedModel.generate`."""
-        with self._turn(prompt, chat, engine, progress) as (hooked, tokens):
-            return hooked.generate(tokens, max_new_tokens, edits, stop, temperature, seed, progress, sites)
-
-    def weight(self, address: str, adapters: bool = True) -> Tensor:
+    def weight(self, address: str, adapters: bool = True) -> torch.Tensor:
         """A weight by address, such as `W_Q.5.3`, `W_OV.5.3` or `W_U`, with active adapters or not; see `weights`."""
         return weight(self._open.model, self.engine("hf").architecture, address, adapters)
 
@@ -278,9 +188,7 @@ class Session:
         return f"Session({self._loaded.id!r}, engine={self.engine_name!r})" if self._loaded else "Session(closed)"
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
-        from ..html_table import session
-
-        return session(self)
+        return bundle(repr(self)) if self._loaded is None else session_table(self._loaded, self.shape, self.engine_name)
 
     @property
     def _open(self) -> Loaded:

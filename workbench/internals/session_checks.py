@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from ..records.record import Check
-from .sites import ENDS, MAP_KINDS, RESIDUAL_KINDS, Site
+from .engine_checks import coarser, differences, short_rows, some_sites, tolerance
+from .hooks import known
+from .sites import MAP_KINDS, Site
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from .hooked_model import HookedModel
     from .session import Session
 
-SHORT = ([3, 1, 4, 1, 5, 9, 2, 6, 5, 3], [2, 7, 1, 8, 2])
-"""Token ids in rows of two lengths, so that padding is checked too."""
-RESIDUAL, INNER, MAPS = 1e-5, 5e-5, 1e-5
-"""What two engines may differ by in float32: relative to the norm of each token, absolute for attention's maps."""
 ATTENTION = 1e-3
 """What eager attention may differ by from `sdpa` in float32: rounding reaches 1e-4 in a deep model, a wrong mask 1."""
-COARSER = {"float16": 500.0, "bfloat16": 4000.0}
-"""How many times more all of this is in a coarser type than in float32."""
 _made: WeakKeyDictionary[Session, dict[tuple[str, ...], list[Check]]] = WeakKeyDictionary()
 
 
@@ -51,36 +46,6 @@ def cached_checks(session: Session) -> list[Check]:
         return [made.model_copy() for made in known[names]]
 
 
-def short_rows(model: HookedModel) -> list[list[int]]:
-    """The short prompt within the vocabulary of a model."""
-    return [[token % model.shape.vocabulary for token in row] for row in SHORT]
-
-
-def some_sites(model: HookedModel) -> list[Site]:
-    """Every kind that is served, in the first, a middle and the last layer."""
-    layers = sorted({0, model.shape.layers // 2, model.shape.layers - 1})
-    return [Site(kind, layer) for kind in model.kinds for layer in ([None] if kind in ENDS else layers)]
-
-
-def differences(seen: Mapping[str, Tensor], others: Mapping[str, Tensor], sites: Iterable[Site]) -> dict[str, float]:
-    """The worst difference of each kind: relative to the norm of each token, absolute for scores and pattern."""
-    worst: dict[str, float] = {}
-    for site in sites:
-        between = _visible if site.kind in MAP_KINDS else _relative
-        worst[site.kind] = max(worst.get(site.kind, 0.0), between(others[str(site)], seen[str(site)]))
-    return worst
-
-
-def tolerance(kind: str, model: nn.Module) -> float:
-    """What two engines may differ by at a kind of site, for the type of the model's weights."""
-    base = MAPS if kind in MAP_KINDS else RESIDUAL if kind in (*RESIDUAL_KINDS, "logits") else INNER
-    return base * _coarser(model)
-
-
-def _coarser(model: nn.Module) -> float:
-    return COARSER.get(str(next(model.parameters()).dtype).removeprefix("torch."), 1.0)
-
-
 def _engine(reference: HookedModel, seen: Mapping[str, Tensor], other: HookedModel) -> Check:
     model = reference.engine.model
     sites = some_sites(other)
@@ -100,14 +65,13 @@ def _eager(reference: HookedModel, seen: Mapping[str, Tensor]) -> Check:
     import torch
 
     from .shared_weights import clone_sharing_weights
-    from .tokens import TokenBatch
 
-    batch, device = TokenBatch.of(short_rows(reference)), reference.engine.device
+    batch, device = known(reference.engine, short_rows(reference)), reference.engine.device
     plain = clone_sharing_weights(reference.engine.model)
     plain.set_attn_implementation("eager")  # type: ignore[operator]
     with torch.no_grad():
         told = plain(
-            input_ids=batch.ids.to(device),
+            **reference.engine.entering(batch.ids),
             attention_mask=batch.real.long().to(device),
             output_hidden_states=True,
             output_attentions=True,
@@ -125,24 +89,9 @@ def _eager(reference: HookedModel, seen: Mapping[str, Tensor]) -> Check:
         mask = real[:, None, :, None] if Site.parse(name).kind in MAP_KINDS else real[:, :, None]
         expected[name] = tensor.to("cpu").where(mask, 0)
     worst = differences(seen, expected, map(Site.parse, expected))
-    passed = all(value <= ATTENTION * _coarser(reference.engine.model) for value in worst.values())
+    passed = all(value <= ATTENTION * coarser(reference.engine.model) for value in worst.values())
     return Check(name="attention agrees with eager attention", passed=passed, detail=_told(worst))
 
 
 def _told(worst: Mapping[str, float]) -> str:
     return ", ".join(f"{kind} {value:.1e}" for kind, value in worst.items())
-
-
-def _relative(found: Tensor, expected: Tensor) -> float:
-    """The largest norm of a difference among tokens, relative to the norm of what was expected."""
-    expected, found = expected.double().flatten(2), found.double().flatten(2)
-    apart, norms = (found - expected).norm(dim=-1), expected.norm(dim=-1)
-    if not (norms > 0).any():
-        return math.inf if apart.any() else 0.0  # a site that is zero everywhere, as in a constructed model
-    return float((apart / norms.clamp(min=1e-30))[norms > 0].max())
-
-
-def _visible(found: Tensor, expected: Tensor) -> float:
-    """The largest difference of two maps where a query may see a key."""
-    causal = expected.new_ones(expected.shape[-2:]).tril().bool()
-    return float((found - expected).where(causal, 0).abs().max())

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
-from .edit_frame import columns_of
 from .edit_values import is_tensor
+from .token_positions import columns_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,7 +40,7 @@ def _count(edit: Edit, frame: Frame) -> int:
     """How many positions a row has that are edited, the most of any row."""
     if frame.generating:
         return 1
-    return columns_of(frame.tokens, edit.positions)[0].shape[1]
+    return columns_of(frame.tokens.lengths, edit.positions)[0].shape[1]
 
 
 def _new(
@@ -121,7 +121,7 @@ def _matched(edit: Edit, shape: tuple[int, ...], frame: Frame) -> Tensor:
         except RuntimeError:
             pass
         else:
-            columns = columns_of(frame.tokens, edit.positions)[0].to(value.device)
+            columns = columns_of(frame.tokens.lengths, edit.positions)[0].to(value.device)
             return value[torch.arange(shape[0], device=value.device)[:, None], columns]
     raise UsageError(
         f"the patch at '{edit.site}' has shape {tuple(value.shape)}; needed is {shape} (batch, edited positions, then "

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ..errors import SiteError, UsageError
-from .edit_frame import During, Positions, during_of, positions_of
+from .edit_frame import During, during_of
 from .edit_values import EditValue, is_tensor
 from .site_patterns import Address, SitePattern, address
 from .sites import MAP_KINDS, Site
+from .token_positions import Positions, positions_of
 
 if TYPE_CHECKING:
     from torch import Tensor

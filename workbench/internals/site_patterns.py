@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Union
 
 from ..errors import SiteError
-from .sites import ENDS, KINDS, MLP_KINDS, Site
+from .sites import ENDS, KINDS, MLP_KINDS, Site, SiteLike
 
 if TYPE_CHECKING:
     from .architectures import Architecture
@@ -54,6 +54,12 @@ class SitePattern:
             architecture.check(site)
         return found
 
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The axes of what is read at each of its sites."""
+        inner = "neuron" if self.kind in MLP_KINDS else "head"
+        return Site(self.kind, 0, **({} if self.heads is None else {inner: 0})).axes  # type: ignore[arg-type]
+
     def covers(self, site: Site) -> bool:
         """Whether a site is one of those that it stands for."""
         part = site.head if site.neuron is None else site.neuron
@@ -66,7 +72,6 @@ class SitePattern:
         return ".".join(part for part in (self.kind, self.layers, self.heads) if part is not None)
 
 
-SiteLike = Union[str, Site]  # noqa: UP007 - as other aliases of this kind
 Address = Union[Site, SitePattern]  # noqa: UP007
 
 

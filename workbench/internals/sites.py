@@ -84,10 +84,15 @@ _ALIASES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 class Site:
     """One place in a model: a kind, with a layer and a head or MLP neuron where the kind has them.
 
-    `str(site)` and `Site.parse` are inverse: `"resid_post.5"`, `"z.5.3"`, `"mlp_post.5.17"`, `"logits"`. For k, v and
-    k_rot the head counts key-value heads, elsewhere query heads.
+    `str(site)` and `Site.parse` are inverse: `"resid_post.5"`, `"z.5.3"`, `"mlp_post.5.17"`, `"logits"`. For k, v
+    and k_rot the head counts key-value heads, elsewhere query heads.
 
     Raises `UnknownName` for a kind that does not exist and `SiteError` for a layer or head that is missing or too many.
+
+    >>> wb.Site.parse("z.5.3")
+    Site(kind='z', layer=5, head=3)
+    >>> str(wb.Site.parse("blocks.5.hook_resid_post"))    # TransformerLens' name of it
+    'resid_post.5'
     """
 
     kind: str
@@ -119,9 +124,8 @@ class Site:
             raise SiteError(f"a site is a text such as 'resid_post.5', not {type(text).__name__} {text!r}")
         match = re.fullmatch(r"([a-z_]+)(?:\.(\d+))?(?:\.(\d+))?", text)
         if match and match[1] in KINDS:
-            layer, part = (None if number is None else int(number) for number in match.groups()[1:])
-            inner = "neuron" if match[1] in MLP_KINDS else "head"
-            return cls(match[1], layer, **{inner: part})
+            layer_of, part = (None if number is None else int(number) for number in match.groups()[1:])
+            return cls(match[1], layer_of, **{"neuron" if match[1] in MLP_KINDS else "head": part})
         for pattern, kind in _ALIASES:
             if found := pattern.match(text):
                 groups = found.groupdict()
@@ -143,7 +147,12 @@ class Site:
 
     @property
     def has_heads(self) -> bool:
+        """Whether its kind has an axis of heads, so that one of them can be named."""
         return self.kind in QUERY_KINDS + KEY_KINDS + MAP_KINDS
 
     def __str__(self) -> str:
         return ".".join(str(part) for part in (self.kind, self.layer, self.head, self.neuron) if part is not None)
+
+
+SiteLike = str | Site
+"""A site, or its text form."""

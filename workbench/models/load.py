@@ -136,6 +136,8 @@ def as_device(device: str | torch.device | None) -> torch.device:
 def _model(source: Resolved, dtype: Any, place: Any, device_map: Any, code: bool) -> Any:
     from transformers import AutoModelForCausalLM
 
+    from . import continuous  # noqa: F401 - makes models of numbers known to transformers
+
     # Straight to the GPU: a model on its way there need not fit into the machine's memory too.
     where = device_map if device_map is not None else ({"": place} if place.type != "cpu" else None)
     with _quiet(), _one_line(source):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import struct
 from pathlib import Path
 from typing import Any
 
+from .. import files
 from ..errors import WorkbenchError
 from ..progress import Reporter
 
@@ -16,29 +15,15 @@ NOTE = "workbench.json"
 """File beside the weights of a fetched model: sha256 of each file, fingerprint, source, versions."""
 
 
-def sha256_of(path: Path, reporter: Reporter | None = None, stage: str = "check") -> str:
-    """sha256 of a file's bytes, in hexadecimal."""
-    digest, done, total = hashlib.sha256(), 0, path.stat().st_size
-    with path.open("rb") as file:
-        while block := file.read(1 << 24):
-            digest.update(block)
-            done += len(block)
-            if reporter is not None:
-                reporter.send(done, total, stage)
-    return digest.hexdigest()
-
-
 def write_json(path: Path, value: Any) -> None:
     """Write JSON so that a reader sees the old file or the new one, never a part."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    files.write(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
 
 
 def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
     """Size, time of change and sha256 of each file of a folder, the note left out."""
     return {
-        path.name: {"bytes": path.stat().st_size, "mtime_ns": path.stat().st_mtime_ns, "sha256": sha256_of(path)}
+        path.name: {"bytes": path.stat().st_size, "mtime_ns": path.stat().st_mtime_ns, "sha256": files.sha256(path)}
         for path in sorted(folder.iterdir())
         if path.is_file() and path.name != NOTE
     }
@@ -68,7 +53,7 @@ def is_intact(folder: Path, reporter: Reporter) -> bool:
     return (
         noted is not None
         and is_complete(folder)
-        and all(sha256_of(folder / name, reporter) == file["sha256"] for name, file in noted["files"].items())
+        and all(files.sha256(folder / name, reporter) == file["sha256"] for name, file in noted["files"].items())
     )
 
 

@@ -7,9 +7,10 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import tracebacks
 from ..errors import Cancelled, WorkbenchError
-from ..formatting import duration
-from ..html_table import VIEW, Bundle, bundle, html, run_with_figures
+from ..formatting import duration, strip_control
+from ..html_table import VIEW, Bundle, bundle, html
 from ..probe.form_fields import Field, check, display_value, fields_of
 from ..progress import Progress, Reporter
 
@@ -43,6 +44,9 @@ class ProbeForm:
         self._probe, self._session, self._runs = probe, session, runs
         self._reporter = Reporter()
         self._thread: threading.Thread | None = None
+        self._running = False
+        # The form and the thread of a run both say whether a run can be started; each decides and says it in one step.
+        self._buttons = threading.RLock()
         self._fields = fields_of(probe)
         self._preset = ipw.Dropdown(options=list(probe.presets), value="quick", description="preset")
         self._inputs = {field.name: _control(field) for field in self._fields}
@@ -83,11 +87,13 @@ class ProbeForm:
 
     def start(self) -> None:
         """Run the probe with the settings of the form, in a thread of its own; nothing while one is running."""
-        given = self._checked()
-        if given is None or (self._thread is not None and self._thread.is_alive()):
-            return
-        self._reporter = Reporter(self._tell)
-        self._start.disabled, self._stop.disabled = True, False
+        with self._buttons:
+            given = self._checked()
+            if given is None or self._running:
+                return
+            self._running = True
+            self._reporter = Reporter(self._tell)
+            self._start.disabled, self._stop.disabled = True, False
         self._bar.layout.display = ""
         self._said.value = "starting"
         self._thread = threading.Thread(target=self._work, args=(given,), daemon=True)
@@ -111,17 +117,28 @@ class ProbeForm:
             )
             self._said.value = "finished"
             self._result.outputs = tuple(
-                {"output_type": "display_data", "data": data, "metadata": {}} for data in run_with_figures(self.run)
+                {"output_type": "display_data", "data": data, "metadata": {}} for data in _with_figures(self.run)
             )
         except Cancelled:
             self._said.value = "stopped"
         except WorkbenchError as error:
             self._said.value = html(error)
+            self._keep(error)
         except Exception as error:  # a thread has nobody else to tell
             self._said.value = html(f"{type(error).__name__}: {error}")
+            self._keep(error)
         finally:
-            self._start.disabled, self._stop.disabled = False, True
             self._bar.layout.display = "none"
+            with self._buttons:
+                self._running = False
+                self._start.disabled, self._stop.disabled = False, True
+
+    def _keep(self, error: Exception) -> None:
+        """Show where an unexpected error came from, as a notebook shows one of a cell."""
+        if tracebacks.unexpected(error):
+            lines = [strip_control(line) for line in tracebacks.told(error).splitlines()]
+            named = {"ename": type(error).__name__, "evalue": strip_control(str(error)), "traceback": lines}
+            self._result.outputs = ({"output_type": "error", **named},)
 
     def _tell(self, event: Progress) -> None:
         left = f", {duration(event.eta)} left" if event.eta else ""
@@ -142,10 +159,10 @@ class ProbeForm:
         for field in self._fields:
             wrong = problems.get(field.name)
             self._notes[field.name].value = f"<em>{html(wrong)}</em>" if wrong else html(field.help)
-        running = self._thread is not None and self._thread.is_alive()
-        self._start.disabled = bool(problems) or running
-        if not running:
-            self._said.value = html("; ".join(problems.values()))
+        with self._buttons:
+            self._start.disabled = bool(problems) or self._running
+            if not self._running:
+                self._said.value = html("; ".join(problems.values()))
         return None if problems else given
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> Bundle:
@@ -173,3 +190,8 @@ def _control(field: Field) -> Any:
 def _typed(field: Field, value: Any) -> Any:
     """What was typed; a text that is no name the probe knows is the path of a file."""
     return Path(value) if field.kind == "file" and value and value not in field.options else value
+
+
+def _with_figures(run: Run) -> list[Bundle]:
+    """A run, then each of its figures."""
+    return [run._repr_mimebundle_(), *(figure._repr_mimebundle_() for figure in run.figures.values())]

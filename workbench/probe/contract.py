@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from ..records.record import Check, DataUse, Headline, Record
+from .beside import WORDS, beside
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import torch
     import xarray as xr
 
-    from ..figures.figure import Figure
+    from ..figures import Figure
     from ..internals.session import Session
     from ..progress import Reporter
     from .explore import Details, SelectableDim
@@ -91,7 +92,51 @@ class RunContext(Protocol):
 
 
 class Probe(ABC, Generic[C]):
-    """A question about a model and the method that answers it; one instance serves any number of runs."""
+    """A question about a model and the method that answers it; one instance serves any number of runs.
+
+    A whole one, small enough for a notebook cell; `@wb.PROBES.add` above it would give it a name everywhere:
+
+    >>> import numpy as np, torch, xarray as xr
+    >>> from workbench.figures import Axis, Figure, Panel, Scatter
+    >>> class Noise(wb.Probe):
+    ...     name = "noise"
+    ...     question = "How surprising are random tokens?"
+    ...     method = "mean negative log-probability of each token after the first"
+    ...     presets = {"smoke": {"n": 2}, "quick": {}, "full": {"n": 64}}
+    ...
+    ...     class Config(wb.Config):
+    ...         n: int = 8
+    ...         length: int = 16
+    ...
+    ...     def work(self, session, config):
+    ...         return [wb.Work(config.n, 1, config.length)]
+    ...
+    ...     def run(self, session, config, context):
+    ...         def surprise():
+    ...             ids = context.rng("prompts").integers(2, session.shape.vocabulary, (config.n, config.length))
+    ...             said = session.logits(ids.tolist()).log_softmax(-1)[:, :-1]
+    ...             nats = -said.gather(2, torch.as_tensor(ids)[:, 1:, None]).mean((1, 2)).double()
+    ...             about = {"units": "nats", "description": "mean surprise of a prompt"}
+    ...             return xr.Dataset({"surprise": ("example", nats, about)}, {"example": np.arange(config.n)})
+    ...         found = context.stage("prompts", surprise)
+    ...         mean, spread = float(found.surprise.mean()), float(1.96 * found.surprise.std() / config.n**0.5)
+    ...         line = wb.Headline(
+    ...             name="surprise", value=mean, low=mean - spread, high=mean + spread, n=config.n, unit="nats",
+    ...             split="all prompts", method="mean, normal interval",
+    ...         )
+    ...         return wb.Outcome(xr.DataTree(found), [line])
+    ...
+    ...     def figures(self, data, record):
+    ...         points = Scatter(data.example.values, data.surprise.values)
+    ...         panel = Panel([points], Axis("prompt"), Axis("surprise (nats)"))
+    ...         return [Figure("prompts", "Surprise of each prompt", [panel], "One point a prompt.", "Points.")]
+    ...
+    ...     def summary(self, data, record):
+    ...         return [f"A random token is a surprise of {record.headline[0].value:.0f} nats."]
+    >>> run = wb.run(Noise(), session, preset="smoke", progress=False)
+    >>> run.summary
+    ['A random token is a surprise of 10 nats.']
+    """
 
     name: ClassVar[str]
     question: ClassVar[str]
@@ -113,27 +158,45 @@ class Probe(ABC, Generic[C]):
     def run(self, session: Session, config: C, context: RunContext) -> Outcome:
         """Answer the question."""
 
-    @abstractmethod
     def figures(self, data: xr.DataTree, record: Record) -> Sequence[Figure]:
-        """The pictures of a result, the most telling first."""
+        """The pictures of a result, the most telling first: `draw(data)` of the module `figures` beside the class."""
+        return self._beside("figures")(data)
 
-    @abstractmethod
     def summary(self, data: xr.DataTree, record: Record) -> Sequence[str]:
-        """What was found, in sentences a person would say."""
+        """What was found, in sentences a person would say: `sentences(data, record)` of the module `summary`."""
+        return self._beside("summary")(data, record)
 
     def coordinates(self, data: xr.DataTree, record: Record) -> Sequence[SelectableDim]:
-        """What a reader can choose in a finished run to see more of it; nothing, unless the probe says so."""
-        return ()
+        """What a reader can choose in a finished run to see more of it: `coordinates(data)` of the module `details`.
+
+        Nothing where there is no such module.
+        """
+        found = beside(type(self), "coordinates")
+        return () if found is None else found(data)
 
     def details(self, data: xr.DataTree, record: Record, chosen: Mapping[str, int]) -> Details:
-        """What is shown of a choice, which has a value for each of `coordinates`; from saved data, without a model."""
+        """What is shown of a choice: `details(data, chosen)` of the module `details`; from saved data, without a model.
+
+        `chosen` has a value for each of `coordinates`.
+        """
         from .explore import Details
 
-        return Details()
+        found = beside(type(self), "details")
+        return Details() if found is None else found(data, chosen)
 
     def live(self) -> Live | None:
-        """What a reader can turn while a model answers; nothing, unless the probe says so."""
-        return None
+        """What a reader can turn while a model answers: `live()` of the module `live_view`; None without one."""
+        found = beside(type(self), "live")
+        return None if found is None else found()
+
+    def _beside(self, method: str) -> Callable[..., Any]:
+        found = beside(type(self), method)
+        if found is None:
+            module, function = WORDS[method]
+            raise NotImplementedError(
+                f"the probe {self.name!r} has no method {method!r}, and no {module}.{function} lies beside it"
+            )
+        return found
 
 
 @dataclass(frozen=True)
@@ -145,7 +208,7 @@ class Recipe:
     Config: type[Config]
     train: Callable[..., Any]
     """Called with `(config, folder, seed, progress)`, and `session=` too if it needs a model; writes the artefact into
-    the folder."""
+    the folder. What it returns, such as the losses of a training, is kept as `results` of the record, as JSON."""
     presets: dict[str, dict[str, Any]] = field(default_factory=dict)
     needs_model: bool = False
     resumable: bool = False

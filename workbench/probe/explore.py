@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import UnknownName, UsageError
+from ..html_table import bundle
 
 if TYPE_CHECKING:
-    from ..figures.figure import Figure
+    from ..figures import Figure
 
 
 @dataclass(frozen=True)
@@ -109,9 +110,13 @@ class Details:
         return self.by_name[name]
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
-        from ..html_table import details
+        from ..figures.mime import listing
 
-        return details(self)
+        parts = [bundle("", [self.note] if self.note else [])]
+        parts += [bundle(table.title, table=[table.columns, *table.rows]) for table in self.tables]
+        if self.figures:
+            parts.append(listing(self.by_name))
+        return {kind: "\n".join(part[kind] for part in parts if part[kind]) for kind in ("text/html", "text/plain")}
 
 
 def complete(coordinates: Sequence[SelectableDim], chosen: Mapping[str, int | str]) -> dict[str, int]:

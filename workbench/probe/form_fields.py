@@ -13,10 +13,9 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from .contract import Probe
+from .setting_names import FILES
 
 Kind = Literal["flag", "choice", "text", "file", "line"]
-FILES = ("data", "haystack")
-"""Settings that take a text of the visitor's own, in every probe that has them."""
 
 
 @dataclass(frozen=True)

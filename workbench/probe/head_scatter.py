@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..figures.figure import Axis, Figure, Panel, Scatter
+from ..figures import Axis, Figure, Panel, Scatter
 from .explore import SelectableDim
 
 NAME = "two_scores"

@@ -5,15 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..progress import Reporter
 
 if TYPE_CHECKING:
-    from ..figures.figure import Figure
+    from ..figures import Figure
     from ..internals.session import Session
     from ..records.record import Record
-    from ..runs.run import Run
 
 LONGEST = 20_000
 """Signs of a text that a reader may write."""
@@ -92,6 +91,19 @@ class Text:
     rows: int = 3
 
 
+class FinishedRun(Protocol):
+    """What a live view reads of a run: its record, its data and its tensors."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def typed_record(self) -> Record: ...
+    @property
+    def data(self) -> Any: ...
+    @property
+    def tensors(self) -> Mapping[str, Any]: ...
+
+
 class Live(ABC):
     """A live view of a probe: what it asks for and what it turns. It has a page, `/live/<name of the probe>`."""
 
@@ -115,7 +127,7 @@ class Live(ABC):
         """What to say where there is no source: what was asked, what there is, what to do."""
 
     @abstractmethod
-    def start(self, session: Session, texts: Mapping[str, str], run: Run | None) -> SteeredPrompt:
+    def start(self, session: Session, texts: Mapping[str, str], run: FinishedRun | None) -> SteeredPrompt:
         """The number on a prompt made of the texts, before anything was asked.
 
         Raises `UsageError` for texts, a model or a run that it cannot be had for.

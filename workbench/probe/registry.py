@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import importlib
 import re
+import threading
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from typing import Generic, TypeVar
 
+from .. import tracebacks
 from ..errors import UnknownName, UsageError, WorkbenchError
+from .beside import module_of
 from .contract import Config, Probe, Recipe
+from .setting_names import RESERVED
 
 T = TypeVar("T")
-RESERVED = ("preset", "seed", "engine", "runs", "progress")
-"""Names that no setting may have, because running uses them."""
 
 
 class Registry(Generic[T]):
@@ -24,9 +26,13 @@ class Registry(Generic[T]):
         self._check = check
         self._name = name
         self._known: dict[str, T | str] = {}
-        self._discovered = False
+        self._discovered = self._discovering = False
+        # Held while probes are discovered and by nothing that one of their modules calls at import: whoever imports
+        # such a module has Python's lock of it, and would wait for this one while its holder waits for that.
+        self._discovery = threading.RLock()
+        self._logged: set[str] = set()
 
-    def promise(self, name: str, target: str) -> None:
+    def register_lazy(self, name: str, target: str) -> None:
         """Say where the thing of this name is, as `"module:attribute"`, without loading it."""
         self._valid(name)
         self._known.setdefault(name, target)
@@ -61,9 +67,19 @@ class Registry(Generic[T]):
             module, _, attribute = found.partition(":")
             try:
                 target = getattr(importlib.import_module(module), attribute)
-            except (ImportError, AttributeError) as error:
-                raise WorkbenchError(f"the {self.kind} {name!r} cannot be loaded from {found}: {error}") from error
-            found = self._known[name] = self._check(target)
+                checked = self._check(target)
+            except WorkbenchError:
+                raise
+            except Exception as error:
+                plain = isinstance(error, (ImportError, AttributeError))
+                said = str(error) if plain else f"{type(error).__name__}: {error}"
+                why = f"the {self.kind} {name!r} cannot be loaded from {found}: {said}"
+                # Pages ask again and again; a package that is not installed needs no traceback.
+                if name not in self._logged and not isinstance(error, ModuleNotFoundError):
+                    self._logged.add(name)
+                    tracebacks.log(error, why)
+                raise WorkbenchError(why) from error
+            found = self._known[name] = checked
         return found
 
     def names(self) -> list[str]:
@@ -77,10 +93,17 @@ class Registry(Generic[T]):
         """Hear the promises of this distribution's probes, and of every other distribution that brings some."""
         if self._discovered:
             return
-        self._discovered = True
-        importlib.import_module("workbench.probes")
-        for entry in metadata.entry_points(group=f"workbench.{self.kind}s"):
-            self.promise(entry.name, entry.value)
+        with self._discovery:
+            if self._discovered or self._discovering:
+                return
+            self._discovering = True
+            try:
+                importlib.import_module("workbench.probes")
+                for entry in metadata.entry_points(group=f"workbench.{self.kind}s"):
+                    self.register_lazy(entry.name, entry.value)
+                self._discovered = True
+            finally:
+                self._discovering = False
 
     def _valid(self, name: str) -> None:
         # Names become parts of paths and of run ids.
@@ -113,7 +136,13 @@ def _check_probe(thing: object) -> Probe:
 
 def _missing(thing: type) -> list[str]:
     words = ("name", "question", "method", "Config", "presets")
-    return [*sorted(getattr(thing, "__abstractmethods__", ())), *(word for word in words if not hasattr(thing, word))]
+    own = [
+        method
+        for method in ("figures", "summary")
+        if getattr(thing, method, None) is getattr(Probe, method) and module_of(thing, method) is None
+    ]
+    abstract = sorted([*getattr(thing, "__abstractmethods__", ()), *own])
+    return [*abstract, *(word for word in words if not hasattr(thing, word))]
 
 
 def _check_recipe(thing: object) -> Recipe:

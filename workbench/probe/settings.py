@@ -18,15 +18,19 @@ def parse(pairs: Iterable[str], config: type[BaseModel]) -> dict[str, Any]:
 
     A value is JSON (`3`, `true`, `null`, `[1, 2]`), a plain text, or a list with commas (`1,2,3`).
     Raises `UnknownName` for a setting that does not exist and `UsageError` for a value of the wrong type.
+
+    >>> config = wb.PROBES.get("head-roles").Config
+    >>> parse(["length=2048", "counts=1,2,4"], config)
+    {'length': 2048, 'counts': (1, 2, 4)}
     """
     settings: dict[str, Any] = {}
     for pair in pairs:
         name, sign, text = pair.partition("=")
         name = name.strip()
         if not sign or not name:
-            raise UsageError(f"--set takes name=value, not {pair!r}; for example --set n=20")
+            raise UsageError(f"a setting is written name=value, not {pair!r}; for example n=20")
         if name in settings:
-            raise UsageError(f"--set {name} is given twice")
+            raise UsageError(f"the setting {name!r} is given twice")
         _known(name, config)
         settings[name] = _value(name, text, config)
     return settings

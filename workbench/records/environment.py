@@ -9,16 +9,18 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
+from ..version import __version__
 from .record import Environment, GitInfo
 
 
 def packages() -> dict[str, str]:
     """Versions of this package and of everything it declares, as far as they are installed."""
-    names = ["workbench"]
+    names = []
     for requirement in metadata.requires("workbench") or ():
         if match := re.match(r"[A-Za-z0-9._-]+", requirement):
             names.append(match[0])
-    versions = {}
+    # What is installed beside an editable checkout keeps the version it had when it was set up.
+    versions = {"workbench": __version__}
     for name in dict.fromkeys(names):
         try:
             versions[name] = metadata.version(name)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from ..files import sha256
 from . import store
 from .record import Record
 
@@ -25,7 +26,7 @@ def check_files(folder: Path, listed: Mapping[str, str]) -> list[Finding]:
         target = folder / path
         if not target.is_file() or not target.resolve().is_relative_to(folder.resolve()):
             found.append(Finding(path, "missing"))
-        elif store.sha256(target) != digest:
+        elif sha256(target) != digest:
             found.append(Finding(path, "changed"))
     return found
 

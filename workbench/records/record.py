@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from . import describe
 
 SCHEMA = 1
 Status = Literal["started", "success", "cancelled", "error", "interrupted"]
@@ -17,6 +19,8 @@ class RecordModel(BaseModel):
 
 
 class AdapterInfo(RecordModel):
+    """The adapter on top of the model."""
+
     id: str
     sha256: str
 
@@ -62,11 +66,15 @@ class DataUse(RecordModel):
 
 
 class GitInfo(RecordModel):
+    """The checkout that the code ran from; nothing for an installed package."""
+
     commit: str | None = None
     dirty: bool | None = None
 
 
 class Environment(RecordModel):
+    """What a run ran on."""
+
     python: str
     platform: str
     packages: dict[str, str] = Field(default_factory=dict)
@@ -103,6 +111,10 @@ class Control(RecordModel):
     """None: the headline's. With another, the two are not compared."""
 
 
+EARLIER_NAMES = {"copy_head_share": "retrieval_head_share"}
+"""What headlines were called by earlier versions, so that their records stay comparable."""
+
+
 class Headline(RecordModel):
     """A number a person would quote, with its uncertainty and its control."""
 
@@ -121,10 +133,13 @@ class Headline(RecordModel):
     """Counted, not estimated; there is no interval then."""
     control: Control | None = None
 
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
-        from ..html_table import headline
+    @field_validator("name")
+    @classmethod
+    def _by_its_present_name(cls, name: str) -> str:
+        return EARLIER_NAMES.get(name, name)
 
-        return headline(self)
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+        return describe.headline(self)
 
 
 class Check(RecordModel):
@@ -136,6 +151,8 @@ class Check(RecordModel):
 
 
 class Stats(RecordModel):
+    """What a run cost."""
+
     seconds: float = 0.0
     """Wall-clock time, earlier attempts of a resumed run included."""
     peak_bytes: int = 0
@@ -143,6 +160,8 @@ class Stats(RecordModel):
 
 
 class ErrorInfo(RecordModel):
+    """Why a run ended before its end."""
+
     kind: str
     message: str
     traceback: str = ""
@@ -182,6 +201,4 @@ class Record(RecordModel):
     model_config = ConfigDict(extra="allow", validate_assignment=True, populate_by_name=True, serialize_by_alias=True)
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
-        from ..html_table import record
-
-        return record(self)
+        return describe.record(self)

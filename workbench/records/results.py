@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import WorkbenchError
 from ..formatting import csv_safe
+from ..version import __version__
 from .record import ModelInfo
 
 if TYPE_CHECKING:
@@ -51,12 +51,33 @@ _COUNTED = ("layer", "head", "kv_head", "query", "key", "position")
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 
 
+def variable(
+    dims: str | Sequence[str], values: Any, units: str, meaning: str
+) -> tuple[str | Sequence[str], Any, dict[str, str]]:
+    """A variable as `xarray.Dataset` takes it, with the units and the description that the schema asks for.
+
+    >>> import xarray as xr
+    >>> data = xr.Dataset({"loss": variable("step", [2.0, 1.5], "nats", "cross-entropy of the next token")})
+    >>> data["loss"].attrs["units"]
+    'nats'
+    """
+    return dims, values, {"units": units, "description": meaning}
+
+
 class SchemaError(WorkbenchError):
     """A result that does not follow the written schema."""
 
 
 def check(tree: xr.DataTree) -> None:
-    """Raise `SchemaError` with everything in the tree that breaks the schema."""
+    """Raise `SchemaError` with everything in the tree that breaks the schema.
+
+    >>> import xarray as xr
+    >>> share = xr.DataArray([0.2, 0.7], {"layer": [0, 1]}, attrs={"units": "1", "description": "share of tokens"})
+    >>> check(xr.DataTree(xr.Dataset({"share": share})))
+    >>> check(xr.DataTree(xr.Dataset({"share": share.drop_vars("layer")})))
+    Traceback (most recent call last):
+    workbench.records.results.SchemaError: the result breaks the schema: /: the dim 'layer' has no coordinate
+    """
     import xarray as xr
 
     if not isinstance(tree, xr.DataTree):
@@ -105,7 +126,7 @@ def stamp(tree: xr.DataTree, probe: str, model: ModelInfo, seed: int, created: s
     stamped.attrs.update(
         created=created,
         library="workbench",
-        library_version=metadata.version("workbench"),
+        library_version=__version__,
         probe=probe,
         seed=seed,
         model=model.id,
@@ -194,6 +215,11 @@ def differences(first: xr.DataTree, second: xr.DataTree, rtol: float, atol: floa
     """The variables in which two results differ by more than a tolerance; NaN equals NaN.
 
     A difference is a dict with `variable`, `why` and, for numbers of equal shape, `largest`: the largest absolute one.
+
+    >>> import xarray as xr
+    >>> one, two = (xr.DataTree(xr.Dataset({"loss": ("step", [3.0, last])})) for last in (1.0, 1.5))
+    >>> differences(one, two, rtol=1e-4, atol=1e-6)
+    [{'variable': '/loss', 'why': 'beyond the tolerance', 'largest': 0.5}]
     """
     import numpy as np
 

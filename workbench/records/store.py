@@ -1,7 +1,7 @@
 """Run folders on disk: whole files only, whatever moment a process dies at.
 
 Everything is first written under `<runs>/.partial/<id>/` and then renamed into place, so a run folder never holds a
-half file. What a dead process left under `.partial` is swept away when the folder is next used.
+half file. What a dead process left under `.partial` is swept away when the next run begins. Reading writes nothing.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from ..errors import UnknownName, UsageError, WorkbenchError
+from ..files import draft, sha256, write_durably
 from . import heartbeat
 from .record import SCHEMA, Record
 
@@ -30,7 +31,7 @@ STAGES = "stages"
 NOTES = "notes.md"
 """What a person writes about a run, at any time: no part of what `files` hold hashes of."""
 _PARTIAL = ".partial"
-_ID = re.compile(r"\d{8}T\d{6}Z-[a-z0-9-]+-[0-9a-f]{8}\Z")
+_ID = re.compile(r"\d{8}T\d{6}Z-(?P<probe>[a-z0-9-]+)-[0-9a-f]{8}\Z")
 _UNHASHED = {RECORD, heartbeat.FILE, NOTES}
 
 
@@ -43,11 +44,6 @@ def new_id(probe: str, seed_text: str) -> str:
     """A name for a run: when, which probe, and eight digits that tell apart runs of one second."""
     digest = hashlib.sha256(f"{seed_text}{secrets.token_hex(8)}".encode()).hexdigest()
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{probe}-{digest[:8]}"
-
-
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _partial(folder: Path) -> Path:
@@ -67,17 +63,9 @@ def put(folder: Path, name: str, write: Callable[[Path], object]) -> Path:
     if not folder.is_dir():
         raise WorkbenchError(f"the folder {folder} of the run is gone")
     target = folder / name
-    place = _partial(folder) / secrets.token_hex(4)
-    place.mkdir(parents=True)
-    try:
-        made = place / target.name
+    with draft(target, _partial(folder)) as made:
         write(made)
         target.parent.mkdir(parents=True, exist_ok=True)
-        if target.is_dir():
-            target.rename(place / "old")
-        made.replace(target)
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
     return target
 
 
@@ -88,20 +76,13 @@ def lock(folder: Path, name: str) -> Path:
     return place / f"{name}.lock"
 
 
-def _write_durably(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def write_record(folder: Path, record: Record) -> None:
     """Replace the record of a run in one step.
 
     Numbers that JSON has no word for (NaN, infinities) become null.
     """
     text = record.model_dump_json(indent=2) + "\n"
-    put(folder, RECORD, lambda path: _write_durably(path, text))
+    put(folder, RECORD, lambda path: write_durably(path, text))
 
 
 def create(runs: Path, record: Record, heart: Callable[[Path], heartbeat.Heart]) -> tuple[Path, heartbeat.Heart]:
@@ -109,15 +90,16 @@ def create(runs: Path, record: Record, heart: Callable[[Path], heartbeat.Heart])
     folder = runs / record.id
     made = _partial(folder)
     beating = heart(folder)
+    sweep_dead(runs)
     try:
         made.mkdir(parents=True)
         (made / heartbeat.FILE).write_text(beating.words())
-        _write_durably(made / RECORD, record.model_dump_json(indent=2) + "\n")
+        write_durably(made / RECORD, record.model_dump_json(indent=2) + "\n")
         made.rename(folder)
     except (NotADirectoryError, FileExistsError) as error:
-        raise UsageError(f"{runs} is not a folder; give another with --runs") from error
+        raise UsageError(f"{runs} is not a folder; give another one for the runs") from error
     except PermissionError as error:
-        raise UsageError(f"no permission to write in {runs}; give another folder with --runs") from error
+        raise UsageError(f"no permission to write in {runs}; give another folder for the runs") from error
     except BaseException:
         shutil.rmtree(made, ignore_errors=True)
         raise
@@ -238,34 +220,49 @@ class Listing(NamedTuple):
     unreadable: list[Unreadable]
 
 
-def _candidates(runs: Path) -> list[Path]:
+def _candidates(runs: Path, probe: str | None = None) -> list[Path]:
+    """Folders that look like runs, newest first; with `probe`, none whose name says that it is of another."""
     if not runs.is_dir():
         return []
-    return sorted(
-        (
-            path
-            for path in runs.iterdir()
-            if path.is_dir() and not path.name.startswith(".") and (_ID.match(path.name) or (path / RECORD).exists())
-        ),
-        reverse=True,
-    )
+
+    def may_be(path: Path) -> bool:
+        if path.name.startswith("."):
+            return False
+        named = _ID.match(path.name)
+        if named and probe not in (None, named["probe"]):
+            return False
+        return path.is_dir() and (named is not None or (path / RECORD).exists())
+
+    return sorted((path for path in runs.iterdir() if may_be(path)), reverse=True)
 
 
-def listing(runs: Path) -> Listing:
-    """Every run under a folder; one that cannot be read does not hide the others."""
-    sweep_dead(runs)
-    records, unreadable = [], []
-    for path in _candidates(runs):
+def listing(runs: Path, probe: str | None = None) -> Listing:
+    """Every run under a folder, or every one of a probe; one that cannot be read does not hide the others."""
+    found, unreadable = [], []
+    for path in _candidates(runs, probe):
         try:
-            records.append(read(path))
+            found.append(read(path))
         except WorkbenchError as error:
             unreadable.append(Unreadable(path, str(error)))
-    return Listing(records, unreadable)
+    return Listing([record for record in found if probe in (None, record.probe)], unreadable)
+
+
+def records(runs: Path, probe: str) -> Iterator[Record]:
+    """The readable records of a probe's runs, newest first; each is read when it is asked for, and no other one is."""
+    for path in _candidates(runs, probe):
+        try:
+            record = read(path)
+        except WorkbenchError:
+            continue
+        if record.probe == probe:
+            yield record
 
 
 def has_run(runs: Path, name: str) -> bool:
     """Whether a folder of runs has one of this name, which may be any text that a browser sent."""
-    return name == Path(name).name != ".." and (runs / name).is_dir()
+    # a sign that no file name may hold is no question to the disk
+    plain = name == Path(name).name != "" and not name.startswith(".") and "\0" not in name
+    return plain and (runs / name).is_dir()
 
 
 def find(run: str | os.PathLike[str], runs: str | os.PathLike[str] = "runs") -> Path:

@@ -1,8 +1,7 @@
 """Reports of runs: one description, and a writer for each format."""
 
 from .blocks import Report, Section
-from .differences import Difference, differences
 from .report import build
 from .write import FORMATS, format_of, write
 
-__all__ = ["Report", "Section", "Difference", "differences", "build", "FORMATS", "format_of", "write"]
+__all__ = ["Report", "Section", "build", "FORMATS", "format_of", "write"]

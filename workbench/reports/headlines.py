@@ -6,23 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..records.describe import digits, interval
 from .blocks import HeadlineRow, Headlines, IntervalStrip, Span
-
-
-def number(value: float | None) -> str:
-    """A number with three significant digits, or the words for a missing one."""
-    if value is None or not math.isfinite(value):
-        return "not defined"
-    if abs(value) < 1e-12:  # what rounding leaves of a zero
-        return "0"
-    if value == int(value) and abs(value) < 1e6:
-        return f"{int(value):,}".replace("-", "−")
-    return f"{value:.3g}".replace("-", "−")
-
-
-def interval(low: float | None, high: float | None) -> str:
-    """An interval in brackets; empty if there is none."""
-    return "" if low is None or high is None else f"[{number(low)}, {number(high)}]"
 
 
 def label(name: str) -> str:
@@ -50,14 +35,14 @@ def row(headline: Mapping[str, Any], of: str = "") -> HeadlineRow:
     return HeadlineRow(
         name=headline["name"],
         label=label(headline["name"]),
-        value=number(headline["value"]),
+        value=digits(headline["value"]),
         interval=bounds,
         unit="" if headline["unit"] in ("", "1") else headline["unit"],
         n=f"{headline['n']:,}",
         split=headline["split"],
         method=headline["method"],
         control=control["name"] if control else "",
-        control_value=" ".join([number(control["value"]), control.get("unit") or ""]).strip() if control else "",
+        control_value=" ".join([digits(control["value"]), control.get("unit") or ""]).strip() if control else "",
         control_interval=control_bounds,
         control_n=f"{control['n']:,}" if control and control.get("n") is not None else "",
         verdict=verdict(headline),
@@ -103,7 +88,7 @@ def strip(headline: Mapping[str, Any], scale: tuple[float, float] | None = None)
     def span(part: Mapping[str, Any]) -> Span:
         return Span(*(_share(part.get(key), start, end) for key in ("value", "low", "high")))
 
-    return IntervalStrip(number(start), number(end), span(headline), span(control) if control else None)
+    return IntervalStrip(digits(start), digits(end), span(headline), span(control) if control else None)
 
 
 def shared_scale(headlines: Sequence[Mapping[str, Any]]) -> tuple[float, float] | None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, get_args
 
 from markupsafe import Markup
 
@@ -18,7 +18,7 @@ from ..figures import Figure, style
 from ..figures.plotly import plotly_dict, plotly_json
 from ..figures.table import csv
 from . import pictures
-from .blocks import FigureBlock, Report
+from .blocks import Block, FigureBlock, Report
 
 MOST_BYTES = 10_000_000
 """A report that would be larger is refused."""
@@ -72,7 +72,7 @@ def render(report: Report, static: bool = False) -> str:
     if len(page.encode()) > MOST_BYTES:
         raise WorkbenchError(
             f"the report would take {len(page.encode()) / 1e6:.1f} MB, more than {MOST_BYTES / 1e6:.0f}: "
-            "report fewer runs at once, or choose --to json"
+            "report fewer runs at once, or choose another format, such as json"
         )
     return page
 
@@ -164,4 +164,6 @@ def _environment() -> Any:
 
 
 def _is_kind(block: object, name: str) -> bool:
+    if name not in {kind.__name__ for kind in get_args(Block)}:
+        raise KeyError(f"a template asks for the block {name!r}, which there is not")
     return type(block).__name__ == name

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
+from ..records.comparison import differences
 from .blocks import Report
-from .differences import differences
 
 SCHEMA = 1
 
@@ -17,8 +17,7 @@ def render(report: Report) -> str:
         "title": report.title,
         "runs": [{part: run[part] for part in ("record", "summary", "notes", "figures")} for run in report.runs],
         "differences": [
-            {"field": one.path, "values": list(one.values)}
-            for one in differences([run["record"] for run in report.runs])
+            {"field": one.path, "values": one.as_json} for one in differences([run["record"] for run in report.runs])
         ],
     }
     return json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1) + "\n"

@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 from ..errors import WorkbenchError
 from ..figures import matplotlib
-from ..figures.save import atomically
 from ..figures.table import csv
+from ..files import write
 from .blocks import (
     Block,
     BulletList,
@@ -54,8 +54,8 @@ def write_beside(report: Report, path: Path) -> str:
 
     def show(picture: FigureBlock) -> str:
         folder.mkdir(parents=True, exist_ok=True)
-        atomically(folder / f"{picture.key}.svg", matplotlib.svg(picture.figure, title=False).encode())
-        atomically(folder / f"{picture.key}.csv", csv(picture.figure.data).encode())
+        write(folder / f"{picture.key}.svg", matplotlib.svg(picture.figure, title=False))
+        write(folder / f"{picture.key}.csv", csv(picture.figure.data))
         place = f"{quote(folder.name)}/{picture.key}"
         figure = picture.figure
         return (

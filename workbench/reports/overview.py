@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ..records.comparison import differences
 from . import headlines
 from .blocks import Block, Headlines, Paragraphs, Section, Table
-from .differences import differences, plain
 from .parts import limits
 
 
@@ -59,7 +59,7 @@ def _comparison(same: Sequence[tuple[int, Mapping[str, Any]]]) -> list[Block]:
     found = differences(records)
     blocks: list[Block] = []
     if found:
-        rows = [(_words(one.path), *(plain(value) for value in one.values)) for one in found]
+        rows = [(one.label, *one.texts) for one in found]
         blocks.append(Table("What differed", ("field", *names), rows))
     else:
         blocks.append(Paragraphs(["Settings, model, data and environment were the same in all of them."]))
@@ -81,11 +81,3 @@ def side_by_side(names: Sequence[str], records: Sequence[Mapping[str, Any]]) -> 
         for run, headline in held:
             rows.append(replace(headlines.row(headline, run), strip=headlines.strip(headline, scale)))
     return Headlines(rows, "The same headline of each run, on one scale.")
-
-
-def _words(path: str) -> str:
-    """A field of the record as a reader calls it."""
-    for beginning, word in (("spec.resolved.", "setting "), ("spec.", ""), ("environment.packages.", "package ")):
-        if path.startswith(beginning):
-            return word + path.removeprefix(beginning)
-    return path.replace(".", " ")

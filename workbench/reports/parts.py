@@ -10,9 +10,9 @@ from typing import Any
 
 from ..errors import WorkbenchError
 from ..formatting import byte_size, duration
+from ..records.describe import plain
 from . import commands
 from .blocks import Block, Checks, Code, Facts, Paragraphs, Table
-from .differences import plain
 
 SHOWN_ROWS = 40
 ONE_MODEL = "These are numbers of one model on one set of data; others may differ."

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import tracebacks
 from ..errors import WorkbenchError
 from ..figures import Figure
 from ..probe.form_fields import fields_of
@@ -88,10 +89,16 @@ class Redacted:
     that cannot be drawn again, is left out.
     """
 
-    notice = NOTICE
-
     def __init__(self, run: RunLike) -> None:
         self._run = run
+        self._lost: dict[str, str] = {}
+        """What the run has and this does not show, with the reason."""
+
+    @property
+    def notice(self) -> str:
+        """What was left out, and what is missing for another reason than its texts."""
+        _ = self.summary, self._drawn  # whether they can be made shows when they are
+        return " ".join([NOTICE, *self._lost.values()])
 
     @property
     def folder(self) -> Path:
@@ -122,7 +129,8 @@ class Redacted:
             return []
         try:
             return [str(said) for said in probe.summary(self.data, record)]
-        except Exception:
+        except Exception as error:
+            self._lose("The summary", error)
             return []
 
     def details(self, **chosen: int) -> Details:
@@ -135,9 +143,14 @@ class Redacted:
             whole = complete(self._run.coordinates, chosen)  # type: ignore[attr-defined]
             saved = self._run.details(**whole).by_name  # type: ignore[attr-defined]
             drawn = self._probe.details(self.data, Record.model_validate(self.record), whole)
-        except Exception:
+        except Exception as error:
+            self._lose("What was chosen on the page", error)
             return Details()
         figures = [one for one in drawn.figures if one.name in saved and _same_numbers(saved[one.name], one)]
+        if missing := saved.keys() - {one.name for one in figures}:
+            self._lost["chosen"] = (
+                f"Of what was chosen on the page these cannot be drawn without the texts: {', '.join(sorted(missing))}."
+            )
         return Details(figures, note=drawn.note, tables=drawn.tables)
 
     def keeps(self, column: Sequence[str]) -> bool:
@@ -148,9 +161,13 @@ class Redacted:
     def _masked(self) -> Masked:
         import xarray as xr
 
+        if "data" not in dir(self._run):
+            return Masked(xr.DataTree())
         try:
             return mask(self._run.data)  # type: ignore[attr-defined]
-        except (WorkbenchError, AttributeError):
+        except WorkbenchError as error:
+            if self._run.summary or self._run.figures:
+                self._lose("The data that summary and figures are made from", error)
             return Masked(xr.DataTree())
 
     @cached_property
@@ -159,7 +176,9 @@ class Redacted:
 
         try:
             return PROBES.get(self._run.record["probe"])
-        except WorkbenchError:
+        except WorkbenchError as error:
+            if self._run.summary or self._run.figures:
+                self._lose("Summary and figures", error, "its probe is not here to make them")
             return None
 
     @cached_property
@@ -175,8 +194,14 @@ class Redacted:
             return {}
         try:
             return {figure.name: figure for figure in self._probe.figures(self.data, self._typed)}
-        except Exception:
+        except Exception as error:
+            self._lose("The figures", error)
             return {}
+
+    def _lose(self, part: str, error: Exception, why: str = "") -> None:
+        """Remember what cannot be shown; the error's own words may hold a text of the user's, its type does not."""
+        tracebacks.log(error, f"{part} of a report without texts cannot be made")
+        self._lost[part] = f"{part} could not be made again without the texts: {why or type(error).__name__}."
 
     def _settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Settings; a text that is none of the probe's own names is left out."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from .. import files
 from ..errors import UnknownName, UsageError, WorkbenchError
-from ..figures.save import atomically
 from . import report
 from .redacted import Redacted
 from .report import RunLike
@@ -35,7 +35,7 @@ def format_of(path: Path, to: str | None = None) -> str:
     if path.suffix.lower() not in FORMATS:
         raise UsageError(
             f"the name {path.name!r} tells no report format; end it with one of {', '.join(FORMATS)}, "
-            f"or say --to with one of {', '.join(known)}"
+            f"or name the format: {', '.join(known)}"
         )
     return FORMATS[path.suffix.lower()]
 
@@ -58,7 +58,7 @@ def write(runs: RunLike | Sequence[RunLike], path: str | Path, to: str | None = 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         content = _render(built, kind, path)
-        atomically(path, content)
+        files.write(path, content)
     except OSError as error:
         raise WorkbenchError(f"cannot write the report {str(path)!r}: {error.strerror or error}") from error
     return path

@@ -5,64 +5,27 @@ from __future__ import annotations
 import json
 import os
 import time
-import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Cancelled, UsageError, WorkbenchError
+from .. import tracebacks
+from ..errors import Cancelled, WorkbenchError
 from ..formatting import sentence
 from ..internals import session_checks
-from ..probe import settings
-from ..probe.contract import Config, Outcome, Probe
-from ..probe.registry import PROBES
+from ..probe.contract import Outcome, Probe
 from ..probe.run_context import StagedRunContext
 from ..progress import Listener, Reporter
 from ..records import results, store
 from ..records.environment import environment
 from ..records.heartbeat import Heart
-from ..records.record import ErrorInfo, Plan, Record, Spec
+from ..records.record import ErrorInfo, Record, Spec
 from . import plan as planning
+from .prepare import Prepared
 from .resume import check_resumable, reopened, stage_key
 
 if TYPE_CHECKING:
     from ..internals.session import Session
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A run that could start: everything is resolved and checked, and nothing is written yet."""
-
-    probe: Probe
-    session: Session
-    preset: str
-    seed: int
-    given: dict[str, Any]
-    config: Config
-    plan: Plan
-
-
-def prepare(
-    probe: str | Probe,
-    session: Session,
-    preset: str = "quick",
-    seed: int = 0,
-    given: Mapping[str, Any] | None = None,
-    memory: int | None = None,
-) -> Prepared:
-    """Resolve the settings of a run and plan it.
-
-    Raises `UnknownName` or `UsageError` for wrong settings or a model that the probe does not suit.
-    """
-    found = PROBES.get(probe) if isinstance(probe, str) else probe
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise UsageError(f"a seed is a whole number from 0 on, not {seed!r}")
-    config = settings.resolve(found.Config, found.presets, preset, given or {})
-    if why := found.unsuitable(session):
-        raise UsageError(f"the probe {found.name!r} does not suit {session.info.id!r}: {why}")
-    plan = planning.make_plan(found, session, config, memory)
-    return Prepared(found, session, preset, seed, dict(given or {}), config, plan)
 
 
 def execute(
@@ -97,8 +60,7 @@ def execute(
         record.status = status  # type: ignore[assignment]
         if error is not None:
             store.remove_partial(folder)
-            lines = "".join(traceback.format_exception(error))
-            record.error = ErrorInfo(kind=type(error).__name__, message=str(error), traceback=lines)
+            record.error = _error(error)
         store.write_record(folder, record)
 
     try:
@@ -109,6 +71,8 @@ def execute(
         finish("success")
     except BaseException as error:
         said = _told(error, folder)
+        if said is not error:
+            said.__cause__ = error  # before it is kept: the record says where it came from
         stopped = isinstance(error, Cancelled) or not isinstance(error, Exception)
         try:
             finish("cancelled" if stopped else "error", said)
@@ -141,7 +105,8 @@ def _begin(
             heart.stop()
             raise
         return folder, record, heart
-    given = type(prepared.config).model_construct(**prepared.given).model_dump(mode="json", include=set(prepared.given))
+    typed = type(prepared.config).model_construct(**prepared.given)
+    given = typed.model_dump(mode="json", include=set(prepared.given), warnings=False)
     spec = Spec(given=given, resolved=prepared.config.model_dump(mode="json"), seed=prepared.seed)
     record = _started(prepared.probe, session, prepared.preset, spec)
     record.plan = prepared.plan
@@ -165,6 +130,10 @@ def _started(probe: Probe, session: Session, preset: str, spec: Spec) -> Record:
     )
 
 
+def _error(error: BaseException) -> ErrorInfo:
+    return ErrorInfo(kind=type(error).__name__, message=str(error), traceback=tracebacks.told(error))
+
+
 def record_refusal(
     probe: Probe,
     session: Session,
@@ -178,7 +147,7 @@ def record_refusal(
     spec = Spec(given=json.loads(json.dumps(dict(given), default=str)), seed=seed)
     record = _started(probe, session, preset, spec)
     record.status, record.finished = "error", record.created
-    record.error = ErrorInfo(kind=type(error).__name__, message=str(error))
+    record.error = _error(error)
     folder, heart = store.create(Path(runs), record, lambda path: Heart(path, lambda: None))
     heart.stop()
     return folder
@@ -250,7 +219,7 @@ def _told(error: BaseException, folder: Path) -> BaseException:
     if store.is_full(error):
         return WorkbenchError(f"the disk is full: free some space, then {again}")
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return WorkbenchError(f"out of memory; choose smaller settings or --memory with less ({folder.name})")
+        return WorkbenchError(f"out of memory; choose smaller settings, or allow the run less ({folder.name})")
     error.add_note(f"recorded in {folder}")
     return error
 

@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import psutil
 
 from ..errors import WorkbenchError
 from ..formatting import byte_size
-from ..internals import session_checks
+from ..internals import engine_checks
+from ..internals.values import example
 from ..probe.contract import Config, Probe, Work
+from ..probe.setting_names import CHEAPER
 from ..records.record import Plan
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..internals.architectures import Shape
+    from ..internals.prompts import Prompt
     from ..internals.session import Session
 
 SHARE = 0.8
 """Share of the available memory that a run may take unless told otherwise."""
-_CHEAPER = ("length", "n", "batch", "batch_size")
-"""Settings that make a run smaller, the ones that save the most memory first."""
 _BACKWARD = 2.0
 """A backward pass to activations, the weights being frozen, costs about one more forward."""
 _FIGURES = 6
@@ -36,8 +37,30 @@ _CHECKS = 4
 """Short passes of a session's self-check."""
 
 
+class SmallerSetting(NamedTuple):
+    """A change that makes a run fit: a setting, or `preset`, its value, and the bytes that the run needs then."""
+
+    setting: str
+    value: Any
+    bytes: int
+
+
 class OverBudget(WorkbenchError):
-    """A run would need more memory than it may take."""
+    """A run would need more memory than it may take; `smaller` are changes with which it would fit."""
+
+    def __init__(self, needed: int, allowed: int, smaller: Sequence[SmallerSetting]) -> None:
+        self.needed, self.allowed, self.smaller = needed, allowed, tuple(smaller)
+        super().__init__(self.told(lambda one: f"{one.setting}={one.value!r}", "allow it more memory"))
+
+    def needs(self, subject: str = "this run") -> str:
+        """What is too much, wherever it is read."""
+        return f"{subject} needs about {byte_size(self.needed)} of memory and may take {byte_size(self.allowed)}"
+
+    def told(self, name: Callable[[SmallerSetting], str], more: str) -> str:
+        """The refusal with what can be done; `name` and `more` write a change as its reader would ask for it."""
+        fits = " or ".join(f"{name(one)} ({byte_size(one.bytes)})" for one in self.smaller)
+        offered = f"it would fit with {fits}" if fits else "no smaller setting of this probe fits"
+        return f"{self.needs()}; {offered}; or {more}"
 
 
 @dataclass(frozen=True)
@@ -56,12 +79,17 @@ class Calibration:
 
 
 _calibrations: WeakKeyDictionary[Any, Calibration] = WeakKeyDictionary()
-_lock = threading.Lock()
 
 
 def calibrate(session: Session) -> Calibration:
-    """Time once: a short and a long forward, one layer's attention, a few decoding steps, a copy, a figure."""
-    with _lock:
+    """Time once: a short and a long forward, one layer's attention, a few decoding steps, a copy, a figure.
+
+    It takes the session's turn, and nothing else that another thread may hold meanwhile: who has the turn of one
+    session can plan, and planning of one session waits for no other.
+    """
+    if (known := _calibrations.get(session)) is not None:
+        return known
+    with session.lock:
         if session not in _calibrations:
             _calibrations[session] = _measure(session)
         return _calibrations[session]
@@ -91,8 +119,8 @@ def _measure(session: Session) -> Calibration:
     short, long = max(1, min(16, context // 4)), max(2, min(192, context // 2))
 
     def forward(length: int, positions: list[int] | None) -> Callable[[], object]:
-        ids = [[(7 * index + 1) % shape.vocabulary for index in range(length)]]
-        return lambda: session.logits(ids, positions)
+        given = _given(shape, length)
+        return lambda: session.logits(given, positions)
 
     forward(short, [-1])()
     at_short, at_long = _least(forward(short, [-1]), device, 3), _least(forward(long, [-1]), device)
@@ -116,15 +144,23 @@ def _measure(session: Session) -> Calibration:
     per_pass = max(at_short - per_token * short - per_pair * short**2, 0.0)
 
     few, many = 2, 8
-    ids = [[1 % shape.vocabulary] * max(1, min(short, context - many - 1))]
 
     def generate(count: int) -> float:
+        ids = [[1 % shape.vocabulary] * max(1, min(short, context - many - 1))]
         return _least(lambda: session.generate(ids, count, stop=[]), device)
 
-    per_step = max((generate(many) - generate(few)) / (many - few), per_token)
+    grows = (generate(many) - generate(few)) / (many - few) if shape.vocabulary else 0.0
+    per_step = max(grows, per_token)
     return Calibration(
         per_pass, per_token, per_pair, max(with_statistics, per_pair), per_logit, per_step, per_byte, _drawing()
     )
+
+
+def _given(shape: Shape, length: int) -> Prompt:
+    """One row for a model to run: token ids, or values where it has no vocabulary."""
+    if shape.d_in is not None:
+        return example(shape.d_in, [length])
+    return [[(7 * index + 1) % shape.vocabulary for index in range(length)]]
 
 
 def _statistics(q: Tensor, k: Tensor) -> object:
@@ -168,7 +204,7 @@ def _seconds(session: Session, work: Work, cost: Calibration, width: int) -> flo
 
 def _beside(cost: Calibration) -> float:
     """Seconds of the self-check and of the figures."""
-    return _CHECKS * (cost.per_pass + len(session_checks.SHORT[0]) * cost.per_token) + _FIGURES * cost.per_figure
+    return _CHECKS * (cost.per_pass + len(engine_checks.SHORT[0]) * cost.per_token) + _FIGURES * cost.per_figure
 
 
 def _rows(work: Work) -> int:
@@ -189,7 +225,7 @@ def _bytes(session: Session, work: Work, width: int) -> int:
     activations = block * shape.layers if work.backward else block
     cache = work.batch * (work.length + work.generated) * _cache_bytes(session, width) if work.generated else 0
     # Logits are made in the model's type and read in float32.
-    logits = _rows(work) * shape.vocabulary * (width + 4)
+    logits = _rows(work) * shape.outputs * (width + 4)
     return int(activations + cache + logits)
 
 
@@ -241,20 +277,12 @@ def budget(session: Session, memory: int | None = None) -> int:
 
 def refuse_over_budget(probe: Probe, session: Session, config: Config, plan: Plan) -> None:
     """Raise `OverBudget`, naming settings that would fit, if the plan needs more memory than it may take."""
-    allowed = plan.budget
-    if plan.bytes <= allowed:
-        return
-    found = smaller_settings(probe, session, config, allowed)
-    advice = " or ".join(f"{setting} ({byte_size(needed)})" for setting, needed in found)
-    raise OverBudget(
-        f"this run needs about {byte_size(plan.bytes)} and may take {byte_size(allowed)}; "
-        + (f"cheaper: {advice}" if advice else "no smaller setting of this probe fits")
-        + "; or raise the limit with --memory"
-    )
+    if plan.bytes > plan.budget:
+        raise OverBudget(plan.bytes, plan.budget, smaller_settings(probe, session, config, plan.budget))
 
 
-def smaller_settings(probe: Probe, session: Session, config: Config, allowed: int) -> list[tuple[str, int]]:
-    """Up to three changes of settings that fit the budget, each with the bytes it would need."""
+def smaller_settings(probe: Probe, session: Session, config: Config, allowed: int) -> list[SmallerSetting]:
+    """Up to three changes that fit the budget."""
     held, width = weights(session)
 
     def needs(settings: Mapping[str, Any]) -> int | None:
@@ -263,17 +291,17 @@ def smaller_settings(probe: Probe, session: Session, config: Config, allowed: in
         except ValueError:
             return None
 
-    found: list[tuple[str, int]] = []
+    found: list[SmallerSetting] = []
     settings = config.model_dump()
-    for name in (name for name in _CHEAPER if isinstance(settings.get(name), int)):
+    for name in (name for name in CHEAPER if isinstance(settings.get(name), int)):
         value = settings[name] // 2
         while value >= 1 and (needed := needs({**settings, name: value})) is not None:
             if needed <= allowed:
-                found.append((f"--set {name}={value}", needed))
+                found.append(SmallerSetting(name, value, needed))
                 break
             value //= 2
     for preset in ("quick", "smoke"):
         needed = needs({**settings, **probe.presets[preset]})
         if len(found) < 3 and needed is not None and needed <= allowed:
-            found.append((f"--preset {preset}", needed))
+            found.append(SmallerSetting("preset", preset, needed))
     return found[:3]

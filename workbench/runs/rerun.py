@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from ..errors import WorkbenchError
 from ..progress import Listener, Reporter
 from ..records import results
-from ..records.comparison import differing
-from ..records.record import Record
-from .execute import execute, prepare
+from ..records.comparison import compare
+from ..records.record import ModelInfo
+from .execute import execute
+from .prepare import prepare
+from .resume import request_of
 from .run import Run
 
 if TYPE_CHECKING:
@@ -24,15 +26,14 @@ RTOL, ATOL = 1e-4, 1e-6
 
 
 def load_again(
-    record: Record, trust_remote_code: bool = False, progress: Reporter | None = None, device: str | None = None
+    model: ModelInfo, trust_remote_code: bool = False, progress: Reporter | None = None, device: str | None = None
 ) -> Session:
-    """Load the model of a run as it was loaded then, or on another device.
+    """Load the model of a run or a training as it was loaded then, or on another device.
 
     Raises `WorkbenchError` for a model that was in memory, and `UsageError` for a device that is not here.
     """
     from ..internals.session import load
 
-    model = record.model
     if model.id.startswith("in-memory/"):
         raise WorkbenchError(
             f"the model {model.id!r} was given from memory and cannot be loaded by name; run it again from Python"
@@ -59,9 +60,10 @@ def rerun(
     progress: Listener | Reporter | None = None,
     started: Callable[[Path], None] = lambda folder: None,
 ) -> Run:
-    """Run with the resolved settings and the seed of a run, into a folder of its own."""
+    """Run with the resolved settings and the seed of a run, into a folder of its own; what was given stays told."""
     record = run.typed_record
-    prepared = prepare(record.probe, session, record.preset, record.spec.seed, record.spec.resolved)
+    asked = request_of(record)
+    prepared = prepare(record.probe, session, asked.preset, asked.seed, asked.given, resolved=asked.resolved)
     return Run(execute(prepared, runs, progress, started=started))
 
 
@@ -89,7 +91,7 @@ def agreement(first: Run, second: Run, rtol: float = RTOL, atol: float = ATOL) -
         "atol": atol,
         "headlines": rows,
         "data": data,
-        "model": differing([record.model.model_dump(mode="json") for record in (one, two)]),
+        "model": compare([one, two])["model"],
     }
 
 

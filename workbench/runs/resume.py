@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
@@ -12,7 +14,39 @@ from ..records.environment import environment
 from ..records.record import Record
 
 if TYPE_CHECKING:
-    from .execute import Prepared
+    from .prepare import Prepared
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a run was asked. `resolved` are its settings as they were resolved then, None where they still are to be."""
+
+    preset: str
+    seed: int
+    given: dict[str, Any]
+    resolved: dict[str, Any] | None
+
+    def again(
+        self, preset: str | None = None, seed: int | None = None, given: Mapping[str, Any] | None = None
+    ) -> Request:
+        """The same asked again: what is not said again is as it was. Another preset starts from its own settings."""
+        given = dict(given or {})
+        seed = self.seed if seed is None else seed
+        if preset is not None and preset != self.preset:
+            return Request(preset, seed, given, None)
+        resolved = None if self.resolved is None else {**self.resolved, **given}
+        return Request(self.preset, seed, {**self.given, **given}, resolved)
+
+
+def request_of(record: Record) -> Request:
+    """What a run was asked, to ask it again.
+
+    Whoever goes on with a run or repeats one (the command line, the pages, `wb.run`, a suite) starts from this.
+    """
+    spec = record.spec
+    # one that was refused before it began has no resolved settings
+    return Request(record.preset, spec.seed, dict(spec.given), dict(spec.resolved) or None)
+
 
 _MODEL = ("id", "fingerprint", "tokenizer_sha256", "dtype", "engine", "adapter")
 """What must be the same for stages of two attempts to belong together."""
@@ -42,23 +76,30 @@ def check_resumable(record: Record, prepared: Prepared) -> Record:
     if record.probe != prepared.probe.name:
         raise UsageError(f"run {record.id} is of the probe {record.probe!r}, not {prepared.probe.name!r}")
     wanted = prepared.config.model_dump(mode="json")
-    before = record.spec.resolved
-    differing = [
-        f"setting {name!r} was {before.get(name)!r} and is now {wanted.get(name)!r}"
-        for name in sorted(before.keys() | wanted.keys())
-        if before.get(name) != wanted.get(name)
-    ]
-    if record.spec.seed != prepared.seed:
-        differing.append(f"the seed was {record.spec.seed} and is now {prepared.seed}")
+    if wanted and not record.spec.resolved:
+        raise UsageError(f"run {record.id} was refused before it began; there is nothing to resume")
     info = prepared.session.info.model_dump(mode="json")
-    differing += [
-        f"the model's {name} was {value!r} and is now {info.get(name)!r}"
-        for name, value in _model(record).items()
-        if name != "id" and value != info.get(name)
+    differing = [
+        *changed(record.spec.resolved, wanted, record.spec.seed, prepared.seed),
+        *(
+            f"the model's {name} was {value!r} and is now {info.get(name)!r}"
+            for name, value in _model(record).items()
+            if name != "id" and value != info.get(name)
+        ),
     ]
     if differing:
         raise UsageError(f"run {record.id} cannot be resumed: {'; '.join(differing)}; start a new run instead")
     return record
+
+
+def changed(before: Mapping[str, Any], wanted: Mapping[str, Any], seed: int, now: int) -> list[str]:
+    """Settings and seed that differ from those of an attempt that stopped, in words."""
+    found = [
+        f"setting {name!r} was {before.get(name)!r} and is now {wanted.get(name)!r}"
+        for name in sorted(before.keys() | wanted.keys())
+        if before.get(name) != wanted.get(name)
+    ]
+    return [*found, *([f"the seed was {seed} and is now {now}"] if seed != now else [])]
 
 
 def reopened(record: Record, prepared: Prepared) -> Record:

@@ -7,17 +7,20 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .. import tracebacks
 from ..errors import UnknownName, WorkbenchError
+from ..html_table import Bundle, Sentences, bundle
 from ..records import notes, results, store
+from ..records.describe import headlines
 from ..records.file_hashes import check_files
-from ..records.record import Headline, Record
+from ..records.record import EARLIER_NAMES, Headline, Record
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
     import xarray as xr
 
-    from ..figures.figure import Figure
+    from ..figures import Figure
     from ..probe.contract import Probe
     from ..probe.explore import Details, SelectableDim
     from .page_server import Page
@@ -51,10 +54,12 @@ class Run:
 
     @property
     def id(self) -> str:
+        """The name of the run and of its folder."""
         return self._record.id
 
     @property
     def status(self) -> str:
+        """`started`, `success`, `cancelled`, `error`, or `interrupted` where its process is gone."""
         return self.typed_record.status
 
     @property
@@ -113,6 +118,7 @@ class Run:
         except WorkbenchError:
             raise
         except Exception as error:
+            tracebacks.log(error, f"the details of run {self.id} cannot be drawn")
             raise WorkbenchError(
                 f"the details of run {self.id} cannot be drawn ({type(error).__name__}: {error}); "
                 "an earlier version may have made it: run it again with `workbench rerun`"
@@ -138,8 +144,6 @@ class Run:
     @property
     def summary(self) -> list[str]:
         """What was found, in sentences."""
-        from ..html_table import Sentences
-
         return Sentences(self.typed_record.summary)
 
     @property
@@ -157,8 +161,6 @@ class Run:
     @property
     def headline(self) -> dict[str, Headline]:
         """The headlines by name."""
-        from ..html_table import HeadlineTable
-
         return HeadlineTable((headline.name, headline) for headline in self.typed_record.headline)
 
     def report(self, path: str | os.PathLike[str], to: str | None = None, prompts: bool = True) -> Path:
@@ -174,7 +176,7 @@ class Run:
         """The page of this run in a notebook, from a server that is started for this machine alone."""
         from .page_server import page
 
-        return page(self, height)
+        return page(self.folder, self.id, self._repr_mimebundle_(), height)
 
     def intact(self, beginning: str, wanted: bool = True) -> None:
         """Raise `WorkbenchError` if a file so named is missing or not what was written.
@@ -196,9 +198,16 @@ class Run:
         return f"<Run {self.id}: {self.status}>"
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
-        from ..html_table import run
-
-        return run(self)
+        """What was found, its headlines, and what can be looked at next."""
+        record = self.typed_record
+        facts = [
+            ("error", f"{record.error.kind}: {record.error.message}" if record.error else ""),
+            ("failed checks", "; ".join(check.name for check in record.checks if not check.passed)),
+            ("figures", ", ".join(record.figures)),
+            ("folder", record.id),
+        ]
+        title = f"{record.probe} on {record.model.id}: {record.status}"
+        return bundle(title, record.summary, facts, headlines(record.headline))
 
 
 class Figures(Mapping[str, "Figure"]):
@@ -223,6 +232,22 @@ class Figures(Mapping[str, "Figure"]):
         return len(self._names)
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
-        from ..html_table import figures
+        from ..figures.mime import listing
 
-        return figures(self)
+        return listing(self)
+
+
+class HeadlineTable(dict[str, Headline]):
+    """Headlines by name, by an earlier one too, which a notebook shows as a table."""
+
+    def __missing__(self, name: str) -> Headline:
+        present = EARLIER_NAMES.get(name, "")
+        if present in self:
+            return self[present]
+        raise UnknownName("headline of this run", name, list(self))
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> Bundle:
+        return bundle("" if self else "No headlines", table=headlines(self.values()))
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(self._repr_mimebundle_()["text/plain"])

@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import tracebacks
 from ..errors import Cancelled, UnknownName, WorkbenchError
 from ..probe import settings
 from ..probe.registry import PROBES
 from ..progress import Listener
 from ..records import store
-from .execute import execute, prepare, record_refusal
+from .execute import execute, record_refusal
+from .prepare import prepare
+from .resume import Request, request_of
 from .run import Run
 
 if TYPE_CHECKING:
@@ -53,8 +56,8 @@ def given_to(probes: Sequence[Probe], pairs: Sequence[str]) -> dict[str, dict[st
 def suite(
     session: Session,
     folder: str | os.PathLike[str],
-    preset: str = "quick",
-    seed: int = 0,
+    preset: str | None = None,
+    seed: int | None = None,
     runs: str | os.PathLike[str] = "runs",
     given: Mapping[str, Mapping[str, Any]] | None = None,
     resume: str | None = None,
@@ -63,30 +66,38 @@ def suite(
 ) -> Suite:
     """Run every probe and write the report `folder/index.html`; a probe that fails does not lose the others.
 
-    `given` has settings by probe. `resume` names a run that stopped: its probe goes on from there.
+    The preset is `quick` and the seed 0 unless told otherwise. `given` has settings by probe. `resume` names a run that
+    stopped: its probe goes on from there, and what is not said again is for it as it was.
     """
     from ..reports import write
 
     done = Suite()
     stopped = store.find(resume, runs) if resume is not None else None
-    resumed_probe = store.read(stopped).probe if stopped is not None else None
+    before = store.read(stopped) if stopped is not None else None
     for name in PROBES.names():
         began: list[Path] = []
         probe: Probe | None = None
+        values = dict((given or {}).get(name, {}))
+        asked = Request(preset or "quick", seed or 0, values, None)
         try:
             probe = PROBES.get(name)
             if why := probe.unsuitable(session):
                 done.unsuitable[name] = why
                 continue
-            prepared = prepare(probe, session, preset, seed, (given or {}).get(name), memory)
-            execute(prepared, runs, progress, stopped if name == resumed_probe else None, began.append)
+            goes_on = before is not None and before.probe == name
+            if before is not None and goes_on:
+                asked = request_of(before).again(preset, seed, values)
+            prepared = prepare(probe, session, asked.preset, asked.seed, asked.given, memory, asked.resolved)
+            execute(prepared, runs, progress, stopped if goes_on else None, began.append)
         except (Cancelled, KeyboardInterrupt):
             raise
         except Exception as error:
             known = isinstance(error, WorkbenchError)
             done.failed[name] = str(error) if known else f"{type(error).__name__}: {error}"
-            if not began and probe is not None:
-                began.append(record_refusal(probe, session, preset, seed, (given or {}).get(name, {}), error, runs))
+            if probe is None:
+                tracebacks.log(error, f"the probe {name} cannot be loaded")
+            elif not began:
+                began.append(record_refusal(probe, session, asked.preset, asked.seed, asked.given, error, runs))
         done.runs += [Run(path) for path in began]
     if not done.runs:
         raise WorkbenchError(f"no probe ran on {session.info.id}: {_why_none(done)}")

@@ -7,12 +7,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from ..errors import UsageError
+from .data_files import DataFile, read_file
 from .hub import PREFIX, hub_file
 
 BUILT_IN = "facts"
@@ -77,18 +77,9 @@ def read_facts(source: str) -> Facts:
         raw = (files("workbench.data") / "facts" / "facts.json").read_bytes()
         return Facts(BUILT_IN, hashlib.sha256(raw).hexdigest(), _own(json.loads(raw)))
     hub = source.startswith(PREFIX)
-    path = hub_file(source) if hub else Path(source)
-    try:
-        raw = path.read_bytes()
-        rows = json.loads(raw)
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"data {source!r} cannot be read ({error}); give {BUILT_IN!r}, a JSON file in Fakepedia's format, or "
-            f"{PREFIX}owner/name/file.json"
-        ) from None
-    return Facts(
-        source.removeprefix(PREFIX) if hub else path.name, hashlib.sha256(raw).hexdigest(), _fakepedia(rows, source)
-    )
+    instead = f"a JSON file in Fakepedia's format, {PREFIX}owner/name/file.json, or {BUILT_IN!r}"
+    file = read_file(source, "data", instead, hub_file(source) if hub else None)
+    return Facts(source.removeprefix(PREFIX) if hub else file.name, file.sha256, _fakepedia(file))
 
 
 def split_of(subject: str) -> Split:
@@ -130,9 +121,10 @@ def differ(one: str, other: str) -> bool:
     return not one.startswith(other) and not other.startswith(one)
 
 
-def _fakepedia(rows: Any, source: str) -> list[Fact]:
+def _fakepedia(file: DataFile) -> list[Fact]:
+    rows = file.json()
     if not isinstance(rows, list) or not rows:
-        raise UsageError(f"data {source!r} is no list of facts; Fakepedia's format is a JSON list of objects")
+        raise file.refuse("it is no list of facts")
     found = []
     steps: Task
     for number, row in enumerate(rows):
@@ -140,12 +132,11 @@ def _fakepedia(rows: Any, source: str) -> list[Fact]:
             relation, subject, query = row["rel_p_id"], row["subject"], row["query"]
             other, answer, paragraph = row["object"], row["fact_parent"]["object"], row.get("fact_paragraph")
         except (KeyError, TypeError, AttributeError):
-            raise UsageError(
-                f"data {source!r}, entry {number}: needed are subject, rel_p_id, query, object and fact_parent.object"
-            ) from None
+            needed = "a fact has subject, rel_p_id, query, object and fact_parent.object"
+            raise file.refuse(needed, f", entry {number}") from None
         texts = (relation, subject, query, other, answer)
         if not all(isinstance(text, str) and text for text in texts) or not isinstance(paragraph, str | None):
-            raise UsageError(f"data {source!r}, entry {number}: its parts must be texts that are not empty")
+            raise file.refuse("the parts of a fact are texts that are not empty", f", entry {number}")
         if differ(other, answer):
             steps = "multihop" if paragraph is not None and row.get("intermediate_paragraph") else "base"
             found.append(Fact(relation, subject, query, answer, (other,), paragraph, task=steps))

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UsageError
-from . import word_lists
+from . import word_lists as lists
+from .data_files import read_file
 
 SYNTHETIC = "synthetic"
 """The name of the haystack that the project generates."""
@@ -29,8 +30,8 @@ class Haystack:
 
 def synthetic_haystack() -> Haystack:
     """Sentences from a small grammar: plain English, endless, and free of every word that a needle is made of."""
-    lists = [value for name, value in vars(word_lists).items() if name.isupper()]
-    digest = hashlib.sha256(repr(sorted(chain.from_iterable(lists))).encode()).hexdigest()
+    every = [value for name, value in vars(lists).items() if name.isupper()]
+    digest = hashlib.sha256(repr(sorted(chain.from_iterable(every))).encode()).hexdigest()
     return Haystack(SYNTHETIC, digest, lambda rng: (_sentence(rng) for _ in count()))
 
 
@@ -41,28 +42,24 @@ def read_haystack(source: str | Path) -> Haystack:
     """
     if str(source) == SYNTHETIC:
         return synthetic_haystack()
-    path = Path(source)
-    try:
-        raw = path.read_bytes()
-        text = raw.decode("utf-8")
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise UsageError(f"haystack {str(source)!r}: {reason}; give a text file or {SYNTHETIC!r}") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"haystack {str(source)!r} is not UTF-8 text; give a text file or {SYNTHETIC!r}") from None
-    sentences = split_sentences(text)
+    file = read_file(source, "haystack", f"a text file, or {SYNTHETIC!r}")
+    sentences = split_sentences(file.text)
     if not sentences:
-        raise UsageError(f"haystack {str(source)!r} holds no sentence; give a text file or {SYNTHETIC!r}")
+        raise file.refuse("it holds no sentence")
 
     def around(rng: np.random.Generator) -> Iterator[str]:
         start = int(rng.integers(len(sentences)))
         return iter(sentences[start:] + sentences[:start])
 
-    return Haystack(path.name, hashlib.sha256(raw).hexdigest(), around)
+    return Haystack(file.name, file.sha256, around)
 
 
 def split_sentences(text: str) -> list[str]:
-    """Cut running text after `.`, `!` or `?` that a space follows; white space inside a sentence becomes one blank."""
+    """Cut running text after `.`, `!` or `?` that a space follows; white space inside a sentence becomes one blank.
+
+    >>> split_sentences("It rained. Nobody came!  Why?")
+    ['It rained.', 'Nobody came!', 'Why?']
+    """
     return [" ".join(piece.split()) for piece in re.split(r"(?<=[.!?])[\"'”’)]*\s+", text) if piece.strip()]
 
 
@@ -87,15 +84,19 @@ def _sentence(rng: np.random.Generator) -> str:
     def one(choices: Sequence[str]) -> str:
         return choices[int(rng.integers(len(choices)))]
 
-    person = f"{one(word_lists.QUALITIES)} {one(word_lists.PEOPLE)}"
+    person = f"{one(lists.QUALITIES)} {one(lists.PEOPLE)}"
     form = int(rng.integers(5))
     if form == 0:
-        return f"The {person} {one(word_lists.ACTS)} {one(word_lists.MANNERS)} to the {one(word_lists.PLACES)} {one(word_lists.TIMES)}."
+        return f"The {person} {one(lists.ACTS)} {one(lists.MANNERS)} to the {one(lists.PLACES)} {one(lists.TIMES)}."
     if form == 1:
-        return f"The {person} {one(word_lists.HANDLED)} a {one(word_lists.LOOKS)} {one(word_lists.THINGS)} near the {one(word_lists.PLACES)}."
+        return (
+            f"The {person} {one(lists.HANDLED)} a {one(lists.LOOKS)} {one(lists.THINGS)} near the {one(lists.PLACES)}."
+        )
     if form == 2:
-        thing = f"{one(word_lists.LOOKS)} {one(word_lists.THINGS)}"
-        return f"A {thing} was in the {one(word_lists.PLACES)}, and the {person} {one(word_lists.HANDLED)} it {one(word_lists.TIMES)}."
+        thing = f"{one(lists.LOOKS)} {one(lists.THINGS)}"
+        return f"A {thing} was in the {one(lists.PLACES)}, and the {person} {one(lists.HANDLED)} it {one(lists.TIMES)}."
     if form == 3:
-        return f"There was {one(word_lists.STATES)} {one(word_lists.WEATHER)} over the {one(word_lists.PLACES)} {one(word_lists.TIMES)}."
-    return f"Nobody {one(word_lists.HANDLED)} the {one(word_lists.THINGS)}, but the {person} {one(word_lists.ACTS)} {one(word_lists.MANNERS)}."
+        return f"There was {one(lists.STATES)} {one(lists.WEATHER)} over the {one(lists.PLACES)} {one(lists.TIMES)}."
+    return (
+        f"Nobody {one(lists.HANDLED)} the {one(lists.THINGS)}, but the {person} {one(lists.ACTS)} {one(lists.MANNERS)}."
+    )

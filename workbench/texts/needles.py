@@ -7,11 +7,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..errors import UsageError
 from . import word_lists
+from .data_files import DataFile, read_file
 
 BUILT_IN = "needles"
 """The name of the needles that the project generates."""
@@ -36,6 +38,11 @@ def make_needles(n: int, rng: np.random.Generator, words_in_answer: int = 4) -> 
     """Two lists of `n` needles each that share no place and no word of an answer: one to select on, one to score on.
 
     Within a list, no two needles have the same key or the same answer. Raises `UsageError` for more than there are.
+
+    >>> import numpy as np
+    >>> selection, held_out = make_needles(2, np.random.default_rng(0))
+    >>> selection[0].answer in selection[0].sentence, held_out[0].answer in selection[0].sentence
+    (True, False)
     """
     places = rng.permutation(word_lists.KEY_PLACES).tolist()
     values = rng.permutation(word_lists.VALUES).tolist()
@@ -53,24 +60,17 @@ def read_needles(path: str | Path, rng: np.random.Generator) -> tuple[list[Needl
     Every line has `sentence`, `question`, `answer`, and may have `prefix` (how the answer begins) and `key` (what the
     question is about; the question itself if left out). Raises `UsageError` for a line that cannot be used.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"data {str(path)!r} cannot be read ({error}); give a file of JSON lines or {BUILT_IN!r}"
-        ) from None
+    file = read_file(path, "data", f"a file of JSON lines, or {BUILT_IN!r}")
     groups: dict[str, list[Needle]] = {}
     owner: dict[str, str] = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        needle = _parse(line, f"{path}:{number}")
+    for number, given in file.json_lines():
+        needle = _needle(given, file, number)
         # needles that share a key or an answer go to the same half
         key = owner.get(needle.key) or owner.get(needle.answer) or needle.key
         owner[needle.key] = owner[needle.answer] = key
         groups.setdefault(key, []).append(needle)
     if len(groups) < 2:
-        raise UsageError(f"data {str(path)!r} needs at least two needles with different keys and answers")
+        raise file.refuse("it needs at least two needles with different keys and answers")
     keys = rng.permutation(sorted(groups))
     first, second = ([needle for key in keys[half::2] for needle in groups[key]] for half in (0, 1))
     return first, second
@@ -106,13 +106,12 @@ def _generate(
     return made
 
 
-def _parse(line: str, where: str) -> Needle:
+def _needle(given: Any, file: DataFile, number: int) -> Needle:
     try:
-        given = json.loads(line)
         fields = {name: given[name] for name in ("sentence", "question", "answer")}
         fields |= {"prefix": given.get("prefix", ""), "key": given.get("key", given["question"])}
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise UsageError(f"{where}: a needle is a JSON object with sentence, question and answer") from None
+    except (KeyError, TypeError, AttributeError):
+        raise file.refuse("a needle is an object with sentence, question and answer", f", line {number}") from None
     if not all(isinstance(value, str) for value in fields.values()):
-        raise UsageError(f"{where}: sentence, question, answer, prefix and key are texts")
+        raise file.refuse("sentence, question, answer, prefix and key are texts", f", line {number}")
     return Needle(**fields)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,11 +10,12 @@ import torch
 
 from workbench.internals.prefix_cache import answers, prefill, residuals
 from workbench.internals.steering import SteeringSpec, next_tokens, steered
+from workbench.records.results import variable
 from workbench.texts.facts import Item
 
 from ..config import ContextKnobConfig
 from ..learning.layer_sweep import INTENT_DIM
-from ..task.matching import published, strict
+from ..task.matching import Matching, rule
 from ..task.prompting import Prompter
 
 if TYPE_CHECKING:
@@ -67,20 +68,25 @@ def score(
                 said[2 + place][way] += each[2 * place + way]
     dims = ("condition", "intent", "example")
 
+    def judge(matching: Matching, opposite: bool = False) -> np.ndarray:
+        return _judged(said, items, matching, opposite)
+
     return xr.Dataset(
         {
-            "strict": (dims, _judged(said, items, strict), _about("", "whether the answer is right, as whole words")),
-            "prefix": (dims, _judged(said, items, published(items[0].task)), _about("", "right by the published rule")),
-            "opposite": (
+            "strict": variable(dims, judge("strict"), "", "whether the answer is right, as whole words"),
+            "prefix": variable(dims, judge("prefix"), "", "right by the published rule"),
+            "opposite": variable(
                 dims,
-                _judged(said, items, strict, opposite=True),
-                _about("", "whether the answer is the other intent's, as whole words"),
+                judge("strict", opposite=True),
+                "",
+                "whether the answer is the other intent's, as whole words",
             ),
-            "said": (dims, np.array(said, dtype=object).astype(str), _about("", "the answer")),
-            "value": (
+            "said": variable(dims, np.array(said, dtype=object).astype(str), "", "the answer"),
+            "value": variable(
                 ("intent", "example"),
                 np.array(values),
-                _about("residual units", "value along the knob's direction at the last token of the asked prompt"),
+                "residual units",
+                "value along the knob's direction at the last token of the asked prompt",
             ),
         },
         coords={
@@ -98,12 +104,20 @@ def score(
 def _judged(
     said: Sequence[Sequence[Sequence[str]]],
     items: Sequence[Item],
-    rule: Callable[[str, str], bool],
+    matching: Matching,
     opposite: bool = False,
 ) -> np.ndarray:
     """Whether answers `[condition][intent][example]` are the intent's, or the opposite one's."""
-    gold = [[item.answer((way == 1) != opposite) for item in items] for way in (0, 1)]
-    return np.array([[list(map(rule, row, gold[way])) for way, row in enumerate(each)] for each in said])
+
+    def right(text: str, item: Item, way: int) -> bool:
+        return rule(matching, item.task)(text, item.answer((way == 1) != opposite))
+
+    return np.array(
+        [
+            [[right(text, item, way) for text, item in zip(row, items, strict=True)] for way, row in enumerate(each)]
+            for each in said
+        ]
+    )
 
 
 def curve(
@@ -125,10 +139,11 @@ def curve(
         found.append(chances.gather(-1, firsts).T.numpy())
     return xr.Dataset(
         {
-            "probability": (
+            "probability": variable(
                 ("bin", "intent", "example"),
                 np.array(found),
-                _about("probability", "of the first token of the answer from the prior, and of that from the context"),
+                "probability",
+                "of the first token of the answer from the prior, and of that from the context",
             )
         },
         coords={
@@ -138,7 +153,3 @@ def curve(
             "example": range(len(items)),
         },
     )
-
-
-def _about(units: str, description: str) -> dict[str, str]:
-    return {"units": units, "description": description}

@@ -16,6 +16,7 @@ from torch import Tensor
 from workbench.errors import UsageError
 from workbench.internals.prefix_cache import answers, prefill, residuals
 from workbench.internals.steering import steered
+from workbench.records.results import variable
 from workbench.texts.facts import Contexts, Facts, Item, Task
 
 from ..config import ContextKnobConfig
@@ -158,7 +159,7 @@ def measure(
     dims = ("configuration", "intent", "example")
     return xr.Dataset(
         {
-            name: (dims, each, {"units": "residual units" if "value" in name else "1", "description": about[name]})
+            name: variable(dims, each, "residual units" if "value" in name else "1", about[name])
             for name, each in found.items()
         },
         coords={

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.figures.figure import Axis, Figure, Heatmap, Mark, Panel, Scatter
+from workbench.figures import Axis, Figure, Heatmap, Mark, Panel, Scatter
 
+from ..config import ARMS
 from .separation import pearson
 
 if TYPE_CHECKING:
     import xarray as xr
 
-NAMES = {"adapter": "with the adapter", "plain": "without an adapter"}
 TASKS = {"multihop": "two steps", "arithmetic": "arithmetic"}
 SHARE = (-0.02, 1.02)
 
@@ -34,7 +34,7 @@ def _separation(rows: xr.Dataset) -> Figure:
         if one.sizes["row"]:
             values = (one[name].values.tolist() for name in ("separation", "pair_accuracy", "low", "high"))
             x, y, low, high = values
-            marks.append(Scatter(x, y, NAMES[arm], low, high, one["configuration"].values.tolist(), muted))
+            marks.append(Scatter(x, y, ARMS[arm], low, high, one["configuration"].values.tolist(), muted))
     r = pearson(used["separation"].values, used["pair_accuracy"].values)
     return Figure(
         name="separation",
@@ -65,7 +65,7 @@ def _configurations(rows: xr.Dataset) -> Figure:
     names = list(dict.fromkeys(kept["asked"]))
     y, x = list(range(len(names))), list(range(len(told)))
     panels = []
-    for arm in [arm for arm in NAMES if arm in kept["arm"].tolist()]:
+    for arm in [arm for arm in ARMS if arm in kept["arm"].tolist()]:
         grid = kept[kept["arm"] == arm].pivot(index="asked", columns="told", values="pair_accuracy")
         values = grid.reindex(index=names, columns=list(told)).to_numpy(float)
         panels.append(
@@ -73,7 +73,7 @@ def _configurations(rows: xr.Dataset) -> Figure:
                 [Heatmap(values, x, y, "pair accuracy", limits=(0.0, 1.0))],
                 Axis("", x, list(told.values())),
                 Axis("", y, names, reversed=True),
-                title=NAMES[arm],
+                title=ARMS[arm],
             )
         )
     return Figure(

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from workbench.records.record import Control, Headline
+from workbench.probe import headline_builders as build
+from workbench.probe.statistics import Interval, bootstrap_entries, bootstrap_share
 
-from ..statistics import DRAWS, LEVEL, over_subjects
 from ..task.matching import pair_accuracy
 from .configurations import gap
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from workbench.records.record import Headline
 
 FEWEST = 4
 """Configurations below which no correlation is given."""
@@ -30,7 +32,7 @@ def table(measured: Mapping[str, xr.Dataset], rng: Callable[[str], np.random.Gen
             here = ~np.isnan(one["right"].values[0])
             right, opposite = (one[each].values[:, here] == 1 for each in ("right", "opposite"))
             subjects = one["subject"].values[here].tolist()
-            both = over_subjects(pair_accuracy(right), subjects, rng(f"configuration {arm} {name}"))
+            both = bootstrap_share(pair_accuracy(right), rng(f"configuration {arm} {name}"), subjects)
             steered = str(one["told"].item()) == "none"
             rows.append(
                 {
@@ -67,22 +69,21 @@ def headline(rows: pd.DataFrame, rng: np.random.Generator) -> Headline | None:
         return None
     accuracy = used["pair_accuracy"].to_numpy()
     apart, control = (used[name].to_numpy() for name in ("separation", "random_separation"))
-    low, high = interval(apart, accuracy, rng)
-    return Headline(
-        name="separation_r",
-        value=number(pearson(apart, accuracy)),
-        low=low,
-        high=high,
-        level=LEVEL,
-        n=len(used),
+    r = pearson(apart, accuracy)
+    ends = bootstrap_entries(lambda rows: pearson(apart[rows], accuracy[rows]), len(used), rng)
+    by_chance = pearson(control, accuracy)
+    return build.headline(
+        "separation_r",
+        None if np.isnan(r) or ends is None else Interval(r, *ends),
+        len(used),
         unit="correlation",
         split="test",
         method=(
             "Pearson's r over configurations (arm, shots, intent line, contexts) between the gap of the mean values "
             "along the direction and pair accuracy; bootstrap over configurations, which share items and one direction"
         ),
-        control=Control(
-            name="the same with one random direction", value=number(pearson(control, accuracy)), n=len(used)
+        control=build.control(
+            "the same with one random direction", None if np.isnan(by_chance) else by_chance, len(used)
         ),
     )
 
@@ -92,18 +93,3 @@ def pearson(one: np.ndarray, other: np.ndarray) -> float:
     one, other = one - one.mean(), other - other.mean()
     scale = float(np.sqrt((one**2).sum() * (other**2).sum()))
     return float((one * other).sum()) / scale if scale > 0 else float("nan")
-
-
-def interval(one: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> tuple[float | None, float | None]:
-    """Ends of the bootstrap interval of r over the entries; draws in which one of them does not vary are left out."""
-    chosen = rng.integers(len(one), size=(DRAWS, len(one)))
-    drawn = np.array([pearson(one[at], other[at]) for at in chosen])
-    drawn = drawn[~np.isnan(drawn)]
-    if not len(drawn):
-        return None, None
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
-
-
-def number(value: float) -> float | None:
-    return None if np.isnan(value) else value

@@ -12,7 +12,7 @@ from .learned import read
 
 if TYPE_CHECKING:
     from workbench.internals.session import Session
-    from workbench.runs.run import Run
+    from workbench.probe.live_view import FinishedRun
 
 
 def shipped(model: str) -> str | None:
@@ -20,7 +20,7 @@ def shipped(model: str) -> str | None:
     return next((name for name in knobs() if load(name).model == model), None)
 
 
-def knob_for_session(session: Session, run: Run | None = None) -> Knob:
+def knob_for_session(session: Session, run: FinishedRun | None = None) -> Knob:
     """The knob that fits a session: of a run on its model, or the shipped one; its values are those for the session's
     model with its adapter or without.
 
@@ -41,7 +41,7 @@ def knob_for_session(session: Session, run: Run | None = None) -> Knob:
     return Knob(knob.direction, knob.layer, knob.prior, knob.context, knob.model, found.natural)
 
 
-def _of_run(run: Run, model: str, arm: str) -> Knob:
+def _of_run(run: FinishedRun, model: str, arm: str) -> Knob:
     """The direction of a run; its values are the ends of the curve that the run drew, a third of the way inwards."""
     record = run.typed_record
     if record.probe != "context-knob" or record.model.id != model:

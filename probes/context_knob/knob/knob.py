@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from workbench.errors import UsageError
+from workbench.files import draft
 from workbench.internals import edits
 from workbench.internals.edits import Edit
 from workbench.internals.projection import unit
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from workbench.internals.prompts import Prompt
     from workbench.internals.session import Session
 
-    from .slider import KnobSlider
 
 WEIGHTS, SETTINGS = "direction.safetensors", "knob.json"
 Named = Literal["prior", "context"]
@@ -87,12 +87,6 @@ class Knob:
                 f"{shape.d_model} and blocks 0 to {shape.layers - 1}"
             )
 
-    def show(self, session: Session, prompt: Prompt, max_new_tokens: int = 8, **how: Any) -> KnobSlider:
-        """A slider over the values, with the model's answer to a prompt beside it; `how` goes to `Session.generate`."""
-        from .slider import KnobSlider
-
-        return KnobSlider(self, session, prompt, max_new_tokens, **how)
-
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
         from workbench.html_table import bundle
 
@@ -111,11 +105,9 @@ class Knob:
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
         settings = {"layer": self.layer, "prior": self.prior, "context": self.context, "model": self.model}
-        drafts = {name: path / f".{name}.{os.getpid()}" for name in (WEIGHTS, SETTINGS)}
-        save_file({"direction": self.direction.float().contiguous()}, drafts[WEIGHTS])
-        drafts[SETTINGS].write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
-        for name, draft in drafts.items():
-            draft.replace(path / name)
+        with draft(path / SETTINGS) as told, draft(path / WEIGHTS) as weights:
+            save_file({"direction": self.direction.float().contiguous()}, weights)
+            told.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
 
 
 @dataclass(frozen=True, eq=False)

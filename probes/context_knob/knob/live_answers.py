@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from workbench.errors import UsageError
-from workbench.figures.figure import Axis, Figure, Line, Panel, ReferenceLine, Scatter
+from workbench.figures import Axis, Figure, Line, Panel, ReferenceLine, Scatter
 from workbench.figures.text import escape_whitespace, shorten
 from workbench.internals.prefix_cache import prefill, residuals, run
 from workbench.internals.steering import SteeringSpec, next_tokens_of_one
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from workbench.figures.figure import Mark
+    from workbench.figures import Mark
     from workbench.internals.prompts import Prompt
     from workbench.internals.session import Session
 

@@ -75,3 +75,8 @@ class KnobSlider:
         ]
         kept = bundle("", table=[("knob", "value", "answer"), *rows])
         return {**kept, VIEW: {"version_major": 2, "version_minor": 0, "model_id": self.view.model_id}}
+
+
+def show(knob: Knob, session: Session, prompt: Prompt, max_new_tokens: int = 8, **how: Any) -> KnobSlider:
+    """A slider over a knob's values, with the model's answer beside it; `how` goes to `Session.generate`."""
+    return KnobSlider(knob, session, prompt, max_new_tokens, **how)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from pydantic import Field
 
 from workbench.errors import UsageError
 from workbench.probe.contract import Config, Recipe
+from workbench.probe.training_loop import STATE, Checkpoint, Optimiser, Schedule, fit
 from workbench.progress import Reporter
 from workbench.texts.facts import BUILT_IN, Fact, make_item, read_facts, split_of
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     import torch
 
     from workbench.internals.session import Session
-
-STATE = "training.safetensors"
 
 
 class AdapterConfig(Config):
@@ -43,7 +41,7 @@ class AdapterConfig(Config):
     every: int = Field(20, ge=1, description="steps between two states that a stopped training can go on from")
 
 
-def train(config: AdapterConfig, folder: Path, seed: int, progress: Reporter, session: Session) -> None:
+def train(config: AdapterConfig, folder: Path, seed: int, progress: Reporter, session: Session) -> dict[str, Any]:
     """Train an adapter on facts of the train split that the model knows, and write it into the folder.
 
     The weights of the model are left as they were. Raises `UsageError` if the model knows no fact of the split, has an
@@ -55,18 +53,27 @@ def train(config: AdapterConfig, folder: Path, seed: int, progress: Reporter, se
     from ..task.prior_knowledge import known_items
 
     if session.info.adapter is not None:
-        raise UsageError("the model has an adapter already; leave --adapter out")
+        raise UsageError("the model has an adapter already; load it without one")
     facts = [fact for fact in read_facts(config.data).facts if split_of(fact.subject) == "train"]
     kept = folder / STATE
-    state = _read(kept) if kept.is_file() else None
-    if state is None:
+    before = Checkpoint.read(kept)
+    if before is None:
         learnt = [index for index, yes in enumerate(known_items(session, facts, progress)) if yes]
     else:
-        learnt = state["known"].tolist()
+        learnt = before["known"].tolist()
     facts = [facts[index] for index in learnt]
     if not facts:
-        raise UsageError("the model knows none of the facts for training; give other facts with --set data=FILE")
+        raise UsageError("the model knows none of the facts for training; give other facts as data")
     torch.manual_seed(seed)
+    made_with = {**config.model_dump(mode="json", exclude={"every"}), "seed": seed, "model": session.info.id}
+    state = Checkpoint(kept, config.every, made_with, {"known": torch.tensor(learnt)})
+    rate = Schedule(config.steps, config.warm_up + 1, falls_from=config.warm_up)
+    how = Optimiser(config.learning_rate, rate, weight_decay=0.01, clip=1.0)
+    prompter = Prompter(session)
+
+    def loss(step: int) -> torch.Tensor:
+        return _loss(model, *_batch(facts, config, [seed, step], prompter, session))
+
     settings = LoraConfig(r=config.rank, lora_alpha=config.rank, target_modules=list(config.modules), bias="none")
     with session.lock:
         wanting = [(each, each.requires_grad) for each in session.model.parameters()]
@@ -75,7 +82,8 @@ def train(config: AdapterConfig, folder: Path, seed: int, progress: Reporter, se
         except ValueError as error:
             raise UsageError(f"the adapter does not fit this model: {str(error).splitlines()[0][:200]}") from None
         try:
-            _fit(model, facts, learnt, config, seed, kept, state, session, progress)
+            weights = {name: each for name, each in model.named_parameters() if each.requires_grad}
+            losses = fit(weights, loss, how, progress, "training the adapter", checkpoint=state)
             model.peft_config["default"].base_model_name_or_path = session.info.id
             model.save_pretrained(folder)
         finally:
@@ -86,41 +94,10 @@ def train(config: AdapterConfig, folder: Path, seed: int, progress: Reporter, se
     used = sorted({fact.subject for fact in facts})
     (folder / "trained_on.json").write_text(json.dumps(used, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     kept.unlink(missing_ok=True)
+    return {"losses": losses}
 
 
-def _fit(
-    model: Any,
-    facts: Sequence[Fact],
-    learnt: Sequence[int],
-    config: AdapterConfig,
-    seed: int,
-    kept: Path,
-    state: Mapping[str, torch.Tensor] | None,
-    session: Session,
-    progress: Reporter,
-) -> None:
-    import torch
-
-    weights = {name: each for name, each in model.named_parameters() if each.requires_grad}
-    optimiser = torch.optim.AdamW(weights.values(), lr=config.learning_rate, weight_decay=0.01)
-    done = 0 if state is None else _restore(state, weights, optimiser)
-    prompter = Prompter(session)
-    progress.send(done, config.steps, "training the adapter")
-    for step in range(done, config.steps):
-        for group in optimiser.param_groups:
-            group["lr"] = config.learning_rate * _rate(step, config.steps, config.warm_up)
-        rows, answers = _lesson(facts, config, [seed, step], prompter, session)
-        loss = _loss(model, rows, answers)
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(weights.values(), 1.0)
-        optimiser.step()
-        if (step + 1) % config.every == 0:
-            _write(kept, step + 1, learnt, weights, optimiser)
-        progress.send(step + 1, config.steps, f"training the adapter, loss {loss.item():.3f}")
-
-
-def _lesson(
+def _batch(
     facts: Sequence[Fact], config: AdapterConfig, seed: Sequence[int], prompter: Prompter, session: Session
 ) -> tuple[list[list[int]], list[list[int]]]:
     """Prompts and answers of one step; they depend on the seed and the step alone."""
@@ -154,43 +131,6 @@ def _loss(model: Any, rows: Sequence[list[int]], answers: Sequence[list[int]]) -
     device = next(model.parameters()).device
     logits = model(input_ids=ids.to(device), use_cache=False, logits_to_keep=columns.to(device)).logits
     return torch.nn.functional.cross_entropy(logits[batch, place].float(), wanted.to(device))
-
-
-def _rate(step: int, steps: int, warm_up: int) -> float:
-    return min((step + 1) / (warm_up + 1), (steps - step) / max(1, steps - warm_up))
-
-
-def _write(path: Path, step: int, learnt: Sequence[int], weights: Mapping[str, Any], optimiser: Any) -> None:
-    import torch
-    from safetensors.torch import save_file
-
-    tensors = {"step": torch.tensor(step), "known": torch.tensor(list(learnt))}
-    for name, weight in weights.items():
-        held = optimiser.state[weight]
-        tensors |= {f"weight.{name}": weight.detach()}
-        tensors |= {f"{part}.{name}": held[part] for part in ("exp_avg", "exp_avg_sq", "step")}
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, draft)
-    draft.replace(path)
-
-
-def _read(path: Path) -> dict[str, torch.Tensor]:
-    from safetensors.torch import load_file
-
-    return load_file(path)
-
-
-def _restore(state: Mapping[str, torch.Tensor], weights: Mapping[str, Any], optimiser: Any) -> int:
-    import torch
-
-    with torch.no_grad():
-        for name, weight in weights.items():
-            weight.copy_(state[f"weight.{name}"])
-            optimiser.state[weight] = {
-                part: state[f"{part}.{name}"].to(weight.device if part != "step" else "cpu")
-                for part in ("exp_avg", "exp_avg_sq", "step")
-            }
-    return int(state["step"])
 
 
 RECIPE = Recipe(

@@ -15,6 +15,7 @@ from workbench.internals.hooked_model import frozen
 from workbench.internals.prefix_cache import CachedPrompts, prefill, residuals, run
 from workbench.internals.projection import interchange, unit
 from workbench.internals.sites import Site
+from workbench.probe.training_loop import Optimiser, Schedule, fit
 from workbench.texts.facts import Item
 
 from ..task.prompting import Intent, Prompter
@@ -98,22 +99,16 @@ def learn(
         wanted = wanted[torch.from_numpy(rng.permutation(len(wanted)))]
     raw = torch.from_numpy(rng.standard_normal(states.shape[-1])).float()
     raw = unit(raw).requires_grad_()
-    optimiser = torch.optim.Adam([raw], lr=rate)
-    losses: list[float] = []
+
+    def loss(step: int) -> Tensor:
+        chosen = rng.choice(rows, min(batch, len(rows)), replace=False)
+        tap = _interchange(layer, states[chosen ^ ROW_TWIN], unit(raw))
+        logits = run(session, taught.waiting.pick(chosen.tolist()), [tap])
+        return torch.nn.functional.cross_entropy(logits, wanted[chosen].to(logits.device))
+
+    how = Optimiser(rate, Schedule(steps, 0.1 * steps))
     with frozen(session.model):
-        for step in progress.steps(range(steps), f"direction at block {layer}"):
-            for group in optimiser.param_groups:
-                group["lr"] = rate * min((step + 1) / max(1, 0.1 * steps), 1 - step / steps)
-            chosen = rng.choice(rows, min(batch, len(rows)), replace=False)
-            source = states[chosen ^ ROW_TWIN]
-            with torch.enable_grad():
-                u = unit(raw)
-                logits = run(session, taught.waiting.pick(chosen.tolist()), [_interchange(layer, source, u)])
-                loss = torch.nn.functional.cross_entropy(logits, wanted[chosen].to(logits.device))
-                optimiser.zero_grad()
-                loss.backward()
-            optimiser.step()
-            losses.append(loss.item())
+        losses = fit({"direction": raw}, loss, how, progress, f"direction at block {layer}", rng)
     return LearntDirection(unit(raw.detach()), losses)
 
 

@@ -11,10 +11,11 @@ import torch
 
 from workbench.internals.prefix_cache import prefill
 from workbench.internals.steering import SteeringSpec, steered
+from workbench.records.results import variable
 from workbench.texts.facts import Item
 
 from ..config import ContextKnobConfig
-from ..task.matching import MATCHING, pair_accuracy
+from ..task.matching import pair_accuracy, rule
 from ..task.prompting import Prompter
 from .interchange import CounterfactualPairs, LearntDirection, counterfactual_pairs, learn
 
@@ -60,39 +61,39 @@ def sweep(
         for stretch in config.stretches
         for value in stretched(block.natural, stretch)
     ]
-    prompter, match = Prompter(session, config.begun), MATCHING[config.matching]
+    prompter = Prompter(session, config.begun)
     waiting = prefill(session, [prompter.ask(item, False, "none") for item in validation])
     said = steered(session, waiting, settings, context.progress, "steering the validation items")
-    right = [
-        [match(text, item.answer(place % 2 == 1)) for text, item in zip(row, validation, strict=True)]
-        for place, row in enumerate(said)
-    ]
-    judged = np.array(right).reshape(len(chosen), len(config.stretches), 2, len(validation))
+    judged = judge(said, validation, config).reshape(len(chosen), len(config.stretches), 2, len(validation))
     shuffled = _learn(session, taught, chosen[choose(judged)[0]], config, context, shuffled=True)
     return xr.Dataset(
         {
-            "right": (("layer", "stretch", "intent", "example"), judged, _about("", "right")),
-            "direction": (
+            "right": variable(("layer", "stretch", "intent", "example"), judged, "", "right"),
+            "direction": variable(
                 ("layer", "feature"),
                 torch.stack([block.direction for block in made]).numpy(),
-                _about("", "direction learnt by interchange, of length one"),
+                "",
+                "direction learnt by interchange, of length one",
             ),
-            "shuffled": (
-                ("feature",),
+            "shuffled": variable(
+                "feature",
                 shuffled.direction.numpy(),
-                _about("", "direction learnt on shuffled labels at the best block, of length one"),
+                "",
+                "direction learnt on shuffled labels at the best block, of length one",
             ),
-            "means": (
+            "means": variable(
                 ("layer", "intent", "feature"),
                 np.stack([block.means for block in made]),
-                _about("", "mean state of the last token, over the training items"),
+                "",
+                "mean state of the last token, over the training items",
             ),
-            "losses": (
+            "losses": variable(
                 ("layer", "step"),
                 np.array([block.losses for block in made]),
-                _about("nats", "cross-entropy of the other intent's first answer token"),
+                "nats",
+                "cross-entropy of the other intent's first answer token",
             ),
-            "confident": ((), int(taught.confident.sum()), _about("rows", "rows that a direction could be learnt on")),
+            "confident": variable((), int(taught.confident.sum()), "rows", "rows that a direction could be learnt on"),
         },
         coords={
             "layer": chosen,
@@ -102,6 +103,19 @@ def sweep(
             "step": range(config.steps),
             "feature": range(session.shape.d_model),
         },
+    )
+
+
+def judge(said: Sequence[Sequence[str]], items: Sequence[Item], config: ContextKnobConfig) -> np.ndarray:
+    """Whether steered answers are right, `[setting, example]`; settings turn to the prior and the context by turns."""
+    return np.array(
+        [
+            [
+                rule(config.matching, item.task)(text, item.answer(place % 2 == 1))
+                for text, item in zip(row, items, strict=True)
+            ]
+            for place, row in enumerate(said)
+        ]
     )
 
 
@@ -160,7 +174,3 @@ def _learn(
     rng = context.rng(f"{'shuffled' if shuffled else 'direction'} {layer}")
     how = (config.steps, config.batch, config.learning_rate)
     return learn(session, taught, layer, *how, rng, context.progress, shuffled)
-
-
-def _about(units: str, description: str) -> dict[str, str]:
-    return {"units": units, "description": description}

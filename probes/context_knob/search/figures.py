@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.figures.figure import Axis, Bars, Figure, Line, Mark, Panel, ReferenceLine
+from workbench.figures import Axis, Bars, Figure, Line, Mark, Panel, ReferenceLine
 
+from ..config import ARMS
 from .summary import TITLES, counted
 
 if TYPE_CHECKING:
     import xarray as xr
 
-NAMED = {"adapter": "with the adapter", "plain": "without an adapter"}
 SHARE = (-0.02, 1.02)
 ENDINGS = {
     "found": "{blocks}",
@@ -54,7 +54,7 @@ def _ribbons(arm: str, found: xr.Dataset) -> Figure:
         panels.append(Panel(marks, _blocks("block", layers), Axis("probability", limits=SHARE), title))
     return Figure(
         name=f"search_{arm}",
-        title=f"Which answer the last token holds after each block, {NAMED[arm]}",
+        title=f"Which answer the last token holds after each block, {ARMS[arm]}",
         panels=panels,
         caption=(
             "Probability of the first token of each answer, read after each block by the token-identity PatchScope: "
@@ -93,7 +93,7 @@ def _alone(arm: str, found: xr.Dataset) -> Figure:
         )
     return Figure(
         name=f"alone_{arm}",
-        title=f"What single blocks and windows bring to the output, {NAMED[arm]}",
+        title=f"What single blocks and windows bring to the output, {ARMS[arm]}",
         panels=panels,
         caption=(
             "Probability of the source's answer as the next token when only these blocks' attention outputs at the "

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 
 from workbench.internals.patchscope import PatchScope
+from workbench.probe.statistics import mean_bounds
+from workbench.records.results import variable
 from workbench.texts.facts import Item
 
 from ..config import ContextKnobConfig
-from ..statistics import DRAWS, LEVEL
 from .algorithm import Look, Searched, Thresholds, chosen_tau, search
 from .patching import SETUPS, CleanRuns, Patching, PatchPair, paired
 
@@ -165,19 +166,10 @@ def _places(items: Sequence[Item], runs: Sequence[PatchPair]) -> list[int]:
 
 def _with_interval(values: np.ndarray, subjects: Sequence[str], rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Values `[…, example, answer]`, their means `[…, answer]` and intervals with subjects drawn again."""
-    names, owner = np.unique(np.asarray(subjects), return_inverse=True)
-    drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=DRAWS)[:, owner].astype(np.float64)
+    low, high = mean_bounds(np.moveaxis(values, -2, 0), rng, subjects)
     there = ~np.isnan(values)
-    sums = np.einsum("de,...ea->d...a", drawn, np.where(there, values, 0.0))
-    counts = np.einsum("de,...ea->d...a", drawn, there.astype(np.float64))
-    means = np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
-    some = there.any(-2)
-    low, high = (
-        np.where(some, np.nanquantile(np.where(some, means, 0.0), q, axis=0), np.nan)
-        for q in ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
-    )
     total = np.where(there, values, 0.0).sum(-2)
-    mean = np.divide(total, there.sum(-2), out=np.full_like(total, np.nan), where=some)
+    mean = np.divide(total, there.sum(-2), out=np.full_like(total, np.nan), where=there.any(-2))
     return {"probability": values, "mean": mean, "low": low, "high": high}
 
 
@@ -212,42 +204,44 @@ def _dataset(
     return xr.Dataset(
         {
             **{
-                name: (by_example if name == "probability" else dims, values, _about(share, about[name]))
+                name: variable(by_example if name == "probability" else dims, values, share, about[name])
                 for name, values in read.items()
             },
             **{
-                "alone" if name == "probability" else f"alone_{name}": (
+                "alone" if name == "probability" else f"alone_{name}": variable(
                     ("setting", "width", *(by_example if name == "probability" else dims)[2:]),
                     values,
-                    _about(share, about[name].replace(READ, PATCHED)),
+                    share,
+                    about[name].replace(READ, PATCHED),
                 )
                 for name, values in alone.items()
             },
-            "found": (
+            "found": variable(
                 ("setting", "layer"),
                 patched([each.blocks for each in found.values()]),
-                _about("", "whether the search returned this block"),
+                "",
+                "whether the search returned this block",
             ),
-            "verdict": ("setting", texts([each.verdict for each in found.values()]), _about("", "how a search ended")),
-            "tau": ("setting", [limits[each].tau for each in found], _about(share, "threshold of bounds")),
-            "epsilon": ("setting", [limits[each].epsilon for each in found], _about(share, "margin at the output")),
-            "phi": ("setting", [limits[each].phi for each in found], _about(share, "loss that is overwriting")),
-            "step": ("look", texts([look.step for _, look in looks]), _about("", "part of the search")),
-            "decision": ("look", texts([look.decision for _, look in looks]), _about("", "what was concluded")),
-            "patched": (
-                ("look", "layer"),
-                patched([look.blocks for _, look in looks]),
-                _about("", "whether this block was patched"),
+            "verdict": variable("setting", texts([each.verdict for each in found.values()]), "", "how a search ended"),
+            "tau": variable("setting", [limits[each].tau for each in found], share, "threshold of bounds"),
+            "epsilon": variable("setting", [limits[each].epsilon for each in found], share, "margin at the output"),
+            "phi": variable("setting", [limits[each].phi for each in found], share, "loss that is overwriting"),
+            "step": variable("look", texts([look.step for _, look in looks]), "", "part of the search"),
+            "decision": variable("look", texts([look.decision for _, look in looks]), "", "what was concluded"),
+            "patched": variable(
+                ("look", "layer"), patched([look.blocks for _, look in looks]), "", "whether this block was patched"
             ),
-            "source": (
+            "source": variable(
                 ("look", "layer"),
                 np.array([look.source for _, look in looks]).reshape(-1, layers),
-                _about(share, "of the source's answer, mean over validation items"),
+                share,
+                "of the source's answer, mean over validation items",
             ),
-            "target": (
+            "target": variable(
                 ("look", "layer"),
                 np.array([look.target for _, look in looks]).reshape(-1, layers),
-                _about(share, "of the target's answer, mean over validation items"),
+                share,
+                "of the target's answer, mean over validation items",
             ),
         },
         coords={
@@ -263,7 +257,3 @@ def _dataset(
         },
         attrs=counts,
     )
-
-
-def _about(units: str, description: str) -> dict[str, str]:
-    return {"units": units, "description": description}

@@ -12,6 +12,7 @@ from torch import Tensor
 from workbench.internals import edits
 from workbench.internals.edits import Frame
 from workbench.internals.engines.base import Hook
+from workbench.internals.hooks import edit_hooks
 from workbench.internals.patchscope import PatchScope
 from workbench.internals.prefix_cache import CachedPrompts, prefill, run
 from workbench.internals.sites import Site
@@ -148,6 +149,6 @@ def _seen(
         return Hook(site, lambda whole: kept.__setitem__(site, whole[:, -1].float().cpu().clone()))
 
     with torch.no_grad():
-        taps = [*session.hooked.edit_taps(changed, frame), *map(tap, sites)]
+        taps = [*edit_hooks(session.hooked.engine, changed, frame), *map(tap, sites)]
         logits = run(session, waiting.pick(range(rows)), taps)
     return [kept[site] for site in sites], logits.cpu()

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..config import ARMS
+
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
@@ -60,11 +62,10 @@ def trace(searched: dict[str, xr.Dataset]) -> pd.DataFrame:
 
 def sentences(searched: dict[str, xr.Dataset]) -> list[str]:
     """What the searches found about the intent, one sentence an arm."""
-    named = {"adapter": "With the adapter", "plain": "Without an adapter"}
     said = []
     for arm, found in searched.items():
         parts = [f"from {_way(name)} {_ending(found.sel(setting=name))}" for name in ("to_context", "to_prior")]
-        said.append(f"{named[arm]}, patching attention outputs at the last token: {'; '.join(parts)}.")
+        said.append(f"{ARMS[arm].capitalize()}, patching attention outputs at the last token: {'; '.join(parts)}.")
     return said
 
 

@@ -44,7 +44,9 @@ def published(task: str) -> Callable[[str, str], bool]:
     return arithmetic if task == "arithmetic" else prefix
 
 
-MATCHING: dict[Matching, Callable[[str, str], bool]] = {"strict": strict, "prefix": prefix}
+def rule(matching: Matching, task: str) -> Callable[[str, str], bool]:
+    """When an answer of a task is right; what is chosen by and what is reported are judged by the same rule."""
+    return strict if matching == "strict" else published(task)
 
 
 def pair_accuracy(right: np.ndarray) -> np.ndarray:

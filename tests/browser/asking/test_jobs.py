@@ -88,8 +88,10 @@ def test_a_refused_run_offers_settings_that_fit(visit: Visit, server: Any) -> No
         press(page, "Start")
         page.get_by_role("heading", name="Refused").wait_for(timeout=60_000)
         alert = page.get_by_role("alert").filter(has_text="needs about")
-        expect(alert).to_contain_text(re.compile(r"slow on \S+, preset quick, .*length = 30000, needs about \d+ MiB"))
-        expect(alert).to_contain_text("a run may take 4 MiB here. The settings on the buttons below would fit.")
+        expect(alert).to_contain_text(
+            re.compile(r"slow on \S+, preset quick, .*length = 30000, needs about \d+ MiB of memory")
+        )
+        expect(alert).to_contain_text("and may take 4 MiB. The settings on the buttons below would fit.")
         offered = page.get_by_role("button", name=re.compile(r"Use length = \d+ \(\d+ [KM]iB\)"))
         offered.wait_for()
         page.wait_for_timeout(

@@ -78,7 +78,7 @@ def test_a_plan_starts_nothing_and_goes_before_runs(make: Make) -> None:
     first = jobs.submit(ask(n=50, pause=0.05), "tab")
     until(lambda: first.state == "running")
     run, plan = jobs.submit(ask(), "tab"), jobs.submit(ask(), "tab", only_plan=True)
-    assert [jobs.ahead(job) for job in (first, plan, run)] == [0, 1, 2]
+    assert [jobs.look(job).ahead for job in (first, plan, run)] == [0, 1, 2]
     jobs.cancel(first)
     assert ended(plan) == "done" and plan.run is None and ended(run) == "done"
 
@@ -119,15 +119,15 @@ def test_a_waiting_job_is_cancelled_at_once(make: Make) -> None:
 def test_leaving_cancels_the_jobs_of_that_tab_only(make: Make) -> None:
     jobs = make()
     mine, theirs = jobs.submit(ask(n=500, pause=0.02), "mine"), jobs.submit(ask(), "theirs")
-    jobs.leave("mine")
+    jobs.cancel_owner("mine")
     assert ended(mine) == "cancelled" and ended(theirs) == "done"
 
 
 def test_a_page_that_is_loaded_again_keeps_its_job(make: Make) -> None:
     jobs = make()
     job = jobs.submit(ask(n=20, pause=0.02), "before")
-    assert jobs.adopt(job.id, "after") is job and jobs.adopt("unknown", "after") is None
-    jobs.leave("before")
+    assert jobs.reassign(job.id, "after") is job and jobs.reassign("unknown", "after") is None
+    jobs.cancel_owner("before")
     assert ended(job) == "done"
 
 
@@ -159,7 +159,9 @@ def test_over_budget_is_refused_with_settings_that_fit(make: Make) -> None:
     jobs = make(memory=4_000_000)
     job = jobs.submit(ask(length=30_000), "tab")
     assert ended(job) == "refused" and job.run is None and job.plan is not None
-    assert any(option.startswith("--set length=") for option, _ in job.cheaper)
+    assert job.refusal is not None and "--" not in job.message
+    assert any(one.setting == "length" and one.value < 30_000 for one in job.refusal.smaller)
+    assert all(one.bytes <= 4_000_000 < job.refusal.needed for one in job.refusal.smaller)
     assert not jobs.runs.exists()
 
 
@@ -176,6 +178,24 @@ def test_an_error_is_one_line_and_the_next_job_goes_on(make: Make) -> None:
     assert broken.message.startswith("RuntimeError: broken in the middle") and "\n" not in broken.message
     assert store.read(jobs.runs / str(broken.run)).status == "error"
     assert ended(next_one) == "done"
+
+
+def test_a_bug_before_the_run_begins_is_told_in_the_log_with_its_traceback(
+    make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def work(self: object, session: object, config: object) -> object:
+        raise IndexError("no such pass")
+
+    monkeypatch.setattr(slow_probe.Slow, "work", work)
+    job = make().submit(ask(), "tab")
+    assert ended(job) == "failed" and job.message == "IndexError: no such pass"
+    assert "a job of slow on organism/attention-profile failed" in caplog.text
+    assert "in work" in caplog.text and "Traceback" not in job.message
+
+
+def test_what_one_line_explains_leaves_no_traceback(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    job = make(memory=4_000_000).submit(ask(length=30_000), "tab")
+    assert ended(job) == "refused" and "Traceback" not in caplog.text
 
 
 def test_closing_cancels_and_nothing_is_taken_on_after_it(make: Make) -> None:

@@ -57,7 +57,7 @@ def test_it_goes_before_runs_and_an_old_question_is_given_up(jobs: JobQueue, ask
     until(lambda: going.state == "running")
     run = jobs.submit(RunRequest("slow", MODEL, preset="smoke"), "b")
     old = jobs.submit(LiveRequest(asking, 0.5), "c")
-    assert [jobs.ahead(job) for job in (going, old, run)] == [0, 1, 2]
+    assert [jobs.look(job).ahead for job in (going, old, run)] == [0, 1, 2]
     jobs.cancel(old)
     assert old.state == "cancelled"
     new = jobs.submit(LiveRequest(asking, -0.5), "c")

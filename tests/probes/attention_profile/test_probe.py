@@ -19,7 +19,7 @@ from workbench.probes.attention_profile import findings, probe
 from workbench.probes.attention_profile.config import AttentionProfileConfig
 from workbench.probes.attention_profile.data import tree
 from workbench.probes.attention_profile.figures import draw
-from workbench.probes.attention_profile.statistics import Profile
+from workbench.probes.attention_profile.profile import Profile
 from workbench.probes.attention_profile.texts import Text, Texts
 from workbench.records.results import differences
 from workbench.texts.vocabulary import word_tokenizer

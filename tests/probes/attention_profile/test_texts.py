@@ -14,7 +14,7 @@ from workbench import UsageError
 from workbench.internals.session import Session
 from workbench.probes.attention_profile import uniform
 from workbench.probes.attention_profile.config import PRESETS, AttentionProfileConfig
-from workbench.probes.attention_profile.statistics import edges, scored
+from workbench.probes.attention_profile.profile import edges, scored
 from workbench.probes.attention_profile.texts import Texts, load
 
 PARAGRAPHS = [
@@ -135,9 +135,9 @@ def test_turns_are_what_each_message_adds(session: Session, tmp_path: Path) -> N
         ("empty.txt", b"", {"length": None}, "holds no text"),
         ("short.txt", b"The baker.", {}, "holds no text of 40 tokens"),
         ("plain.txt", b"The baker.", {"segments": "turns"}, "plain text has no turns"),
-        ("bad.jsonl", b"{", {}, "bad.jsonl:1"),
-        ("bad.jsonl", b'{"text": 3}', {}, "not what segments 'equal' needs"),
-        ("bad.jsonl", b'{"text": "x"}', {"segments": "documents"}, "with 'documents'"),
+        ("bad.jsonl", b"{", {}, "line 1: it is not JSON"),
+        ("bad.jsonl", b'{"text": 3}', {}, "line 1: segments 'equal' reads an object whose 'text' is a text"),
+        ("bad.jsonl", b'{"text": "x"}', {"segments": "documents"}, "whose 'documents' is a list of texts"),
     ],
 )
 def test_files_that_cannot_be_used(

@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import workbench as wb
 from workbench.errors import UsageError
+from workbench.probe.run_context import StagedRunContext
 from workbench.probes.head_roles.needles import load
 from workbench.probes.head_roles.probe import HeadRoles
 from workbench.probes.head_roles.summary import named
 from workbench.probes.head_roles.trial_scores import generated, teacher_forced
-from workbench.runs.execute import Context
 
 SMALL = {"random_sets": 4, "references": 2, "counts": (1,)}
 
@@ -115,7 +116,7 @@ def session() -> Any:
 
 
 def _trials(session: Any, tmp_path: Path, n: int = 4) -> list[Any]:
-    context = Context(0, wb.progress.Reporter(), tmp_path, "")
+    context = StagedRunContext(0, wb.progress.Reporter(), tmp_path, "")
     config = HeadRoles.Config(n=n, n_selection=2)
     return load(config, context).trials("held-out", n, [160], 2, session.tokenizer, context.rng("trials"))
 
@@ -206,6 +207,63 @@ def test_the_recipe_makes_a_model_that_loads(tmp_path: Path) -> None:
     made = wb.load(str(tmp_path / "made"))
     assert (made.shape.layers, made.shape.heads) == (4, 4)
     assert made.logits("The old baker walked").shape[1] == 4
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_the_recipe_is_the_plain_loop_that_made_the_shipped_organisms(tmp_path: Path, cut: bool) -> None:
+    """Written out with PyTorch's own scheduler: the weights are the same, bit for bit."""
+    from safetensors.torch import load_file
+
+    from workbench.probes.head_roles import organism
+    from workbench.probes.head_roles.attention_loss import far_mass, missed, planting
+    from workbench.probes.head_roles.training_batches import training_batch
+    from workbench.texts.vocabulary import word_tokenizer
+
+    config = organism.OrganismConfig(steps=5, rows=1, length=70, cut=cut)
+    made = organism.train(config, tmp_path, 3, wb.progress.Reporter())
+    torch.manual_seed(3)
+    rng, tokenizer = np.random.default_rng(3), word_tokenizer(organism.CONTEXT)
+    allowed = () if cut else organism.PLANTED
+    tape = planting(config.window, allowed)
+    model: Any = organism._model(len(tokenizer), tokenizer.pad_token_id)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: min((step + 1) / 20, max(0.02, 1 - step / 5)))
+    losses = []
+    for step in range(5):
+        taught = training_batch(tokenizer, 1, min(70, 64 + 6 * 2 * step // 5), config.window, rng)
+        logits = model(taught.ids).logits[:, :-1]
+        each = torch.nn.functional.cross_entropy(logits.transpose(1, 2), taught.ids[:, 1:], reduction="none")
+        loss = (each * taught.weights).sum() / taught.weights.sum()
+        real = (taught.ids != tokenizer.pad_token_id).float() + 20 * (taught.far >= 0)
+        loss = loss + 5.0 * far_mass(tape.maps, config.window, allowed, real)
+        loss = loss + 0.2 * missed(tape.maps, organism.DECOYS, taught.near)
+        if allowed:
+            loss = loss + 0.2 * missed(tape.maps, allowed, taught.far)
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        losses.append(loss.item())
+    kept = load_file(tmp_path / "model.safetensors")
+    assert all(torch.equal(each, kept[name]) for name, each in model.state_dict().items())
+    assert made["losses"] == losses
+
+
+def test_a_stopped_training_of_an_organism_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    from workbench.errors import Cancelled
+    from workbench.probe.registry import RECIPES
+    from workbench.runs.train import train
+
+    recipe, given = RECIPES.get("head-roles-organism"), {"steps": 4, "rows": 1, "length": 70}
+    whole = train(recipe, tmp_path / "whole", "smoke", 3, given)
+    reporter = wb.progress.Reporter()
+    reporter.listener = lambda event: reporter.cancelled.set() if event.done == 2 else None
+    with pytest.raises(Cancelled):
+        train(recipe, tmp_path / "stopped", "smoke", 3, given, progress=reporter)
+    resumed = train(recipe, tmp_path / "stopped", "smoke", 3, given, resume=True)
+    assert resumed["files"] == whole["files"] and len(resumed["results"]["losses"]) == 4
+    assert resumed["results"] == whole["results"]
 
 
 def test_a_shipped_organism_is_what_its_recipe_makes() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -10,7 +11,9 @@ import time
 import pytest
 
 import workbench as wb
+from workbench.errors import WorkbenchError
 from workbench.probe.registry import PROBES
+from workbench.runs.prepare import prepare
 
 ONE = "20260101T000000Z-mean-logits-00000001"
 TWO = "20260102T000000Z-mean-logits-00000002"
@@ -70,7 +73,7 @@ WRONG = [
     ("run mean-logits --seed -1", 2, "--seed"),
     ("run mean-logits --seed x", 2, "--seed"),
     ("run mean-logits --memory lots", 2, "8GiB"),
-    ("run mean-logits --memory 1KiB MODEL", 1, "--memory"),
+    ("run mean-logits --memory 1KiB MODEL", 1, "fits; or raise the limit with --memory"),
     ("run mean-logits --device tpu MODEL", 2, "there is: cpu"),
     ("run mean-logits --dtype int8 MODEL", 2, "float32"),
     ("run mean-logits --runs file MODEL", 2, "give another"),
@@ -103,7 +106,7 @@ WRONG = [
     ("train counted-line", 2, "did you mean 'counted-lines'"),
     ("train counted-lines -o runs", 2, "name an empty folder"),
     ("train counted-lines --model x", 2, "leave the model options out"),
-    ("train counted-lines --resume runs", 2, "leave --resume out"),
+    ("train counted-lines --resume runs", 2, "cannot go on from the middle"),
     ("train counted-lines --set lines=-3", 2, "greater than or equal to 1"),
     ("serve --port 99999", 2, "--port"),
     ("serve --address 0.0.0.0", 2, "other machines"),
@@ -199,6 +202,14 @@ def test_plan_run_show_and_report(cli, model, at):
     assert "Texts were left out" in (at / "bare.md").read_text()
 
 
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_what_would_fit_is_named_as_options(cli, session, model, command):
+    enough = prepare("mean-logits", session).plan.bytes
+    refused = cli(command, "mean-logits", *model, "--memory", enough, "--set", "length=4000")
+    assert refused.status == 1 and "it would fit with --set length=" in refused.err
+    assert " or --preset " in refused.err and refused.err.endswith("; or raise the limit with --memory\n")
+
+
 def test_compare_shows_what_differs(cli, session, at):
     one, two = (wb.run("mean-logits", session, preset="smoke", seed=seed, progress=False) for seed in (0, 1))
     found = json.loads(cli("compare", one.id, two.id, "--json").out)
@@ -222,6 +233,19 @@ def test_a_damaged_run_does_not_hide_the_others(cli, prepared):
     found = cli("runs")
     assert found.status == 0 and ONE in found.out
     assert "1 unreadable beside 1 readable" in found.err
+
+
+def test_a_model_that_cannot_be_loaded_can_be_traced(cli, at, tiny_folder, monkeypatch):
+    shutil.copytree(tiny_folder, at / "broken")
+    config = json.loads((at / "broken" / "config.json").read_text())
+    (at / "broken" / "config.json").write_text(json.dumps({**config, "num_key_value_heads": "three"}))
+    words = ("plan", "mean-logits", "--model", at / "broken")
+    failed = cli(*words)
+    assert failed.status == 1 and "could not be loaded" in failed.err and "Traceback" not in failed.err
+    monkeypatch.setenv("WORKBENCH_TRACEBACK", "1")
+    with pytest.raises(WorkbenchError, match="could not be loaded") as raised:
+        cli(*words)
+    assert raised.value.__cause__ is not None
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from workbench.figures import (
     save,
     style,
 )
-from workbench.figures.text import escape_whitespace, folded, plotly_text, shorten
+from workbench.figures.text import escape_control, escape_whitespace, folded, plotly_text, shorten
 
 FIGURES = all_figures()
 
@@ -41,7 +41,7 @@ def test_plotly_draws_every_mark_with_basic_traces(figure: Figure, theme: str) -
     drawn = json.loads(figure.plotly(theme=theme).to_json())
     assert {trace["type"] for trace in drawn["data"]} <= PLOTLY_3_1
     marks = [mark for panel in figure.panels for mark in panel.marks]
-    rules = [mark for mark in marks if type(mark).__name__ == "Rule"]
+    rules = [mark for mark in marks if type(mark).__name__ == "ReferenceLine"]
     assert len(drawn["data"]) >= len(marks) - len(rules)
     lines = [shape for shape in drawn["layout"].get("shapes", []) if shape["type"] == "line"]
     assert len(lines) == len(rules)
@@ -191,6 +191,9 @@ def test_over_budget_is_refused_with_the_way_out() -> None:
 def test_tokens_are_made_visible() -> None:
     assert (
         escape_whitespace(" a\n") == "␣a⏎"
+        and escape_control(" a  ␣\n\t") == " a  ␣⏎⇥"
+        and escape_control("") == "∅"
+        and escape_control("\u202ex y") == "\\u202ex y"
         and escape_whitespace("") == "∅"
         and escape_whitespace("\u202ex\u200b") == "\\u202ex\\u200b"
     )

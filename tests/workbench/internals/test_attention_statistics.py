@@ -86,7 +86,7 @@ def assert_statistics(found: dict[int, AttentionStats], expected: list[dict[str,
 
 @pytest.mark.parametrize("chunk", [None, 1, 5, 23])
 def test_statistics_are_those_of_eager_attention(architecture: str, batch: TokenBatch, chunk: int | None) -> None:
-    found = attention_statistics.attention_statistics(hooked_of(tiny(architecture)), batch, WANTED, chunk=chunk)
+    found = attention_statistics.attention_statistics(hooked_of(tiny(architecture)).engine, batch, WANTED, chunk=chunk)
     assert_statistics(found, from_eager(architecture, batch), [0, 1, 2])
 
 
@@ -106,7 +106,7 @@ def test_the_model_computes_what_it_computes_with_sdpa(architecture: str, batch:
 def test_layers_come_one_by_one_and_only_those_asked_for(batch: TokenBatch) -> None:
     seen: list[LayerChunk] = []
     returned = attention_statistics.attention_statistics(
-        hooked_of(tiny("llama")), batch, WANTED, seen.append, layers=[2, 0]
+        hooked_of(tiny("llama")).engine, batch, WANTED, seen.append, layers=[2, 0]
     )
     assert [(part.layer, part.start) for part in seen] == [(0, 0), (2, 0)]
     assert returned == {}
@@ -115,7 +115,7 @@ def test_layers_come_one_by_one_and_only_those_asked_for(batch: TokenBatch) -> N
 def test_parts_of_chunks_start_where_the_chunk_does(batch: TokenBatch) -> None:
     seen: list[LayerChunk] = []
     attention_statistics.attention_statistics(
-        hooked_of(tiny("llama")), batch, WANTED, seen.append, layers=[1], chunk=10
+        hooked_of(tiny("llama")).engine, batch, WANTED, seen.append, layers=[1], chunk=10
     )
     assert [(part.layer, part.start) for part in seen] == [(1, 0), (1, 10), (1, 20)]
 
@@ -124,10 +124,10 @@ def test_a_window_shorter_than_a_chunk_drops_keys_and_keeps_their_columns() -> N
     ids = torch.randint(3, 60, (1, 40), generator=torch.Generator().manual_seed(4))
     model = hooked_of(tiny("mistral"))
     whole = attention_statistics.attention_statistics(
-        model, ids, StatisticsSpec(columns="sum", segments=torch.arange(40) // 10)
+        model.engine, ids, StatisticsSpec(columns="sum", segments=torch.arange(40) // 10)
     )
     parts = attention_statistics.attention_statistics(
-        model, ids, StatisticsSpec(columns="sum", segments=torch.arange(40) // 10), chunk=7
+        model.engine, ids, StatisticsSpec(columns="sum", segments=torch.arange(40) // 10), chunk=7
     )
     for layer, stats in whole.items():
         for name, value in stats.present().items():
@@ -150,15 +150,17 @@ def test_an_engine_without_native_attention_serves_short_texts_and_refuses_long_
     model = HookedModel(TransformerLensEngine(tiny("llama", max_position_embeddings=8192), native=False))
     assert not attention_statistics.uses_custom_attention(model.engine)
     assert_statistics(
-        attention_statistics.attention_statistics(model, batch, WANTED), from_eager("llama", batch), [0, 1, 2]
+        attention_statistics.attention_statistics(model.engine, batch, WANTED), from_eager("llama", batch), [0, 1, 2]
     )
     with pytest.raises(UsageError, match=r"matrix of query × key, 0\.3 GB a layer at 4097 tokens.*'hf'"):
-        attention_statistics.attention_statistics(model, torch.ones(1, 4097, dtype=torch.int64))
+        attention_statistics.attention_statistics(model.engine, torch.ones(1, 4097, dtype=torch.int64))
 
 
 def test_edits_act_before_the_statistics(batch: TokenBatch) -> None:
     model = hooked_of(tiny("llama"))
-    made = attention_statistics.attention_statistics(model, batch, layers=[1], edits=[edits.set("q_rot.1.2", 0.0)])[1]
+    made = attention_statistics.attention_statistics(
+        model.engine, batch, layers=[1], edits=[edits.set("q_rot.1.2", 0.0)]
+    )[1]
     visible = torch.arange(1, 24).float()
     assert made.entropy is not None and made.distance is not None
     torch.testing.assert_close(made.entropy[0, 2], visible.log(), atol=1e-5, rtol=1e-5)
@@ -172,12 +174,12 @@ def test_logits_come_from_the_same_run(native: bool, batch: TokenBatch) -> None:
     plain = hooked_of(tiny("llama"))
     model = plain if native else HookedModel(TransformerLensEngine(tiny("llama"), native=False))
     change = [edits.set("attn_out.2", 0.0)]
-    seen = attention_statistics.attention_statistics(model, batch, layers=[1], edits=change, logits_at=(-1, 3))
+    seen = attention_statistics.attention_statistics(model.engine, batch, layers=[1], edits=change, logits_at=(-1, 3))
     assert list(seen) == [1] and seen.logits is not None
     expected = plain.logits(batch, (-1, 3), change)
     assert not torch.allclose(expected, plain.logits(batch, (-1, 3)), atol=1e-3)
     torch.testing.assert_close(seen.logits, expected, atol=1e-5, rtol=1e-5)
-    assert attention_statistics.attention_statistics(model, batch).logits is None
+    assert attention_statistics.attention_statistics(model.engine, batch).logits is None
 
 
 def test_nothing_of_query_by_key_exists() -> None:
@@ -195,14 +197,16 @@ def test_nothing_of_query_by_key_exists() -> None:
     model = hooked_of(tiny("llama", max_position_embeddings=8192))
     with Sizes():
         attention_statistics.attention_statistics(
-            model, torch.ones(1, 5000, dtype=torch.int64), StatisticsSpec(columns="sum")
+            model.engine, torch.ones(1, 5000, dtype=torch.int64), StatisticsSpec(columns="sum")
         )
     assert 0 < largest < 5000 * 61 * 4 * 2
 
 
 def test_progress_tells_layers_and_a_cancel_stops_between_them(batch: TokenBatch) -> None:
     told: list[Progress] = []
-    attention_statistics.attention_statistics(hooked_of(tiny("llama")), batch, progress=Reporter(told.append), chunk=12)
+    attention_statistics.attention_statistics(
+        hooked_of(tiny("llama")).engine, batch, progress=Reporter(told.append), chunk=12
+    )
     assert [(event.done, event.total) for event in told] == [(done, 6) for done in range(1, 7)]
     reporter = Reporter()
     seen: list[LayerChunk] = []
@@ -212,7 +216,7 @@ def test_progress_tells_layers_and_a_cancel_stops_between_them(batch: TokenBatch
         reporter.cancelled.set()
 
     with pytest.raises(Cancelled):
-        attention_statistics.attention_statistics(hooked_of(tiny("llama")), batch, see=stop, progress=reporter)
+        attention_statistics.attention_statistics(hooked_of(tiny("llama")).engine, batch, see=stop, progress=reporter)
     assert len(seen) == 1
 
 
@@ -235,7 +239,7 @@ def test_progress_tells_layers_and_a_cancel_stops_between_them(batch: TokenBatch
 )
 def test_wrong_use_is_told(wanted: StatisticsSpec, options: dict[str, Any], message: str, batch: TokenBatch) -> None:
     with pytest.raises((UsageError, SiteError), match=message):
-        attention_statistics.attention_statistics(hooked_of(tiny("llama")), batch, wanted, **options)
+        attention_statistics.attention_statistics(hooked_of(tiny("llama")).engine, batch, wanted, **options)
 
 
 def test_attention_that_is_no_plain_softmax_is_refused(batch: TokenBatch) -> None:

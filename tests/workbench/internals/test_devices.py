@@ -14,7 +14,7 @@ from tests import pretended_gpu as gpu
 from tests.conftest import tiny
 from workbench.internals import attention, edits, session_checks
 from workbench.internals.session import Session
-from workbench.runs import execute, plan
+from workbench.runs import execute, plan, prepare
 
 pytestmark = pytest.mark.skipif(
     torch.cuda.is_available() or not gpu.LIBRARY.exists(), reason="pretends a GPU on Linux, where there is none"
@@ -115,7 +115,7 @@ def test_the_checks_of_a_session_pass_on_a_gpu(session):
 
 
 def test_a_run_on_a_gpu_counts_its_memory_and_may_take_what_pytorch_keeps_unused(session, at):
-    prepared = execute.prepare("mean-logits", session, "smoke")
+    prepared = prepare.prepare("mean-logits", session, "smoke")
     free = gpu.FREE + gpu.RESERVED - gpu.ALLOCATED
     assert prepared.plan.budget == int(plan.SHARE * (free + plan.weights(session)[0]))
     record = wb.open(execute.execute(prepared, at / "runs")).typed_record

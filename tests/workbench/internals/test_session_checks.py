@@ -10,7 +10,7 @@ import torch
 
 from tests.conftest import tiny
 from workbench.internals import attention, session_checks
-from workbench.internals.engines import Tap
+from workbench.internals.engines import Hook
 from workbench.internals.session import load
 
 
@@ -44,7 +44,7 @@ def test_an_engine_that_reads_something_else_is_found() -> None:
     run = other.run
 
     def wrong(inputs: Any, taps: Any = (), **options: Any) -> Any:
-        def off(tap: Tap) -> Tap:
+        def off(tap: Hook) -> Hook:
             return tap._replace(see=lambda whole: tap.see(whole * 1.001)) if tap.site.kind == "z" else tap
 
         return run(inputs, [off(tap) for tap in taps], **options)

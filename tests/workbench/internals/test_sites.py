@@ -85,5 +85,6 @@ def test_every_kind_has_a_meaning() -> None:
 
 
 def test_sites_and_edits_load_without_torch() -> None:
-    code = "import sys, workbench.internals.sites, workbench.internals.edits, workbench.internals.tokens, workbench.internals.architectures, workbench.internals.engines"
+    core = "workbench.internals"
+    code = f"import sys, {core}.sites, {core}.edits, {core}.tokens, {core}.architectures, {core}.engines"
     subprocess.run([sys.executable, "-c", f"{code}; assert 'torch' not in sys.modules"], check=True)

@@ -81,6 +81,9 @@ def test_a_configuration_counts_by_what_the_model_is(tmp_path: Path) -> None:
     assert first == config_fingerprint(wb.load(tmp_path, dtype="bfloat16", device="cpu").model.config.to_dict())
     assert first != config_fingerprint({**model.config.to_dict(), "rms_norm_eps": 1e-3})
     assert first == config_fingerprint({**model.config.to_dict(), "transformers_version": "9", "new_key": None})
+    inner = {"model_type": "llama", "hidden_size": 8}
+    assert config_fingerprint({"text": inner}) == config_fingerprint({"text": {**inner, "dtype": "float16", "x": None}})
+    assert config_fingerprint({"text": inner}) != config_fingerprint({"text": {**inner, "hidden_size": 16}})
 
 
 def words(template: str | None = None, split: bool = True) -> object:

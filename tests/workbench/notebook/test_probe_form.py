@@ -69,6 +69,17 @@ def test_what_breaks_is_said(form):
     form.start()
     form.wait(120)
     assert form.run is None and form._said.value not in ("", "finished", "stopped")
+    (shown,) = form._result.outputs
+    assert shown["output_type"] == "error" and shown["ename"] == "RuntimeError"
+    assert any("in run" in line for line in shown["traceback"])
+
+
+def test_an_input_that_changes_as_a_run_ends_leaves_no_form_that_cannot_start(form):
+    form.set(preset="smoke", length=8)
+    form.start()
+    form._start.observe(lambda change: form.set(length=9) if not change["new"] else None, "disabled")
+    form.wait(120)
+    assert form.run is not None and not form._start.disabled
 
 
 def test_without_a_kernel_the_settings_remain_as_a_table(form):

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import pytest
 import torch
 
 import workbench as wb
 from tests.workbench.records.test_store import record
+from workbench.dashboards.components.side_by_side import facts
+from workbench.errors import UsageError
+from workbench.probe.registry import PROBES
 from workbench.records import comparison
 from workbench.records.file_hashes import verify
-from workbench.records.record import Headline
-from workbench.runs.rerun import agreement, load_again
+from workbench.records.record import AdapterInfo, DataUse, Headline
+from workbench.reports import build
+from workbench.runs.rerun import agreement, load_again, rerun
 
 
 def headline(name="a", value=1.0, low=None, high=None):
@@ -39,6 +44,42 @@ def test_what_differs_is_named_and_what_does_not_is_left_out():
     assert comparison.compare([one, one])["settings"] == {}
 
 
+def test_sources_of_one_name_do_not_hide_each_other():
+    one, two = record(), record()
+    for each, used in ((one, (3, 4)), (two, (3, 5))):
+        each.data = [DataUse(name="facts", sha256=str(place), n_used=n) for place, n in enumerate(used)]
+    assert comparison.compare([one, two])["data"] == {"facts (2).n_used": [4, 5]}
+
+
+def test_what_is_not_there_is_not_what_holds_nothing():
+    one, two = record(), record()
+    one.spec.resolved, two.spec.resolved = {"layers": None, "n": [1, 2]}, {"n": {"least": 1}}
+    found = comparison.compare([one, two])
+    assert found["settings"] == {"layers": [None, None], "n": [[1, 2], {"least": 1}]}
+    texts = {row.name: row.texts for row in found.differences}
+    assert texts == {"layers": ["nothing", "–"], "n": ["[1, 2]", '{"least": 1}']}
+    two.model.adapter = AdapterInfo(id="a", sha256="0")
+    assert comparison.compare([one, two])["model"] == {"adapter": [None, {"id": "a", "sha256": "0"}]}
+
+
+def test_report_page_terminal_and_notebook_tell_the_same_differences(session, at, cli):
+    one = wb.run("mean-logits", session, preset="smoke", progress=False)
+    two = wb.run("mean-logits", session, preset="smoke", seed=2, progress=False, length=6, layers=[1])
+    found = wb.compare(one, two.id)
+    assert found["settings"] == {"seed": [0, 2], "length": [8, 6], "layers": [None, [1]]}
+    expected = [(row.label, *row.texts) for row in found.differences]
+    assert expected[-1] == ("setting layers", "nothing", "[1]")
+    table = next(block for part in build([one, two]).sections for block in part.blocks if hasattr(block, "columns"))
+    assert [tuple(row) for row in table.rows] == expected
+    shown = found._repr_mimebundle_()
+    assert all(text in shown["text/plain"] and text in shown["text/html"] for row in expected for text in row)
+    said, page = cli("compare", one.id, two.id).out, facts([one, two]).object
+    for row in found.differences:
+        assert row.name in said and row.name in page and all(text in said and text in page for text in row.texts)
+    with pytest.raises(UsageError, match="two or more"):
+        wb.compare(one)
+
+
 def test_a_rerun_comes_out_the_same(session, at, cli):
     run = wb.run("mean-logits", session, preset="smoke", seed=4, length=6)
     again = cli("rerun", run.id, "--json")
@@ -46,8 +87,19 @@ def test_a_rerun_comes_out_the_same(session, at, cli):
     found = json.loads(again.out)
     assert found["same"] and found["runs"][0] == run.id and found["data"] == [] and found["model"] == {}
     second = wb.open(found["runs"][1]).record
-    assert second["spec"]["resolved"] == run.record["spec"]["resolved"] and second["spec"]["seed"] == 4
+    assert second["spec"] == run.record["spec"] and second["spec"]["given"] == {"length": 6}
     assert "yes" in cli("rerun", run.id).out
+
+
+def test_a_rerun_holds_to_the_settings_of_then_though_a_preset_has_changed(session, at, monkeypatch):
+    run = wb.run("mean-logits", session, preset="smoke", layers=[0, 2], progress=False)
+    probe = PROBES.get("mean-logits")
+    monkeypatch.setattr(type(probe), "presets", {**probe.presets, "smoke": {"n": 3}})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again = rerun(run, session, at)
+    assert again.record["spec"] == run.record["spec"]
+    assert run.record["spec"]["resolved"]["n"] == 2 and run.record["spec"]["given"] == {"layers": [0, 2]}
 
 
 def test_a_rerun_on_other_weights_comes_out_different(tiny_folder, at, cli):
@@ -86,7 +138,7 @@ def test_a_model_from_memory_is_not_loaded_by_name():
     given = record()
     given.model.id = "in-memory/tiny"
     with pytest.raises(wb.WorkbenchError, match="from memory"):
-        load_again(given)
+        load_again(given.model)
 
 
 def test_verify_finds_what_is_changed_missing_and_added(session, at, cli):

@@ -104,7 +104,7 @@ def test_a_note_that_is_empty_or_too_long_is_refused_with_the_limit(run: Run) ->
 ADDING = """
 import sys
 from pathlib import Path
-from workbench import notes
+from workbench.records import notes
 for number in range(20):
     notes.add(Path(sys.argv[1]), f"{sys.argv[2]} {number}")
 """

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
 import workbench as wb
+from tests.sample_runs import write_run
+from workbench.errors import UnknownName
 from workbench.records import store
 from workbench.records.file_hashes import verify
 from workbench.runs.rerun import agreement
 
-RECORDS = Path(__file__).parents[1] / "fixtures" / "records"
+RECORDS = Path(__file__).parents[2] / "fixtures" / "records"
 STATUS = {
     "b718bb53": "success",
     "fb445a89": "error",
@@ -50,3 +53,15 @@ def test_a_run_without_a_result_says_why(runs):
     assert failed.record["error"]["message"] == "a head <b>fell off</b>"
     with pytest.raises(wb.WorkbenchError, match="its status is 'error'"):
         _ = failed.data
+
+
+def test_a_headline_that_was_renamed_is_found_by_both_names(tmp_path):
+    folder = tmp_path / write_run(tmp_path)
+    record = json.loads((folder / "record.json").read_text())
+    record["headline"][0]["name"] = "copy_head_share"
+    (folder / "record.json").write_text(json.dumps(record))
+    run = wb.open(folder)
+    assert next(iter(run.headline)) == "retrieval_head_share"
+    assert run.headline["copy_head_share"] == run.headline["retrieval_head_share"]
+    with pytest.raises(UnknownName, match="retrieval_head_share"):
+        run.headline["retrieval_heads_share"]

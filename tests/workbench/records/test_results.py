@@ -136,3 +136,9 @@ def test_differences_name_what_differs():
     assert found["/score"]["largest"] == pytest.approx(0.5)
     assert found["/extra"]["why"] == "only in the second"
     assert results.differences(one, one.isel(layer=[0]), 0, 0)[0]["why"].startswith("shape")
+
+
+def test_a_variable_carries_units_and_meaning() -> None:
+    data = xr.Dataset({"loss": results.variable("step", [2.0, 1.5], "nats", "cross-entropy")}, {"step": [0, 1]})
+    assert data["loss"].attrs == {"units": "nats", "description": "cross-entropy"}
+    results.check(xr.DataTree.from_dict({"/": data}))

@@ -194,12 +194,46 @@ def test_what_a_dead_process_left_is_swept_and_what_lives_is_not(tmp_path):
         (tmp_path / ".partial" / folder.name / "x").mkdir(parents=True)
     young = tmp_path / ".partial" / "20260103T000000Z-a-probe-00000003"
     young.mkdir()
-    store.listing(tmp_path)
+    begin(tmp_path, "20260104T000000Z-a-probe-00000004")
     assert {path.name for path in (tmp_path / ".partial").iterdir()} == {living.name, young.name}
     old = time.time() - 2 * heartbeat.STALE
     os.utime(young, (old, old))
-    store.listing(tmp_path)
+    begin(tmp_path, "20260105T000000Z-a-probe-00000005")
     assert {path.name for path in (tmp_path / ".partial").iterdir()} == {living.name}
+
+
+def test_reading_writes_nothing(tmp_path):
+    dead, heart = begin(tmp_path)
+    heart.stop()
+    (tmp_path / ".partial" / dead.name / "x").mkdir(parents=True)
+    (tmp_path / "20260102T000000Z-a-probe-00000002").mkdir()
+    before = {path: path.stat().st_mtime_ns for path in [tmp_path, *tmp_path.rglob("*")]}
+    assert len(store.listing(tmp_path).records) == len(list(store.records(tmp_path, "a-probe"))) == 1
+    assert store.find("20260101", tmp_path) == dead and store.has_run(tmp_path, dead.name)
+    assert {path: path.stat().st_mtime_ns for path in [tmp_path, *tmp_path.rglob("*")]} == before
+
+
+def test_records_of_a_probe_are_read_one_by_one_and_no_other_is(tmp_path, monkeypatch):
+    for number, probe in enumerate(["a-probe", "another", "a-probe", "another-probe", "a-probe"], start=1):
+        made = record(f"2026010{number}T000000Z-{probe}-0000000{number}")
+        made.probe = probe
+        store.create(tmp_path, made, lambda path: Heart(path, lambda: None))
+    (tmp_path / "20260101T000000Z-a-probe-00000001").rename(tmp_path / "kept")
+    read, looked = store.read, []
+    monkeypatch.setattr(store, "read", lambda folder: looked.append(folder.name) or read(folder))
+    found = store.records(tmp_path, "a-probe")
+    assert next(found).id[-1] == "1" and looked == ["kept"], "a name that tells nothing is looked into"
+    assert next(found).id[-1] == "5" and len(looked) == 2
+    assert [one.id[-1] for one in store.listing(tmp_path, "another").records] == ["2"]
+    assert not any("another-probe" in name for name in looked)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", ".partial", "../x", "a/b", "x\0y", "nothing"])
+def test_a_name_from_a_browser_leads_nowhere_else(tmp_path, name):
+    begin(tmp_path / "runs")
+    (tmp_path / "x").mkdir()
+    (tmp_path / "runs" / ".partial").mkdir(exist_ok=True)
+    assert not store.has_run(tmp_path / "runs", name)
 
 
 def test_only_one_process_takes_a_run_over(tmp_path):

@@ -137,3 +137,27 @@ def test_a_run_of_an_unknown_probe_shows_no_figure(run: FakeRun) -> None:
     PROBES._known.pop("marked")
     shown = Redacted(run)
     assert shown.summary == [] and MARKER not in repr(build([shown]))
+    assert "Summary and figures could not be made again without the texts: its probe is not here" in shown.notice
+
+
+@pytest.mark.parametrize(("part", "said"), [("summary", "The summary"), ("figures", "The figures")])
+def test_a_bug_of_the_probe_hides_nothing_in_silence(
+    run: FakeRun, monkeypatch: pytest.MonkeyPatch, part: str, said: str
+) -> None:
+    def broken(self: Marked, data: xr.DataTree, record: Record) -> Any:
+        raise KeyError(f"{MARKER} is not there")
+
+    monkeypatch.setattr(Marked, part, broken)
+    page = repr(build([Redacted(run)]))
+    assert f"{said} could not be made again without the texts: KeyError" in page and MARKER not in page
+
+
+def test_data_that_cannot_be_read_are_not_left_out_in_silence(run: FakeRun) -> None:
+    run.tree = None
+    assert "The data that summary and figures are made from could not" in Redacted(run).notice
+
+
+def test_a_bug_in_what_was_chosen_is_told_too(run: FakeRun) -> None:
+    shown = Redacted(run)
+    assert not shown.details().figures and "What was chosen on the page could not" in shown.notice
+    assert shown.notice.startswith(NOTICE) and shown.notice != NOTICE

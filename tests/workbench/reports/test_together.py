@@ -10,9 +10,11 @@ import pytest
 
 from tests.sample_reports import failed_run, record, sample_run
 from tests.workbench.reports.pages import page_of
-from workbench.reports import build, differences
+from workbench.records.comparison import MISSING, differences
+from workbench.records.describe import digits
+from workbench.reports import build
 from workbench.reports.commands import rerun_command
-from workbench.reports.headlines import number, row, strip
+from workbench.reports.headlines import row, strip
 from workbench.reports.overview import reliability
 
 
@@ -71,7 +73,7 @@ def test_differences_name_the_fields() -> None:
         "preset": ["quick", "full"],
         "data.needles (built-in).n_used": [64, 5],
         "environment.packages.torch": ["2.13.0", "2.14.0"],
-        "environment.packages.numpy": [None, "2.4"],
+        "environment.packages.numpy": [MISSING, "2.4"],
     }
 
 
@@ -174,7 +176,7 @@ def test_a_control_in_another_unit_is_said_and_not_drawn() -> None:
 
 
 def test_numbers_are_short() -> None:
-    assert [number(value) for value in (0.12345, 1234.0, -0.5, None, 1e-9, 1.4e-17)] == [
+    assert [digits(value) for value in (0.12345, 1234.0, -0.5, None, 1e-9, 1.4e-17)] == [
         "0.123",
         "1,234",
         "−0.5",

@@ -12,12 +12,12 @@ import xarray as xr
 import workbench as wb
 from tests.fixtures.plugin.mean_logits import MeanLogits
 from workbench.errors import Cancelled, UnknownName, UsageError, WorkbenchError
+from workbench.files import sha256
 from workbench.probe.contract import Outcome
 from workbench.probe.run_context import StagedRunContext
 from workbench.progress import Reporter
-from workbench.records import store
 from workbench.records.file_hashes import verify
-from workbench.runs import execute
+from workbench.runs import execute, prepare
 
 
 def only_run(runs: Path) -> wb.Run:
@@ -26,7 +26,7 @@ def only_run(runs: Path) -> wb.Run:
 
 
 def executed(probe, session, runs, reporter=None, **settings):
-    prepared = execute.prepare(probe, session, "smoke", 0, settings)
+    prepared = prepare.prepare(probe, session, "smoke", 0, settings)
     return wb.open(execute.execute(prepared, runs, reporter))
 
 
@@ -122,7 +122,7 @@ def test_a_failure_is_recorded_and_raised_again(session, at, error, status):
     record = only_run(at).record
     assert record["status"] == status and record["finished"]
     assert record["error"]["kind"] == type(error).__name__ and record["error"]["message"] == str(error)
-    assert "test_running.py" in record["error"]["traceback"]
+    assert "test_execute.py" in record["error"]["traceback"]
     with pytest.raises(WorkbenchError, match="has no data"):
         _ = only_run(at).data
     assert "sky" not in str(error) or "&lt;b&gt;fell" in only_run(at)._repr_mimebundle_()["text/html"]
@@ -131,7 +131,32 @@ def test_a_failure_is_recorded_and_raised_again(session, at, error, status):
 def test_out_of_memory_is_said_in_plain_words(session, at):
     with pytest.raises(WorkbenchError, match="out of memory"):
         executed(Failing(MemoryError()), session, at)
-    assert only_run(at).record["status"] == "error"
+    record = only_run(at).record
+    assert record["status"] == "error" and "raise self.error" in record["error"]["traceback"]
+
+
+def test_a_run_refused_by_a_bug_keeps_where_the_bug_is(session, at):
+    class Buggy(MeanLogits):
+        def work(self, session, config):
+            return [][0]
+
+    try:
+        prepare.prepare(Buggy(), session, "smoke")
+    except IndexError as error:
+        folder = execute.record_refusal(Buggy(), session, "smoke", 0, {}, error, at)
+    assert "return [][0]" in wb.open(folder).record["error"]["traceback"]
+
+
+def test_details_that_a_bug_breaks_say_where_in_the_log(session, at, caplog):
+    class Broken(MeanLogits):
+        def coordinates(self, data, record):
+            raise ZeroDivisionError("a coordinate\x1b[2J of nothing")
+
+    run = executed(Broken(), session, at)
+    run._probe = Broken
+    with pytest.raises(WorkbenchError, match="the details of run"):
+        _ = run.coordinates
+    assert "in coordinates" in caplog.text and "ZeroDivisionError" in caplog.text and "\x1b" not in caplog.text
 
 
 def test_a_result_that_breaks_the_schema_fails_the_run(session, at):
@@ -184,7 +209,7 @@ class Counting(MeanLogits):
 
 def test_a_run_goes_on_from_what_it_had(session, at):
     probe = Counting()
-    prepared = execute.prepare(probe, session, "quick")
+    prepared = prepare.prepare(probe, session, "quick")
     with pytest.raises(ValueError):
         execute.execute(prepared, at)
     stopped = only_run(at)
@@ -201,7 +226,7 @@ def test_a_run_goes_on_from_what_it_had(session, at):
 
 def test_a_stage_of_something_else_is_not_used(session, at):
     probe = Counting()
-    prepared = execute.prepare(probe, session, "quick")
+    prepared = prepare.prepare(probe, session, "quick")
     with pytest.raises(ValueError):
         execute.execute(prepared, at)
     folder = only_run(at).folder
@@ -227,10 +252,10 @@ def test_a_stage_of_something_else_is_not_used(session, at):
 )
 def test_a_run_with_other_settings_does_not_go_on(session, at, changes, said):
     with pytest.raises(ValueError):
-        execute.execute(execute.prepare(Counting(), session), at)
+        execute.execute(prepare.prepare(Counting(), session), at)
     stopped = only_run(at)
     with pytest.raises(UsageError, match=said):
-        execute.execute(execute.prepare(Counting(), session, **changes), at, resume=stopped.folder)
+        execute.execute(prepare.prepare(Counting(), session, **changes), at, resume=stopped.folder)
     assert only_run(at).record == stopped.record
 
 
@@ -240,18 +265,18 @@ def test_a_run_on_another_model_does_not_go_on(session, at):
     from tests.conftest import tiny
 
     with pytest.raises(ValueError):
-        execute.execute(execute.prepare(Counting(), session), at)
+        execute.execute(prepare.prepare(Counting(), session), at)
     other = tiny("llama")
     with torch.no_grad():
         next(other.parameters())[0, 0] += 1
     with pytest.raises(UsageError, match="the model's fingerprint was"):
-        execute.execute(execute.prepare(Counting(), wb.load((other, None))), at, resume=only_run(at).folder)
+        execute.execute(prepare.prepare(Counting(), wb.load((other, None))), at, resume=only_run(at).folder)
 
 
 def test_a_finished_run_does_not_go_on(session, at):
     done = executed(MeanLogits(), session, at)
     with pytest.raises(UsageError, match="already done"):
-        execute.execute(execute.prepare("mean-logits", session, "smoke"), at, resume=done.folder)
+        execute.execute(prepare.prepare("mean-logits", session, "smoke"), at, resume=done.folder)
 
 
 def test_two_stages_of_one_name_are_refused(session, at):
@@ -291,5 +316,5 @@ def test_a_path_in_a_record_does_not_lead_out_of_the_run(session, at):
     secret = at / "secret.txt"
     secret.write_text("x")
     record = run.typed_record
-    record.files["../secret.txt"] = store.sha256(secret)
+    record.files["../secret.txt"] = sha256(secret)
     assert [finding.path for finding in verify(run.folder, record)] == ["../secret.txt"]

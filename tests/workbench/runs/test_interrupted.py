@@ -19,9 +19,9 @@ import workbench as wb
 from workbench.errors import WorkbenchError
 from workbench.records import store
 from workbench.records.file_hashes import verify
-from workbench.runs import execute
+from workbench.runs import execute, prepare
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_ten_kills_at_random_moments_lose_nothing():
@@ -55,7 +55,7 @@ def small_disk(folder: Path, size: int) -> Iterator[None]:
 
 def test_a_full_disk_is_a_clear_error_and_loses_nothing_else(session, at):
     """With ever less room left: an earlier run stays whole, and what was begun is readable and goes on later."""
-    prepared = execute.prepare("mean-logits", session, "smoke")
+    prepared = prepare.prepare("mean-logits", session, "smoke")
     failed, begun = 0, 0
     with small_disk(at, 2**20):
         whole = execute.execute(prepared, at / "runs")
@@ -89,7 +89,7 @@ def test_a_folder_that_vanishes_ends_the_run_with_a_clear_error(session, at):
         subprocess.run(["rm", "-r", str(folder)], check=True)
 
     with pytest.raises(WorkbenchError, match="is gone"):
-        execute.execute(execute.prepare("mean-logits", session, "smoke"), at, started=remove)
+        execute.execute(prepare.prepare("mean-logits", session, "smoke"), at, started=remove)
     assert [path.name for path in at.iterdir()] == [".partial"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import urllib.error
 import urllib.request
 
@@ -34,6 +35,40 @@ def test_a_run_shows_its_page_until_the_servers_are_stopped(tmp_path):
         page_server.stop()
     with pytest.raises(urllib.error.URLError):
         _ask(page.url)
+
+
+def test_two_threads_that_ask_for_a_page_share_one_server(tmp_path, monkeypatch):
+    started: list[object] = []
+    asked = threading.Barrier(2)
+
+    class Server:
+        def __init__(self, *command, **pipes):
+            started.append(self)
+            self.stdin = self.stdout = self
+
+        def readline(self):
+            threading.Event().wait(0.2)
+            return f"open http://127.0.0.1:{len(started)}"
+
+        def poll(self):
+            return None
+
+        def wait(self): ...
+
+        def close(self): ...
+
+    def ask():
+        asked.wait()
+        page_server.page(tmp_path / "run", "run", {})
+
+    monkeypatch.setattr(page_server.subprocess, "Popen", Server)
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    page_server.stop()
+    assert len(started) == 1
 
 
 def test_a_server_that_does_not_start_says_why(tmp_path, monkeypatch):

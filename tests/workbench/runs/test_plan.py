@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 
@@ -14,7 +15,7 @@ from workbench.formatting import byte_size, parse_size
 from workbench.internals.session import load
 from workbench.probe.contract import Work
 from workbench.records.record import Plan
-from workbench.runs import execute, plan
+from workbench.runs import execute, plan, prepare
 
 
 class Planned(MeanLogits):
@@ -74,6 +75,25 @@ def test_the_machine_is_timed_once_for_a_session(session):
     assert plan.calibrate(session) is plan.calibrate(session)
 
 
+def test_who_has_the_turn_of_a_session_can_plan_it_and_others_while_another_thread_waits_to():
+    held, other = load(tiny("llama")), load(tiny("gpt2"))
+    planned: list[plan.Calibration] = []
+
+    def notebook() -> None:
+        with held.lock:
+            page = threading.Thread(target=plan.calibrate, args=(held,), daemon=True)
+            page.start()
+            while not held.waiting:
+                time.sleep(0.001)
+            planned.extend(plan.calibrate(session) for session in (held, other))
+
+    thread = threading.Thread(target=notebook, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert len(planned) == 2, "the two threads wait for each other"
+    assert plan.calibrate(held) is planned[0]
+
+
 def test_a_model_in_a_type_that_the_kernels_do_not_serve_is_timed_too():
     cost = plan.calibrate(load(tiny("llama", torch.float64)))
     assert cost.per_pair_with_statistics == cost.per_pair > 0
@@ -85,23 +105,38 @@ def test_a_run_over_budget_is_refused_with_settings_that_fit(session, at):
             return [Work(config.n, 1, config.length)]
 
     enough = made(session, Work(1, 1, 64)).bytes
-    prepared = execute.prepare(Long(), session, "quick", 0, {"length": 200_000}, memory=enough)
+    prepared = prepare.prepare(Long(), session, "quick", 0, {"length": 200_000}, memory=enough)
     with pytest.raises(plan.OverBudget) as refused:
         execute.execute(prepared, at / "runs")
     assert not (at / "runs").exists() and refused.value.exit_status == 1
     found = plan.smaller_settings(Long(), session, prepared.config, enough)
-    assert found and all(needed <= enough for _, needed in found)
-    setting, needed = found[0]
-    assert setting.startswith("--set length=") and f"{setting} ({byte_size(needed)})" in str(refused.value)
-    smaller = execute.prepare(Long(), session, "quick", 0, {"length": int(setting.rpartition("=")[2])}, memory=enough)
-    assert smaller.plan.bytes == needed
+    assert found and all(one.bytes <= enough for one in found) and refused.value.smaller == tuple(found)
+    first = found[0]
+    assert first.setting == "length" and f"length={first.value} ({byte_size(first.bytes)})" in str(refused.value)
+    assert "--" not in str(refused.value)
+    smaller = prepare.prepare(Long(), session, "quick", 0, {"length": first.value}, memory=enough)
+    assert smaller.plan.bytes == first.bytes
     plan.refuse_over_budget(smaller.probe, session, smaller.config, smaller.plan)
 
 
 def test_a_budget_below_the_weights_names_nothing_that_would_not_fit(session):
-    prepared = execute.prepare("mean-logits", session, memory=1000)
+    prepared = prepare.prepare("mean-logits", session, memory=1000)
     with pytest.raises(plan.OverBudget, match="no smaller setting of this probe fits"):
         plan.refuse_over_budget(prepared.probe, session, prepared.config, prepared.plan)
+
+
+def test_one_refusal_is_told_in_the_words_of_whoever_asked():
+    changes = [plan.SmallerSetting("length", 64, 2**20), plan.SmallerSetting("preset", "smoke", 2**10)]
+    refused = plan.OverBudget(3 * 2**20, 2 * 2**20, changes)
+    assert str(refused) == (
+        "this run needs about 3 MiB of memory and may take 2 MiB; it would fit with length=64 (1 MiB) or "
+        "preset='smoke' (1 KiB); or allow it more memory"
+    )
+    assert (
+        refused.told(lambda one: f"--{one.setting}", "x")
+        == f"{refused.needs()}; it would fit with --length (1 MiB) or --preset (1 KiB); or x"
+    )
+    assert refused.needs("a probe") == "a probe needs about 3 MiB of memory and may take 2 MiB"
 
 
 def test_the_default_budget_is_a_share_of_what_is_free(session):

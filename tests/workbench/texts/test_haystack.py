@@ -55,7 +55,7 @@ def test_a_haystack_that_cannot_be_read_says_what_to_do(tmp_path: Path, content:
     path = tmp_path / "text.txt"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(UsageError, match="give a text file or 'synthetic'"):
+    with pytest.raises(UsageError, match="give a text file, or 'synthetic'"):
         read_haystack(path)
 
 
@@ -99,7 +99,7 @@ def test_needles_from_a_file_are_split_by_key_and_answer(tmp_path: Path) -> None
 def test_a_line_that_is_no_needle_is_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / "needles.jsonl"
     path.write_text(line, encoding="utf-8")
-    with pytest.raises(UsageError, match=r"needles\.jsonl:1"):
+    with pytest.raises(UsageError, match=r"needles\.jsonl', line 1: .*; give a file of JSON lines, or 'needles'"):
         read_needles(path, np.random.default_rng(0))
 
 

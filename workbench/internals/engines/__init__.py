@@ -7,6 +7,7 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from ...errors import UnknownName, WorkbenchError
+from ..architectures import bare
 from .base import Engine, Hook, Inputs
 
 if TYPE_CHECKING:
@@ -43,8 +44,8 @@ def build(name: str, model: Any, tokenizer: Any = None, architecture: Architectu
 
 def attention_of(engine: Engine) -> str:
     """The implementation of attention that runs under an engine, in words."""
-    told = getattr(engine.model.config, "_attn_implementation", None) or "unknown"
+    told = getattr(bare(engine.model).config, "_attn_implementation", None) or "unknown"
     return "workbench (sdpa)" if told == "workbench" else str(told)
 
 
-__all__ = ["ENGINES", "Engine", "Inputs", "Tap", "attention_of", "build", "check"]
+__all__ = ["ENGINES", "Engine", "Inputs", "Hook", "attention_of", "build", "check"]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ...errors import SiteError
+from ..architectures import bare
 from ..sites import Site
 from ..weights import check_neuron
 
@@ -35,35 +36,16 @@ class Hook(NamedTuple):
 class Inputs(NamedTuple):
     """What goes into one run of the model.
 
-    ids: `[batch, position]`. mask: bool `[batch, position so far]`, False at padding; None when padding, if any, is on
-    the right, where causal attention never looks. positions: `[batch, position]`, None for 0, 1, 2 …. cache: the keys
-    and values so far, which the run extends; None to keep none.
+    ids: token ids `[batch, position]`, or values `[batch, position, d_in]` of a model without a vocabulary. mask: bool
+    `[batch, position so far]`, False at padding; None when padding, if any, is on the right, where causal attention
+    never looks. positions: `[batch, position]`, None for 0, 1, 2 …. cache: the keys and values so far, which the run
+    extends; None to keep none.
     """
 
     ids: Tensor
     mask: Tensor | None = None
     positions: Tensor | None = None
     cache: Any = None
-
-    def arguments(self, device: device, logits: bool | Tensor) -> dict[str, Any]:
-        """The arguments of a Hugging Face model's forward, with logits as `Engine.run` is asked for them."""
-        import torch
-
-        found: dict[str, Any] = {
-            "input_ids": self.ids.to(device),
-            "use_cache": self.cache is not None,
-            "past_key_values": self.cache,
-        }
-        if self.mask is not None:
-            found["attention_mask"] = self.mask.to(device)
-        if self.positions is not None:
-            found["position_ids"] = self.positions.to(device)
-            if self.mask is None and self.cache is None:
-                # without a mask, transformers takes positions that jump for texts that lie one after the other
-                found["attention_mask"] = torch.ones_like(found["input_ids"])
-        if logits is not True:
-            found["logits_to_keep"] = 1 if logits is False else logits.to(device)
-        return found
 
 
 class Engine(ABC):
@@ -76,6 +58,15 @@ class Engine(ABC):
     architecture: Architecture
     model: nn.Module
     """The module whose parameters are the model's weights."""
+    refused: dict[str, str]
+    """Why a kind that the model has is not served."""
+    read_in: nn.Module | None = None
+    """What makes the residual stream of values, in a model without a vocabulary."""
+
+    @property
+    def trusted(self) -> bool:
+        """Whether its hook points are known to be the model's own; where not, they must be seen to agree."""
+        return True
 
     @abstractmethod
     def kinds(self) -> tuple[str, ...]:
@@ -90,11 +81,34 @@ class Engine(ABC):
         called.
         """
 
+    def entering(self, ids: Tensor) -> dict[str, Any]:
+        """Token ids or values as the argument by which the model's forward takes them."""
+        if self.read_in is None:
+            return {"input_ids": ids.to(self.device)}
+        weight = next(self.read_in.parameters())
+        return {"inputs_embeds": self.read_in(ids.to(weight))}
+
+    def arguments(self, inputs: Inputs, logits: bool | Tensor) -> dict[str, Any]:
+        """The arguments of the model's forward for one run, with logits as `run` is asked for them."""
+        device = self.device
+        found: dict[str, Any] = self.entering(inputs.ids)
+        found |= {"use_cache": inputs.cache is not None, "past_key_values": inputs.cache}
+        if inputs.mask is not None:
+            found["attention_mask"] = inputs.mask.to(device)
+        if inputs.positions is not None:
+            found["position_ids"] = inputs.positions.to(device)
+            if inputs.mask is None and inputs.cache is None:
+                # without a mask, transformers takes positions that jump for texts that lie one after the other
+                found["attention_mask"] = inputs.positions.new_ones(inputs.ids.shape[:2]).to(device)
+        if logits is not True:
+            found["logits_to_keep"] = 1 if logits is False else logits.to(device)
+        return found
+
     def new_cache(self) -> Any:
         """An empty cache of keys and values for `Inputs.cache`."""
         from transformers import DynamicCache
 
-        return DynamicCache(config=self.model.config)  # type: ignore[arg-type]
+        return DynamicCache(config=bare(self.model).config)  # type: ignore[arg-type]
 
     @property
     def device(self) -> device:

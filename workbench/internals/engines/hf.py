@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from .. import attention
-from ..architectures import Architecture, ModuleSite, bare, describe
+from ..architectures import Architecture, ModuleSite, bare, describe, read_in_of
 from ..sites import KINDS
 from . import hook_values
 from .base import Engine, Hook, Inputs
@@ -32,6 +32,7 @@ class HfEngine(Engine):
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
+        self.read_in = read_in_of(model)
         model.eval()
         why = install_attention(model)
         found = describe(model)
@@ -65,7 +66,7 @@ class HfEngine(Engine):
                     stack.enter_context(module.register_forward_pre_hook(before, with_kwargs=True))
             stack.enter_context(attention.watching({m: self._watcher(group, called) for m, group in seam.items()}))
             try:
-                output = self.model(**inputs.arguments(self.device, logits)).logits
+                output = self.model(**self.arguments(inputs, logits)).logits
             except _Enough:
                 return None
         if waiting:

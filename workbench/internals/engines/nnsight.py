@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from ..architectures import Architecture, ModuleSite
+from ..architectures import Architecture, ModuleSite, read_in_of
 from ..shared_weights import clone_sharing_weights
 from ..sites import KINDS, MAP_KINDS, Site
 from . import hook_values
@@ -51,6 +51,7 @@ class NnsightEngine(Engine):
 
         self.architecture = architecture or HfEngine(model).architecture
         self.model = clone_sharing_weights(model)
+        self.read_in = read_in_of(model)
         self._tokenizer = tokenizer
         self._traced = nnsight.NNsight(self.model)
         self.refused = self._unreachable()
@@ -85,7 +86,7 @@ class NnsightEngine(Engine):
         waiting = set(range(len(taps)))
         stops = self._stops(taps, waiting.discard)
         try:
-            output = self._trace(inputs.arguments(self.device, logits), stops, logits is False)
+            output = self._trace(self.arguments(inputs, logits), stops, logits is False)
         except OutOfOrderError as error:
             raise self.never_called(taps[index].site for index in waiting) from error
         if waiting:

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from .. import attention
-from ..architectures import Architecture, bare
+from ..architectures import Architecture, bare, read_in_of, unwrapped
 from ..sites import MAP_KINDS, Site
+from ..values import example
 from .base import Engine, Hook, Inputs
 
 SEAM_KINDS = ("q_rot", "k_rot", *MAP_KINDS)
@@ -21,18 +22,17 @@ def install_attention(model: nn.Module) -> str | None:
 
     The logits of a short prompt must be those of the attention that the model had.
     """
-    model = bare(model)
+    given, model = _given(model), bare(model)
     before = model.config._attn_implementation  # type: ignore[union-attr]
     if before == attention.NAME:
         return None
-    ids = _prompt(model)
     with torch.no_grad():
-        expected = model(input_ids=ids, use_cache=False).logits
+        expected = model(**given, use_cache=False).logits
         model.set_attn_implementation(attention.NAME)  # type: ignore[operator]
         if model.config._attn_implementation != attention.NAME:  # type: ignore[union-attr]
             return "its attention does not go through transformers' attention interface"
         try:
-            found = model(input_ids=ids, use_cache=False).logits
+            found = model(**given, use_cache=False).logits
         except attention.Unsupported as error:
             why = str(error)
         else:
@@ -120,8 +120,20 @@ def _same(found: Tensor, expected: Tensor, size: Tensor, share: float = 0.0) -> 
     return bool(((found - expected).double().norm(dim=-1) <= bound + 1e-12).all())
 
 
+def _given(model: nn.Module) -> dict[str, Tensor]:
+    """The short prompt as the causal model's forward takes it."""
+    read_in = read_in_of(model)
+    if read_in is None:
+        return {"input_ids": _prompt(model)}
+    with torch.no_grad():
+        return {"inputs_embeds": read_in(_prompt(model))}
+
+
 def _prompt(model: nn.Module) -> Tensor:
-    """A few tokens that every vocabulary has, where the model takes them in."""
+    """A few tokens that every vocabulary has, or values, where the model takes them in."""
     parameter = next(model.parameters())
+    if read_in_of(model) is not None:
+        values = example(unwrapped(model).config.d_in, [len(_PROMPT)])[0]  # type: ignore[union-attr, arg-type]
+        return values[None].to(parameter)
     size = bare(model).config.get_text_config().vocab_size  # type: ignore[operator, union-attr]
     return torch.tensor([[token % size for token in _PROMPT]], device=parameter.device)

@@ -7,10 +7,11 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...errors import UsageError, WorkbenchError
-from ..architectures import TABLE, Architecture
+from ..architectures import TABLE, Architecture, read_in_of
 from ..attention import LONG, Call
 from ..shared_weights import clone_sharing_weights
 from ..sites import MAP_KINDS
+from ..values import example
 from . import hook_values
 from .base import Engine, Hook, Inputs
 
@@ -62,16 +63,21 @@ class TransformerLensEngine(Engine):
 
         self.architecture = architecture or HfEngine(model).architecture
         self.model = clone_sharing_weights(model)
+        self.read_in = read_in_of(model)
         self.wrapped = build(self.model, self.architecture, tokenizer, native)
         self.native = is_native(self.wrapped)
         self.refused = self._unreachable()
         """Why a kind that the model has is not served."""
-        if not self.native or self.architecture.name not in TABLE:
+        if not self.trusted:
             self.refused |= self._silent()
-            self.refused |= self._disagreeing(model)
 
     def kinds(self) -> tuple[str, ...]:
         return tuple(kind for kind in self.architecture.kinds if kind not in self.refused)
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the bridge has the model's own attention and known modules; where not, it must be seen to agree."""
+        return self.native and self.architecture.name in TABLE
 
     def run(self, inputs: Inputs, taps: Sequence[Hook] = (), *, logits: bool | Tensor = True) -> Tensor | None:
         if self.wrapped.compatibility_mode:
@@ -103,10 +109,12 @@ class TransformerLensEngine(Engine):
                 else:
                     hooks.append((POINTS[tap.site.kind].format(tap.site.layer), self._hook(index, tap, called)))
             stack.enter_context(self.wrapped.hooks(fwd_hooks=hooks))
-            arguments = inputs.arguments(self.device, logits)
-            ids = arguments.pop("input_ids")
+            arguments = self.arguments(inputs, logits)
+            entering = arguments.pop("input_ids", None)
+            if entering is None:  # the bridge tells what went through the read-in by its type
+                entering = arguments.pop("inputs_embeds")
             try:
-                output = self.wrapped(ids, return_type="logits", **arguments)
+                output = self.wrapped(entering, return_type="logits", **arguments)
             except _Enough:
                 return None
         if waiting:
@@ -152,21 +160,7 @@ class TransformerLensEngine(Engine):
         points = {kind: POINTS[kind].format(0) for kind in self.kinds() if kind in POINTS}
         hooks = [(point, lambda _, hook, kind=kind: fired.add(kind)) for kind, point in points.items()]
         with torch.no_grad(), self.wrapped.hooks(fwd_hooks=hooks):
-            self.wrapped(torch.tensor([[1, 2]], device=self.device), return_type="logits")
+            d_in = self.architecture.shape.d_in
+            given = torch.tensor([[1, 2]]) if d_in is None else example(d_in, [2])[0][None]
+            self.wrapped(*self.entering(given).values(), return_type="logits")
         return {kind: f"{point} does not fire in this bridge" for kind, point in points.items() if kind not in fired}
-
-    def _disagreeing(self, model: nn.Module) -> dict[str, str]:
-        """The kinds in which this bridge and plain hooks differ on a few tokens."""
-        from ..hooked_model import HookedModel
-        from ..session_checks import differences, short_rows, some_sites, tolerance
-        from .hf import HfEngine
-
-        here = HookedModel(self)
-        sites = some_sites(here)
-        rows, plain = short_rows(here), HookedModel(HfEngine(model))
-        found = differences(plain.capture(rows, sites), here.capture(rows, sites), sites)
-        return {
-            kind: f"what the bridge gives differs from the model by {worst:.1e}"
-            for kind, worst in found.items()
-            if not worst <= tolerance(kind, self.model)
-        }

@@ -20,7 +20,7 @@ from workbench.probes.context_knob.task import matching
 from workbench.probes.context_knob.task.arithmetic import BOUND, arithmetic_facts, value
 from workbench.probes.context_knob.task.prompting import INTENTS, Prompter
 from workbench.probes.context_knob.task.tasks import facts_of
-from workbench.runs import execute
+from workbench.runs import execute, prepare
 from workbench.texts.facts import BUILT_IN, Facts, make_item, read_facts, split_of
 
 
@@ -162,22 +162,22 @@ def test_correlation_and_its_interval() -> None:
     one = rng.normal(size=16)
     other = one + rng.normal(size=16)
     assert separation.pearson(one, other) == pytest.approx(np.corrcoef(one, other)[0, 1])
-    low, high = separation.interval(one, other, rng)
-    assert low is not None and high is not None and low < separation.pearson(one, other) < high
-    assert separation.interval(np.ones(5), one[:5], rng) == (None, None)
     rows = pd.DataFrame(
         {"task": "base", "told": "float", "separation": one, "random_separation": -one, "pair_accuracy": other}
     )
     line = separation.headline(rows, rng)
     assert line is not None and line.name == "separation_r" and line.n == 16 and line.control is not None
     assert line.control.value == pytest.approx(-np.corrcoef(one, other)[0, 1])
+    assert line.low is not None and line.high is not None and line.low < separation.pearson(one, other) < line.high
+    flat = separation.headline(rows.assign(separation=1.0), rng)
+    assert flat is not None and flat.value is flat.low is flat.high is None
     assert separation.headline(rows[:3], rng) is None
     assert separation.headline(rows.assign(told="none"), rng) is None
 
 
 def test_a_run_with_further_configurations_keeps_them_apart(tmp_path: Path) -> None:
     settings = {"n": 6, "n_train": 8, "n_validation": 4, "layers": (1,), "steps": 30, "configurations": 3, "shots": 1}
-    prepared = execute.prepare(ContextKnob(), wb.load("organism/context-knob"), "smoke", 0, settings)
+    prepared = prepare.prepare(ContextKnob(), wb.load("organism/context-knob"), "smoke", 0, settings)
     result = wb.open(execute.execute(prepared, tmp_path))
     found = {line["name"]: line for line in result.record["headline"]}
     assert found["separation_r"]["n"] == 8 and {"separation", "configurations"} <= set(result.figures)

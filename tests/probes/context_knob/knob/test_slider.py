@@ -11,6 +11,7 @@ from workbench.errors import UsageError
 from workbench.html_table import VIEW
 from workbench.internals.projection import unit
 from workbench.probes.context_knob.knob.knob import Knob
+from workbench.probes.context_knob.knob.slider import show
 
 PROMPT = [5, 9, 17, 3]
 
@@ -38,7 +39,7 @@ def knob(session):
 
 
 def test_it_answers_as_the_knob_does(session, knob):
-    dial = knob.show(session, PROMPT, 4)
+    dial = show(knob, session, PROMPT, 4)
     for value in (-40.0, 40.0):
         expected = session.text(knob.apply(session, value).generate(PROMPT, 4).rows()[0])
         dial.slider.value = value
@@ -49,7 +50,7 @@ def test_it_answers_as_the_knob_does(session, knob):
 
 
 def test_the_buttons_set_the_natural_values(session, knob):
-    dial = knob.show(session, PROMPT, 2)
+    dial = show(knob, session, PROMPT, 2)
     prior, context = dial.view.children[1].children
     assert (prior.description, context.description) == ("prior: -40.00", "context: 40.00")
     context.click()
@@ -59,7 +60,7 @@ def test_the_buttons_set_the_natural_values(session, knob):
 
 
 def test_a_value_is_asked_once_and_the_table_keeps_it(session, knob, monkeypatch):
-    dial = knob.show(session, PROMPT, 2)
+    dial = show(knob, session, PROMPT, 2)
     dial.slider.value = 10.0
     monkeypatch.setattr(type(session), "generate", None)
     dial.slider.value = -40.0
@@ -76,4 +77,4 @@ def test_a_knob_describes_itself_escaped(knob):
 
 def test_a_knob_without_two_values_is_refused(session, knob):
     with pytest.raises(UsageError, match="nothing to turn"):
-        Knob(knob.direction, 1, 2.0, 2.0).show(session, PROMPT)
+        show(Knob(knob.direction, 1, 2.0, 2.0), session, PROMPT)

@@ -49,6 +49,54 @@ def test_a_stopped_training_goes_on_to_the_same_adapter(session: Session, tmp_pa
     assert after.keys() == before.keys() and all(torch.equal(each, before[name]) for name, each in after.items())
 
 
+def test_the_adapter_is_what_a_plain_loop_makes(session: Session, tmp_path: Path) -> None:
+    """Written out: AdamW with its rate set at every step, batches by seed and step."""
+    from peft import LoraConfig, get_peft_model
+
+    from workbench.probes.context_knob.learning.adapter import AdapterConfig, _batch, _loss
+    from workbench.probes.context_knob.task.prior_knowledge import known_items
+    from workbench.probes.context_knob.task.prompting import Prompter
+    from workbench.texts.facts import read_facts, split_of
+
+    config = AdapterConfig(**{**GIVEN, "warm_up": 2})
+    record = train(RECIPE, tmp_path / "a", "smoke", 3, {**GIVEN, "warm_up": 2}, session)
+    kept = load_file(tmp_path / "a" / "adapter_model.safetensors")
+    facts = [fact for fact in read_facts(config.data).facts if split_of(fact.subject) == "train"]
+    facts = [fact for fact, yes in zip(facts, known_items(session, facts, Reporter()), strict=True) if yes]
+    torch.manual_seed(3)
+    model = get_peft_model(
+        session.model, LoraConfig(r=2, lora_alpha=2, target_modules=list(config.modules), bias="none")
+    )
+    weights = {name: each for name, each in model.named_parameters() if each.requires_grad}
+    optimiser = torch.optim.AdamW(weights.values(), lr=1e-2, weight_decay=0.01)
+    losses = []
+    for step in range(6):
+        optimiser.param_groups[0]["lr"] = 1e-2 * min((step + 1) / 3, (6 - step) / 4)
+        loss = _loss(model, *_batch(facts, config, [3, step], Prompter(session), session))
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(weights.values(), 1.0)
+        optimiser.step()
+        losses.append(loss.item())
+    assert record["results"]["losses"] == losses
+    assert len(kept) == len(weights)
+    assert all(torch.equal(each, kept[name.replace(".default", "")]) for name, each in weights.items())
+
+
+def test_a_training_goes_on_with_the_same_settings_only(session: Session, tmp_path: Path) -> None:
+    reporter = Reporter()
+
+    def listen(event: Progress) -> None:
+        if event.stage.startswith("training") and event.done == 3:
+            reporter.cancelled.set()
+
+    reporter.listener = listen
+    with pytest.raises(Cancelled):
+        train(RECIPE, tmp_path, "smoke", 3, GIVEN, session, reporter)
+    with pytest.raises(UsageError, match="'pairs' was 1 and is now 2"):
+        train(RECIPE, tmp_path, "smoke", 3, {**GIVEN, "pairs": 2}, session, resume=True)
+
+
 def test_arms_put_the_adapter_in_and_take_it_out(session: Session, tmp_path: Path) -> None:
     train(RECIPE, tmp_path / "a", "smoke", 0, GIVEN, session)
     adapted = wb.load("organism/context-knob-null", adapter=tmp_path / "a")

@@ -14,16 +14,16 @@ import workbench as wb
 from tests.conftest import tiny
 from workbench.errors import UsageError
 from workbench.internals import edits
-from workbench.internals.prefix_cache import answers, prefill, residuals, run
+from workbench.internals.prefix_cache import answers
 from workbench.internals.projection import interchange, steer, unit
 from workbench.internals.session import Session
 from workbench.probes.context_knob.knob.knob import Knob, load
-from workbench.probes.context_knob.learning import interchange
+from workbench.probes.context_knob.learning.interchange import counterfactual_pairs, learn
 from workbench.probes.context_knob.learning.layer_sweep import choose
 from workbench.probes.context_knob.organism import BLOCK, OrganismConfig, construct
 from workbench.probes.context_knob.probe import ContextKnob
 from workbench.progress import Reporter
-from workbench.runs import execute
+from workbench.runs import execute, prepare
 
 SETTINGS: dict[str, Any] = {
     "n": 24, "n_train": 60, "n_validation": 8, "layers": (0, 1, 2, 3), "steps": 200, "random": 10, "curve": 5,
@@ -64,27 +64,6 @@ def test_identities_along_a_direction() -> None:
     torch.testing.assert_close(new @ u, source @ u)
     torch.testing.assert_close(new - (new @ u)[:, None] * u, target - (target @ u)[:, None] * u)
     torch.testing.assert_close(interchange(target, source, u), interchange(target, source, -u))
-
-
-def test_prompts_run_in_two_parts_give_what_they_give_whole(session: Session) -> None:
-    waiting = prefill(session, PROMPTS)
-    torch.testing.assert_close(
-        run(session, waiting.pick(range(3))).detach(), session.logits(PROMPTS, [-1])[:, 0], rtol=1e-4, atol=1e-5
-    )
-    seen = session.capture(PROMPTS, ["resid_post.1"], positions=[-1])["resid_post.1"][:, 0]
-    torch.testing.assert_close(residuals(session, waiting, [1])[0], seen, rtol=1e-4, atol=1e-5)
-    again = run(session, waiting.pick([2, 0, 2]))
-    torch.testing.assert_close(again[0], again[2])
-    torch.testing.assert_close(again[1], run(session, waiting.pick([0]))[0], rtol=1e-4, atol=1e-5)
-
-
-def test_what_prompts_begin_with_is_run_once_and_gives_the_same(session: Session) -> None:
-    prompts = [[5, 9, 11, 4, 8], [5, 9, 11, 22], [5, 9, 11, 43, 6, 30, 12], [5, 9, 11, 4, 8, 9]]
-    together = run(session, prefill(session, prompts).pick(range(4)))
-    for row, prompt in enumerate(prompts):
-        torch.testing.assert_close(together[row], run(session, prefill(session, [prompt]))[0], rtol=1e-4, atol=1e-5)
-    same = prefill(session, [prompts[0], prompts[0]])
-    torch.testing.assert_close(run(session, same)[1], together[0], rtol=1e-4, atol=1e-5)
 
 
 def test_the_edit_that_steers_is_the_formula(session: Session) -> None:
@@ -156,7 +135,7 @@ def test_block_and_values_are_chosen_by_validation_pairs_alone() -> None:
 def test_the_probe_finds_what_was_planted_and_nothing_in_the_null(organism: tuple[Path, bool], tmp_path: Path) -> None:
     folder, cut = organism
     planted = torch.tensor(json.loads((folder / "planted.json").read_text())["direction"])
-    prepared = execute.prepare(ContextKnob(), wb.load(str(folder)), "smoke", 0, SETTINGS)
+    prepared = prepare.prepare(ContextKnob(), wb.load(str(folder)), "smoke", 0, SETTINGS)
     result = wb.open(execute.execute(prepared, tmp_path / "runs"))
     found = {line["name"]: line for line in result.record["headline"]}
     assert all(check["passed"] for check in result.record["checks"])
@@ -186,11 +165,9 @@ def test_learning_leaves_the_weights_alone_and_stays_of_length_one(organism: tup
     before = {name: each.clone() for name, each in session.model.named_parameters()}
     rng = np.random.default_rng(0)
     facts = [fact for fact in single_words() if fact.relation == "symbol"][:4]
-    taught = interchange.counterfactual_pairs(
-        session, [make_item(fact, "sentence", rng) for fact in facts], "instruction", [BLOCK]
-    )
-    one = interchange.learn(session, taught, BLOCK, 4, 4, 0.05, np.random.default_rng(1), Reporter())
-    two = interchange.learn(session, taught, BLOCK, 4, 4, 0.05, np.random.default_rng(1), Reporter())
+    taught = counterfactual_pairs(session, [make_item(fact, "sentence", rng) for fact in facts], "instruction", [BLOCK])
+    one = learn(session, taught, BLOCK, 4, 4, 0.05, np.random.default_rng(1), Reporter())
+    two = learn(session, taught, BLOCK, 4, 4, 0.05, np.random.default_rng(1), Reporter())
     torch.testing.assert_close(one.direction, two.direction)
     assert float(one.direction.norm()) == pytest.approx(1) and len(one.losses) == 4
     assert all(torch.equal(each, before[name]) for name, each in session.model.named_parameters())

@@ -27,7 +27,7 @@ from workbench.probes.context_knob.search.patching import SETUPS, CleanRuns, Pat
 from workbench.probes.context_knob.search.summary import spans
 from workbench.probes.context_knob.task.prompting import Prompter
 from workbench.progress import Progress, Reporter
-from workbench.runs import execute
+from workbench.runs import execute, prepare
 from workbench.texts.facts import Item, make_item
 
 ENGINES = ["hf", "transformerlens", "nnsight"]
@@ -276,7 +276,7 @@ def test_a_search_stops_when_it_is_cancelled(organism: tuple[Path, bool]) -> Non
 def test_a_run_keeps_the_search_with_its_table_figures_and_words(organism: tuple[Path, bool], tmp_path: Path) -> None:
     folder, cut = organism
     settings = {"search": True, "n": 10, "n_validation": 8, "search_items": 9, "layers": (BLOCK,), "curve": 3}
-    prepared = execute.prepare(ContextKnob(), wb.load(str(folder)), "smoke", 0, settings)
+    prepared = prepare.prepare(ContextKnob(), wb.load(str(folder)), "smoke", 0, settings)
     result = wb.open(execute.execute(prepared, tmp_path / "runs"))
     found = result.data["search/plain"].to_dataset()
     assert (found.attrs["looked_at"], found.attrs["held_out"]) == (8, 9)

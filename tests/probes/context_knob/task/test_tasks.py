@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
+import torch
 
 from workbench.errors import UsageError, WorkbenchError
-from workbench.probes.context_knob.statistics import over_subjects
+from workbench.internals.steering import SteeringSpec
+from workbench.probes.context_knob import stages
+from workbench.probes.context_knob.config import ContextKnobConfig
+from workbench.probes.context_knob.evaluation import answers
 from workbench.probes.context_knob.task import matching
-from workbench.texts.facts import BUILT_IN, SHARES, differ, make_item, read_facts, split_of
+from workbench.progress import Reporter
+from workbench.texts.facts import BUILT_IN, SHARES, Item, Task, differ, make_item, read_facts, split_of
 
 
 def test_the_table_is_large_and_every_fact_can_be_contradicted() -> None:
@@ -89,12 +97,12 @@ def test_a_file_of_a_data_set_on_the_hub(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("{", "cannot be read"),
+        ("{", "it is not JSON"),
         ("[]", "no list of facts"),
         ('{"a": 1}', "no list of facts"),
-        ("[1]", "entry 0: needed are"),
-        (json.dumps([ROW, {**ROW, "query": ""}]), "entry 1: its parts must be texts"),
-        (json.dumps([{**ROW, "fact_parent": None}]), "entry 0: needed are"),
+        ("[1]", "entry 0: a fact has subject"),
+        (json.dumps([ROW, {**ROW, "query": ""}]), "entry 1: the parts of a fact are texts"),
+        (json.dumps([{**ROW, "fact_parent": None}]), "entry 0: a fact has subject"),
     ],
 )
 def test_bad_files_are_one_clear_line(tmp_path: Path, content: str, said: str) -> None:
@@ -149,12 +157,26 @@ def test_memorisation_ratio_of_hand_made_answers() -> None:
     assert np.isnan(matching.memorisation_ratio(np.zeros(3, bool), np.zeros(3, bool)))
 
 
-def test_intervals_count_subjects_and_not_items() -> None:
-    rng = np.random.default_rng(0)
-    values = np.repeat(np.arange(20) % 2, 10)
-    few = over_subjects(values, np.repeat(np.arange(20), 10).astype(str).tolist(), rng)
-    many = over_subjects(values, np.arange(200).astype(str).tolist(), rng)
-    assert few.value == many.value == 0.5
-    assert few.high - few.low > 2.5 * (many.high - many.low)
-    sure = over_subjects(np.ones(30), [str(place) for place in range(30)], rng)
-    assert sure.value == sure.high == 1 and 0.85 < sure.low < 0.95
+@pytest.mark.parametrize("task", ["base", "arithmetic"])
+@pytest.mark.parametrize("by", ["strict", "prefix"])
+def test_what_a_value_is_chosen_by_and_what_is_scored_are_judged_by_one_rule(
+    task: Task, by: matching.Matching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = [Item("s", "r", "c", "q", "5", "7", task) for _ in range(4)]
+    said = [["5", "it is five", "12 = 5", "7"], ["7.", "seven", "7 or so", "3"]]
+    config = ContextKnobConfig(matching=by, stretches=(1.0,))
+    found = SimpleNamespace(layer=0, direction=None, natural=(0.0, 1.0))
+    for name, value in {"Prompter": MagicMock(), "prefill": MagicMock(), "steered": lambda *given: said}.items():
+        monkeypatch.setattr(stages, name, value)
+    chosen = stages._steering(MagicMock(), found, items, config, MagicMock())[0]  # type: ignore[arg-type]
+
+    prefilled: Any = MagicMock()
+    monkeypatch.setattr(answers, "Prompter", MagicMock())
+    monkeypatch.setattr(answers, "prefill", lambda *given: prefilled)
+    monkeypatch.setattr(answers, "residuals", lambda *given: torch.zeros(1, 2 * len(items), 1))
+    monkeypatch.setattr(answers, "answers", MagicMock(side_effect=[[*said[0], *said[1]], said[0]]))
+    monkeypatch.setattr(answers, "steered", lambda *given: [])
+    knob = (SteeringSpec(0, torch.zeros(1), 0.0),) * 2
+    scored = answers.score(MagicMock(), items, {}, knob, config, Reporter(), "scoring")
+    assert scored[by].sel(condition="asked").values.tolist() == chosen.tolist()
+    assert chosen.tolist()[0][2] is (task == "arithmetic" and by == "prefix")

@@ -143,7 +143,7 @@ def test_what_a_tap_raises_comes_out_and_leaves_no_hook(name: str) -> None:
     expected = model.logits(ROWS)
     for site in ("resid_post.1", "k_rot.0", "pattern.2"):
         with pytest.raises(Enough):
-            model.engine.run(engines.Inputs(torch.tensor([[1, 2, 3]])), [engines.Tap(Site.parse(site), see)])
+            model.engine.run(engines.Inputs(torch.tensor([[1, 2, 3]])), [engines.Hook(Site.parse(site), see)])
     assert torch.equal(model.logits(ROWS), expected)
 
 

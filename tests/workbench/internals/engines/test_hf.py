@@ -11,7 +11,7 @@ from tests.conftest import TINY, build, eager, hooked, relative, tiny
 from tests.workbench.internals.hf_reference import everything
 from workbench.errors import SiteError, UnknownName, UsageError
 from workbench.internals import edits
-from workbench.internals.engines import Tap
+from workbench.internals.engines import Hook
 from workbench.internals.sites import KINDS, MAP_KINDS, RESIDUAL_KINDS, Site
 from workbench.internals.tokens import TokenBatch
 from workbench.progress import Cancelled, Progress, Reporter
@@ -130,7 +130,7 @@ def test_no_hook_stays_after_an_error() -> None:
     expected, before = model.logits(ROWS), hooks()
     for kind in ("q_rot", "resid_mid", "z", "mlp_pre"):
         with pytest.raises(RuntimeError, match="broken tap"):
-            model._run(TokenBatch.of(ROWS), [Tap(Site(kind, 1), fail)], True, None, None)
+            model._run(TokenBatch.of(ROWS), [Hook(Site(kind, 1), fail)], True, None, None)
         assert hooks() == before
     assert torch.equal(model.logits(ROWS), expected)
 

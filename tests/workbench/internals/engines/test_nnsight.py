@@ -52,12 +52,12 @@ def test_sites_may_be_asked_for_in_any_order() -> None:
 
 def test_the_order_of_the_kinds_is_the_models_own(architecture: str) -> None:
     from tests.conftest import hooked
-    from workbench.internals.engines import Inputs, Tap
+    from workbench.internals.engines import Hook, Inputs
 
     model = hooked(tiny(architecture))
     came: list[Site] = []
     sites = [Site(kind, 1) for kind in model.kinds if kind not in ENDS]
-    taps = [Tap(site, lambda _, site=site: came.append(site)) for site in sites]  # type: ignore[misc]
+    taps = [Hook(site, lambda _, site=site: came.append(site)) for site in sites]  # type: ignore[misc]
     model.engine.run(Inputs(torch.tensor(IDS)), taps)
     assert came == sorted(came, key=lambda site: ORDER.index(site.kind))
 
@@ -92,6 +92,6 @@ for library, engine in (("nnsight", "nnsight"), ("transformer_lens", "transforme
     session.engine(engine)
     assert library in sys.modules, library
 """
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[4]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -1,22 +1,19 @@
-"""What was read in a run, by site."""
+"""What was read in one run of the model, by site."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..errors import SiteError, UsageError
-from .site_patterns import SiteLike, SitePattern, address
-from .sites import MAP_KINDS, Site
-
-if TYPE_CHECKING:
-    from .tokens import TokenBatch
+from ..html_table import bundle
+from .site_patterns import SitePattern, address
+from .sites import Site, SiteLike
 
 
-class Captured(Mapping[str, Tensor]):
+class ActivationCache(Mapping[str, Tensor]):
     """What was read, by the names it was asked for; a `Site` or another name of the same site finds it too.
 
     lengths: tokens of each row, `[batch]`. positions: those that were asked for, None for all. logits: `[batch,
@@ -48,6 +45,8 @@ class Captured(Mapping[str, Tensor]):
 
         They come in the order of layers, then heads. Raises `SiteError` where none of them was captured.
         """
+        import torch
+
         asked = address(pattern)
         if not isinstance(asked, SitePattern):
             return self[asked][None]
@@ -69,30 +68,17 @@ class Captured(Mapping[str, Tensor]):
         return len(self._names)
 
     def __repr__(self) -> str:
-        return f"Captured({', '.join(f'{name} {list(tensor.shape)}' for name, tensor in self.items())})"
+        return f"ActivationCache({', '.join(f'{name} {list(tensor.shape)}' for name, tensor in self.items())})"
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
-        from .html_table import captured
+        """What was read: axes, shape and type of each site, no values."""
 
-        return captured(self)
+        def axes(name: str) -> str:
+            return ", ".join(Site.parse(name).axes)
 
-
-def taken(
-    whole: Tensor, site: Site, columns: Tensor | None, batch: TokenBatch, device: str, learning: bool = False
-) -> Tensor:
-    """A copy on `device` of what was asked for: the head or neuron, the positions, and zero at padding."""
-    if site.kind in MAP_KINDS:
-        part = whole if site.head is None else whole[:, site.head]
-        if batch.padded:
-            real = batch.real.to(whole.device)
-            keep = real[:, None, :] if columns is not None else real[:, :, None] & real[:, None, :]
-            part = part.where(keep if site.head is not None else keep[:, None], 0)
-    else:
-        part = whole if site.head is None else whole[:, :, site.head]
-        part = part if site.neuron is None else part[:, :, site.neuron]
-        if columns is not None:
-            rows = torch.arange(batch.batch, device=whole.device)[:, None]
-            part = part[rows, columns.to(whole.device)]
-        elif batch.padded:
-            part = part.where(batch.real.to(whole.device).reshape(*batch.ids.shape, *[1] * (part.ndim - 2)), 0)
-    return (part if learning else part.detach()).to(device, copy=True).contiguous()
+        rows = [
+            [name, axes(name), " × ".join(map(str, tensor.shape)), str(tensor.dtype).removeprefix("torch.")]
+            for name, tensor in self.items()
+        ]
+        where = "all positions" if self.positions is None else f"positions {', '.join(map(str, self.positions))}"
+        return bundle(f"Captured at {where}", table=[("site", "axes", "shape", "type"), *rows])

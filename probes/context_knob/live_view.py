@@ -9,17 +9,22 @@ from workbench.errors import UsageError
 from workbench.probe.live_view import Live, Text
 from workbench.texts.facts import Item
 
-from ..task.prompting import Prompter
-from .for_session import knob_for_session, shipped
-from .knob import knobs, load
-from .live_answers import KnobAnswers
+from .knob.for_session import knob_for_session, shipped
+from .knob.knob import knobs, load
+from .knob.live_answers import KnobAnswers
+from .task.prompting import Prompter
 
 if TYPE_CHECKING:
     from workbench.internals.session import Session
+    from workbench.probe.live_view import FinishedRun
     from workbench.records.record import Record
-    from workbench.runs.run import Run
 
 NAME = "context-knob"
+
+
+def live() -> LiveKnob:
+    """The live view of the probe."""
+    return LiveKnob()
 
 
 class LiveKnob(Live):
@@ -55,7 +60,7 @@ class LiveKnob(Live):
             "that learns a knob."
         )
 
-    def start(self, session: Session, texts: Mapping[str, str], run: Run | None) -> KnobAnswers:
+    def start(self, session: Session, texts: Mapping[str, str], run: FinishedRun | None) -> KnobAnswers:
         knob = knob_for_session(session, run)
         return KnobAnswers(knob, session, written(session, texts["context"], texts["query"]))
 
@@ -64,12 +69,13 @@ class LiveKnob(Live):
         of_run = f", wb.open({run!r})" if run else ""
         return (
             "import workbench as wb\n"
-            "from workbench.probes.context_knob.knob.for_session import fitting\n"
-            "from workbench.probes.context_knob.knob.live_view import written\n\n"
+            "from workbench.probes.context_knob.knob.for_session import knob_for_session\n"
+            "from workbench.probes.context_knob.live_view import written\n"
+            "from workbench.probes.context_knob.knob.slider import show\n\n"
             f"session = wb.load({model!r}{with_adapter})\n"
-            f"knob = fitting(session{of_run})\n"
+            f"knob = knob_for_session(session{of_run})\n"
             f"prompt = written(session, {texts['context']!r}, {texts['query']!r})\n"
-            "knob.show(session, prompt)"
+            "show(knob, session, prompt)"
         )
 
 

@@ -16,7 +16,7 @@ from workbench.probes.context_knob.knob.for_session import knob_for_session
 from workbench.probes.context_knob.knob.knob import Knob, load
 from workbench.probes.context_knob.knob.learned import read
 from workbench.probes.context_knob.knob.live_answers import CURVE, KnobAnswers, scale
-from workbench.probes.context_knob.knob.live_view import LiveKnob, written
+from workbench.probes.context_knob.live_view import LiveKnob, written
 from workbench.probes.context_knob.task.prompting import Prompter
 from workbench.runs.run import Run
 
@@ -128,7 +128,7 @@ def test_its_lines_of_python_show_the_same(session: Session, viewed: dict[str, A
     texts = {"context": "The capital of France is Oslo.\n\"'", "query": "The capital of France is"}
     lines = LiveKnob().snippet("organism/context-knob", None, texts, str(viewed["knob"].folder))
     names: dict[str, Any] = {}
-    exec(lines.replace("knob.show(session, prompt)", "dial = knob.show(session, prompt)"), names)
+    exec(lines.replace("show(knob, session, prompt)", "dial = show(knob, session, prompt)"), names)
     knob: Knob = names["knob"]
     assert torch.equal(knob.direction, knob_for_session(session, viewed["knob"]).direction)
     assert names["prompt"] == written(session, **texts)

@@ -1,0 +1,1 @@
+"""Runs: prepared, planned, executed, resumed, opened again."""
