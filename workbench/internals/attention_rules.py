@@ -87,7 +87,7 @@ def rule(edits: Sequence[AttentionEdit], frame: Frame, queries: int, keys: int, 
             f"attention here sees {keys} keys, and {start + queries} tokens went in: edits of attention need to know "
             "each of them"
         )
-    masks = [edit for edit in edits if not isinstance(edit, PositionEdit)]
+    masks = [edit for edit in edits if not isinstance(edit, PositionEdit) and not _sees_all(edit, start + queries)]
     moves = tuple(edit for edit in edits if isinstance(edit, PositionEdit))
     columns = torch.arange(start + queries)
     query_ids = [_query_ids(edit, frame, columns[start:]) for edit in masks]
@@ -111,6 +111,11 @@ def rule(edits: Sequence[AttentionEdit], frame: Frame, queries: int, keys: int, 
         start,
         key_start,
     )
+
+
+def _sees_all(edit: AttentionEdit, columns: int) -> bool:
+    """Whether an edit is a window that reaches back to the first column."""
+    return isinstance(edit, WindowEdit) and edit.recent >= columns
 
 
 class _Tables:
