@@ -39,7 +39,7 @@ report: model
 	@echo "The dashboards:  make serve"
 
 test: model
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder --durations 40
 
 check: lint types
 
@@ -48,7 +48,7 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 
 types: $(READY)
-	rm -rf build/typed
+	rm -rf build/typed build/lib
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --target build/typed .
 	MYPYPATH=build/typed $(BIN)/mypy -p workbench
 

@@ -7,7 +7,6 @@ script. Without a CUDA device and without `--dry-run` it exits with status 1.
 """
 
 import argparse
-import functools
 import itertools
 import json
 import multiprocessing
@@ -17,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +24,23 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from workbench.kernels import attention_stats, streaming_attention
-from workbench.kernels.result import ROW_STATS
+from workbench.kernels import AttentionStats, attention_stats, streaming_attention
+from workbench.kernels.result import OF_A_RUN, ROW_STATS
 
 SHAPES = {"SmolLM2-135M": (9, 3, 64), "Llama-3.1-8B": (32, 8, 128)}
 SEGMENTS = 16
 # absolute errors allowed: scores of half-precision inputs are exact products, summed in float32
 TOLERANCE = {"lse": 2e-5, "entropy": 2e-5, "max_weight": 1e-5, "sink_mass": 1e-5, "recent_mass": 1e-5}
-TOLERANCE |= {"far_mass": 1e-5, "segment_mass": 1e-5, "points": 1e-5, "distance": 1e-2, "columns": 1e-2}
+TOLERANCE |= {"far_mass": 1e-5, "segment_mass": 1e-5, "weights_at": 1e-5, "distance": 1e-2, "received": 1e-2}
+TOLERANCE |= {"topk_weight": 1e-5}
+# keys that were chosen: where weights are equal to rounding another may win, and its weight must be the one wanted
+CHOSEN = {"argmax": "max_weight", "topk_index": "topk_weight"}
+TOLERANCE |= {name: TOLERANCE[weight] for name, weight in CHOSEN.items()}
 OUT_TOLERANCE = {torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
+CHECKED = {*TOLERANCE, "out"}
+assert {field.name for field in fields(AttentionStats)} == CHECKED | {*OF_A_RUN}, "the checks leave out a statistic"
 
 
-@functools.lru_cache(maxsize=1)
 def tensors(shape: tuple[int, int, int], length: int, dtype: torch.dtype, device: str) -> tuple[Tensor, Tensor, Tensor]:
     """Random q, k, v."""
     heads, kv_heads, d = shape
@@ -47,14 +52,14 @@ def tensors(shape: tuple[int, int, int], length: int, dtype: torch.dtype, device
 
 def options(length: int, device: str) -> dict[str, dict[str, Any]]:
     """The variants that are checked."""
-    half = torch.arange(length, device=device)[None]
+    at = torch.arange(length, device=device)[None]
     return {
         "causal": {},
         "without values": {"stats": ROW_STATS},
         "not causal": {"causal": False},
         "window": {"window": 100},
-        "left padding": {"key_mask": half >= length // 3},
-        "right padding": {"key_mask": half < length // 2},
+        "left padding": {"key_mask": at >= length // 3},
+        "right padding": {"key_mask": at < length // 2},
         "softcap": {"softcap": 5.0},
         "learned sink": {"sink_logits": torch.linspace(-2, 2, 6, device=device)},
     }
@@ -75,15 +80,21 @@ def check(device: str, backend: Any, dtype: torch.dtype, d: int, variant: str) -
     """What `checks` finds for one dtype, head size and variant."""
     length = 150 if device == "cpu" else 1000
     q, k, v = tensors((6, 2, d), length, dtype, device)
-    segments = torch.arange(length, device=device) * 5 // length  # tiles of one segment and of two
-    extra: dict[str, Any] = {"segments": segments, "columns": "sum", "stats": (*ROW_STATS, "out")}
-    extra |= options(length, device)[variant]
+    at = torch.arange(length, device=device)
+    segments = at * 5 // length  # tiles of one segment and of two
+    points = torch.stack([at - 1, torch.zeros_like(at), at * 7 % length])  # the key before, the first, and any
+    extra: dict[str, Any] = {"segments": segments, "received": "sum", "stats": (*ROW_STATS, "out")}
+    extra |= {"weights_at": points, "topk": 3} | options(length, device)[variant]
     values = v if "out" in extra["stats"] else None
     limits = TOLERANCE | {"out": OUT_TOLERANCE[dtype]}
     ours = attention_stats(q, k, values, backend=backend, **extra).present()
     wide = [None if each is None else each.double() for each in (q, k, values)]
     exact = attention_stats(*wide, backend="reference", **extra).present()
-    errors = {n: error(ours[n], exact[n]) for n in limits if n in ours}
+    assert ours.keys() == exact.keys() == CHECKED - ({"out"} if values is None else set()), ours.keys()
+    errors = {n: error(ours[n], exact[n]) for n in limits if n in ours and n not in CHOSEN}
+    masks = {n: o for n, o in extra.items() if n in options(length, device)[variant] and n != "stats"}
+    for name, weight in CHOSEN.items():
+        errors[name] = chosen_error(ours[name], exact[name], exact[weight], *wide[:2], masks)
     again = [attention_stats(q, k, values, backend=backend, **extra).present() for _ in range(10)]
     equal = all(torch.equal(ours[n], other[n]) for other in again for n in ours)
     wrong = [n for n, e in errors.items() if not e <= limits[n]]
@@ -94,6 +105,20 @@ def error(found: Tensor, exact: Tensor) -> float:
     """The largest absolute error; equal infinities agree."""
     gap = (found.double() - exact).abs()
     return float(torch.where(found.double() == exact, 0.0, gap).max())
+
+
+def chosen_error(
+    found: Tensor, exact: Tensor, weight: Tensor, q: Tensor | None, k: Tensor | None, masks: dict[str, Any]
+) -> float:
+    """How far the weights of the keys that were found are from those wanted; infinite where a row found none."""
+    if not torch.equal(found < 0, exact < 0):
+        return float("inf")
+    one = found.dim() == 3  # `[batch, head, query]`, or with k more keys to a query
+    ranks = [found] if one else list(found.unbind(3))
+    at = [attention_stats(q, k, stats=(), weights_at=rank, backend="reference", **masks).weights_at for rank in ranks]  # type: ignore[arg-type]
+    # the weights of every head at the keys of every other; of a head's own keys they stand on the diagonal
+    own = [each.diagonal(dim1=1, dim2=2).transpose(1, 2) for each in at if each is not None]
+    return error(own[0] if one else torch.stack(own, 3), weight)
 
 
 def eager(q: Tensor, k: Tensor, v: Tensor, segments: Tensor) -> object:
@@ -138,7 +163,7 @@ def works(q: Tensor, k: Tensor, v: Tensor, segments: Tensor, backend: Any) -> di
         "output and lse": lambda: attention_stats(q, k, v, stats=("lse", "out"), backend=backend),
         "statistics, lse given": lambda: attention_stats(q, k, lse=lse, segments=segments, backend=backend),
         "statistics and output": lambda: attention_stats(q, k, v, **rows),
-        "statistics, output, columns": lambda: attention_stats(q, k, v, columns="sum", **rows),
+        "statistics, output, columns": lambda: attention_stats(q, k, v, received="sum", **rows),
         "streaming 64 + 256": lambda: streaming_attention(q, k, v, sink=64, recent=256, backend=backend),
     }
 

@@ -57,7 +57,7 @@ def work(choice: Choice, length: int) -> Callable[[Backend], AttentionStats]:
         return lambda backend: attention_stats(q, k, v, stats=("out",), backend=backend)
     if kernel == "rows":
         return lambda backend: attention_stats(q, k, stats=ROW_STATS, lse=lse, segments=segments, backend=backend)
-    return lambda backend: attention_stats(q, k, stats=(), lse=lse, columns="sum", backend=backend)
+    return lambda backend: attention_stats(q, k, stats=(), lse=lse, received="sum", backend=backend)
 
 
 def serves(choice: Choice) -> bool:

@@ -36,11 +36,11 @@ def work(name: str, length: int) -> Callable[[], object]:
     rows: dict[str, Any] = {"stats": (*ROW_STATS, "out"), "segments": segments}
     if name == "lse given, columns":
         lse = attention_stats(q, k, stats=("lse",)).lse
-        return lambda: attention_stats(q, k, lse=lse, segments=segments, columns="sum")
+        return lambda: attention_stats(q, k, lse=lse, segments=segments, received="sum")
     calls: dict[str, Callable[[], object]] = {
         "sdpa": lambda: torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True),
         "statistics and output": lambda: attention_stats(q, k, v, **rows),
-        "statistics, output, columns": lambda: attention_stats(q, k, v, columns="sum", **rows),
+        "statistics, output, columns": lambda: attention_stats(q, k, v, received="sum", **rows),
         "output and lse": lambda: attention_stats(q, k, v, stats=("lse", "out")),
         "streaming 64 + 256": lambda: streaming_attention(q, k, v, sink=64, recent=256),
         "naive eager, one head": lambda: naive(q[0, 0], k[0, 0], v[0, 0], segments),

@@ -31,7 +31,7 @@ Run = Callable[[], object]
 PLAIN, ROWS, COLUMNS, HOOKS = (
     "plain sdpa forward",
     "profile, rows",
-    "profile, rows and columns",
+    "profile, rows and received attention",
     "TransformerLens hooks",
 )
 SEGMENTS = 16
@@ -45,8 +45,8 @@ def run_of(way: str, session: Any, length: int) -> Run:
         return _plain(session, ids)
     if way == HOOKS:
         return _hooks(session, ids, segments)
-    columns = {"columns": "sum"} if way == COLUMNS else {}
-    return lambda: session.attention_statistics(ids, lambda part: None, segments=segments, **columns)
+    received = {"received": "sum"} if way == COLUMNS else {}
+    return lambda: session.attention_statistics(ids, lambda part: None, segments=segments, **received)
 
 
 def _plain(session: Any, ids: torch.Tensor) -> Run:
@@ -81,7 +81,7 @@ def _bridge(folder: str) -> Any:
 def _hooks(session: Any, ids: torch.Tensor, segments: torch.Tensor) -> Run:
     """The same statistics from TransformerLens' pattern hooks, on the bridge as its documentation makes it."""
     bridge = _bridge(str(session.model.config._name_or_path))
-    request = StatisticsSpec(segments=segments, columns="sum").of(TokenBatch.of(ids))
+    request = StatisticsSpec(segments=segments, received="sum").of(TokenBatch.of(ids))
 
     def hook(pattern: torch.Tensor, hook: Any) -> None:
         of_pattern(pattern, request)

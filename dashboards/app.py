@@ -81,10 +81,11 @@ class Served:
             return
         self._loop.add_callback(self._ready.set)
         self._loop.start()
-        self._loop.close()
+        # A browser that keeps a connection would ask on it for ever, even of the next server at this address.
+        self._loop.close(all_fds=True)
 
     def stop(self) -> None:
-        """Stop answering, cancel what runs, and wait for both."""
+        """Stop answering, end every connection, cancel what runs, and wait for all of it."""
         if self._thread.is_alive():
             self._loop.add_callback(self._end)
             self._thread.join(10)

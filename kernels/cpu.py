@@ -25,7 +25,7 @@ class Rows:
     scalars: Tensor  # [statistic, batch, head, query], in the order of result.SCALARS
     argmax: Tensor  # [batch, head, query]
     mass: Tensor  # [batch, head, query, segment]
-    out: Tensor | None  # [batch, head, query, d]
+    out: Tensor | None  # [batch, head, query, d_value]
 
     def fields(self) -> dict[str, Tensor]:
         """The statistics by name."""
@@ -34,26 +34,26 @@ class Rows:
 
 
 def compute(problem: Problem) -> tuple[dict[str, Tensor], Tensor]:
-    """Row statistics, output and columns, and each row's lse."""
+    """Row statistics, output and attention received, and each row's lse."""
     check_finite(problem)
     tiles = tiles_of(problem)
     shape = problem.q.shape[:3]
     rows = Rows(
-        torch.empty(len(SCALARS), *shape),
+        torch.empty(len(SCALARS), *shape, dtype=torch.float32),
         torch.empty(shape, dtype=torch.int64),
-        torch.empty(*shape, problem.n_segments),
-        None if problem.v is None else torch.empty(problem.q.shape, dtype=problem.q.dtype),
+        torch.empty(*shape, problem.n_segments, dtype=torch.float32),
+        None if problem.v is None else torch.empty(problem.out_shape, dtype=problem.q.dtype),
     )
-    lse, columns = problem.lse, None
+    lse, received = problem.lse, None
     if lse is None:
-        _pass(problem, tiles, rows, None, columns=False)
-        lse = rows.scalars[0]
-        if problem.columns is not None:
-            columns = _pass(problem, tiles, None, lse, columns=True)
-    elif problem.want or problem.columns is not None:
-        columns = _pass(problem, tiles, rows if problem.want else None, lse, columns=problem.columns is not None)
+        _pass(problem, tiles, rows, None, received=False)
+        lse = rows.scalars[SCALARS.index("lse")]
+        if problem.received is not None:
+            received = _pass(problem, tiles, None, lse, received=True)
+    elif problem.want or problem.received is not None:
+        received = _pass(problem, tiles, rows if problem.want else None, lse, received=problem.received is not None)
     found = {name: value for name, value in rows.fields().items() if name in problem.want}
-    return found if columns is None else found | {"columns": columns}, lse
+    return found if received is None else found | {"received": received}, lse
 
 
 def check_finite(problem: Problem) -> None:
@@ -79,19 +79,19 @@ def tiles_of(problem: Problem) -> list[list[KeyTile]]:
 
 
 def _pass(
-    problem: Problem, tiles: list[list[KeyTile]], rows: Rows | None, lse: Tensor | None, *, columns: bool
+    problem: Problem, tiles: list[list[KeyTile]], rows: Rows | None, lse: Tensor | None, *, received: bool
 ) -> Tensor | None:
-    """Every query against its keys, on all cores; fills `rows`, returns columns `[batch, head, set, key]`."""
+    """Every query against its keys, on all cores; fills `rows`, gives what keys received `[batch, head, set, key]`."""
     spans = block_ranges(problem)
-    strips = [spans[i::STRIPS] for i in range(min(STRIPS, len(spans)))] if columns else [[span] for span in spans]
+    strips = [spans[i::STRIPS] for i in range(min(STRIPS, len(spans)))] if received else [[span] for span in spans]
     work = [(b, kv, strip) for b, kv in np.ndindex(problem.k.shape[:2]) for strip in strips]
-    tasks = [partial(_strip, problem, tiles[b], rows, lse, b, kv, strip, columns) for b, kv, strip in work]
+    tasks = [partial(_strip, problem, tiles[b], rows, lse, b, kv, strip, received) for b, kv, strip in work]
     parts = run_tasks(tasks, math.prod(problem.q.shape[:3]) * problem.k.shape[2])
-    if not columns or problem.columns is None:
+    if not received or problem.received is None:
         for _ in parts:
             pass
         return None
-    total = torch.zeros(*problem.q.shape[:2], problem.columns.shape[1], problem.k.shape[2], dtype=torch.float64)
+    total = torch.zeros(*problem.q.shape[:2], problem.received.shape[1], problem.k.shape[2], dtype=torch.float64)
     for (b, kv, _), part in zip(work, parts, strict=True):
         assert part is not None
         total[b, kv * problem.group : (kv + 1) * problem.group] += part
@@ -106,26 +106,26 @@ def _strip(
     batch: int,
     kv_head: int,
     spans: list[tuple[int, int]],
-    with_columns: bool,
+    with_received: bool,
 ) -> Tensor | None:
-    """Some blocks of one kv head; returns their part of the columns `[head in group, set, key]`."""
-    columns = None
-    if with_columns and problem.columns is not None:
-        columns = torch.zeros(problem.group, problem.columns.shape[1], problem.k.shape[2])
+    """Some blocks of one kv head; returns their part of what keys received `[head in group, set, key]`."""
+    received = None
+    if with_received and problem.received is not None:
+        received = torch.zeros(problem.group, problem.received.shape[1], problem.k.shape[2], dtype=torch.float32)
     reach = KeyRange(window=FAR_AWAY if problem.window is None else problem.window)
     for first, last in spans:
         block = start_block(problem, batch, kv_head, first, last, lse)
-        block.columns = columns
+        block.received = received
         block.add_keys(tiles, [reach], fixed=lse is not None, rows=rows is not None)
         if rows is not None:
             _finish(block, rows, fixed=lse is not None)
-    return columns
+    return received
 
 
 def _finish(block: Block, rows: Rows, fixed: bool) -> None:
     """Put a block's statistics in their place among all rows."""
     at = (block.batch, block.heads, slice(block.first, block.last))
-    share = torch.empty(block.state.shape[0])
+    share = torch.empty(block.state.shape[0], dtype=torch.float32)
     scalars, argmax = rows.scalars[(slice(None), *at)], rows.argmax[at]
     c.finish_rows(block.state, block.mass, fixed, scalars.numpy(), argmax.numpy(), share.numpy())
     rows.mass[at] = torch.from_numpy(block.mass).float().view(rows.mass[at].shape)

@@ -63,8 +63,8 @@ class Block:
     last: int
     state: NDArray[np.float64]  # [row, cpu_tiles.STATE]
     mass: NDArray[np.float64]  # [row, segment]
-    out: Tensor  # [row, d] float32, or [row, 0]
-    columns: Tensor | None = None  # [head in group, set, key], added to
+    out: Tensor  # [row, d_value] float32, or [row, 0]
+    received: Tensor | None = None  # [head in group, set, key], added to
 
     @property
     def heads(self) -> slice:
@@ -72,13 +72,13 @@ class Block:
         return slice(self.kv_head * self.problem.group, (self.kv_head + 1) * self.problem.group)
 
     def add_keys(self, tiles: Sequence[KeyTile], reaches: Sequence[KeyRange], *, fixed: bool, rows: bool) -> None:
-        """Add every visible key; `fixed`: the state's m is the final lse; `rows`: row statistics, not columns alone."""
+        """Add every visible key; `fixed`: the state's m is the final lse; `rows`: row statistics, too."""
         p = self.problem
         q = (p.q[self.batch, self.heads, self.first : self.last].float() * (p.scale * LOG2E)).flatten(0, 1)
         keys = p.k[self.batch, self.kv_head]
         values = None if p.v is None else p.v[self.batch, self.kv_head]
         out = self.out.numpy()
-        buffer = torch.empty(q.shape[0] * TILE)
+        buffer = torch.empty(q.shape[0] * TILE, dtype=torch.float32)
         i0, i1 = p.query_start + self.first, p.query_start + self.last
         s0 = int(p.sink_start[self.batch])
         hiding = None if p.block_mask is None else HidingClasses.of(p.block_mask, self.batch, self.first, self.last)
@@ -119,9 +119,9 @@ class Block:
                     cpu_tiles.weigh_tile(s, block, i0, self.state)
                 if values is not None and rows:
                     self.out.addmm_(scores, values[tile.start : stop].float())
-                if self.columns is not None and p.columns is not None:
-                    weight = p.columns[min(self.batch, p.columns.shape[0] - 1), :, self.first : self.last]
-                    self.columns[:, :, tile.start : stop] += torch.matmul(weight, scores.view(p.group, -1, n))
+                if self.received is not None and p.received is not None:
+                    weight = p.received[min(self.batch, p.received.shape[0] - 1), :, self.first : self.last]
+                    self.received[:, :, tile.start : stop] += torch.matmul(weight, scores.view(p.group, -1, n))
 
 
 def start_block(problem: Problem, batch: int, kv_head: int, first: int, last: int, lse: Tensor | None) -> Block:
@@ -135,7 +135,7 @@ def start_block(problem: Problem, batch: int, kv_head: int, first: int, last: in
         last,
         np.zeros((rows, cpu_tiles.STATE)),
         np.zeros((rows, problem.n_segments)),
-        torch.zeros(rows, 0 if problem.v is None or lse is not None else problem.q.shape[3]),
+        torch.zeros(rows, 0 if problem.v is None or lse is not None else problem.v.shape[3], dtype=torch.float32),
     )
     state = block.state
     state[:, cpu_tiles.M] = state[:, cpu_tiles.BEST] = -np.inf

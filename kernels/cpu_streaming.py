@@ -15,10 +15,10 @@ from .problem import Problem
 
 
 def stream(problem: Problem, sink: Tensor, recent: Tensor) -> Tensor:
-    """The output `[batch, head, query, d]`; sink and recent are `[kv_head]`."""
+    """The output `[batch, head, query, d_value]`; sink and recent are `[kv_head]`."""
     check_finite(problem)
     tiles = tiles_of(problem)
-    out = torch.empty_like(problem.q, memory_format=torch.contiguous_format)
+    out = torch.empty(problem.out_shape, dtype=problem.q.dtype)
     tasks = [
         partial(_block, problem, tiles[b], out, b, kv, span, int(sink[kv]), int(recent[kv]))
         for b, kv in np.ndindex(problem.k.shape[:2])

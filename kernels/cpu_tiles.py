@@ -12,6 +12,10 @@ from numba import types
 from numba.extending import intrinsic
 
 from .jit import compiled
+from .result import SCALARS
+
+# `finish_rows` writes them by these numbers
+assert SCALARS == ("lse", "entropy", "max_weight", "distance", "sink_mass", "recent_mass", "far_mass")
 
 # columns of a row's state
 M, BEST, WHERE, TOTAL, SHIFTED, DISTANCE, SINK, RECENT, FAR = range(9)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from .result import AttentionStats
 
-AVERAGED = ("distance", "sink_mass", "recent_mass", "far_mass", "points")
+AVERAGED = ("distance", "sink_mass", "recent_mass", "far_mass", "weights_at")
 
 
 def merge_stats(a: AttentionStats, b: AttentionStats) -> AttentionStats:
@@ -14,8 +14,8 @@ def merge_stats(a: AttentionStats, b: AttentionStats) -> AttentionStats:
     The key sets must be disjoint (chunks, shards, ring steps) and a learned sink may be in one of them only.
 
     Raises:
-        ValueError: lse is missing, the fields differ, or columns are present (they need the merged lse: merge first,
-            then call `attention_stats` with `lse` and add the columns up).
+        ValueError: lse is missing, the fields differ, or received is present (it needs the merged lse: merge first,
+            then call `attention_stats` with `lse` and add up what keys received).
 
     Source: the merge step of online softmax; entropy by the chain rule H = Σ w (H_x - ln w).
 
@@ -29,9 +29,9 @@ def merge_stats(a: AttentionStats, b: AttentionStats) -> AttentionStats:
         True
     """
     left, right = a.present(), b.present()
-    if "columns" in left or "columns" in right:
+    if "received" in left or "received" in right:
         raise ValueError(
-            "columns cannot be merged: they need the merged lse; merge first, then ask for columns with lse"
+            "received cannot be merged: it needs the merged lse; merge first, then ask for received with lse"
         )
     if left.keys() != right.keys():
         raise ValueError(f"the two have different fields: {sorted(left)} and {sorted(right)}")
@@ -51,7 +51,7 @@ def merge_stats(a: AttentionStats, b: AttentionStats) -> AttentionStats:
     rows = tuple(lse.shape)
     for name in AVERAGED:
         if name in left:
-            merged[name] = average(name, (*rows[:2], 1, rows[2]) if name == "points" else rows)
+            merged[name] = average(name, (*rows[:2], 1, rows[2]) if name == "weights_at" else rows)
     for name in ("out", "segment_mass"):
         if name in left:
             merged[name] = average(name, (*rows, 1))
@@ -64,7 +64,7 @@ def merge_stats(a: AttentionStats, b: AttentionStats) -> AttentionStats:
             raise ValueError("merging argmax needs max_weight: ask for both in stats")
         merged["argmax"] = _merge_argmax(left, right, wa, wb)
     if "topk_weight" in left:
-        raise ValueError("topk cannot be merged when rows are chosen: ask for it with the merged lse, as for columns")
+        raise ValueError("topk cannot be merged when rows are chosen: ask for it with the merged lse, as for received")
     like = {name: value.dtype for name, value in left.items()}
     return AttentionStats(**{name: value.to(like[name]) for name, value in merged.items()})
 

@@ -18,7 +18,7 @@ class Problem:
 
     q: Tensor  # [batch, head, query, d]
     k: Tensor  # [batch, kv_head, key, d]
-    v: Tensor | None  # like k
+    v: Tensor | None  # [batch, kv_head, key, d_value]
     scale: float
     causal: bool = True
     softcap: float | None = None
@@ -35,8 +35,8 @@ class Problem:
     recent: int = 0
     sink_start: Tensor  # [batch] int64
     lse: Tensor | None = None  # [batch, head, query] float32 (float64 for the reference)
-    columns: Tensor | None = None  # [batch or 1, set, query] float32
-    points: Tensor | None = None  # [batch, set, query] int64
+    received: Tensor | None = None  # [batch or 1, set, query] float32
+    weights_at: Tensor | None = None  # [batch, set, query] int64
     topk: int = 0
     rows: Tensor | None = None  # [row] int64, counted from the first given row
     want: frozenset[str] = frozenset()
@@ -45,6 +45,13 @@ class Problem:
     def group(self) -> int:
         """Query heads that share one kv head."""
         return self.q.shape[1] // self.k.shape[1]
+
+    @property
+    def out_shape(self) -> tuple[int, int, int, int]:
+        """`[batch, head, query, d_value]`."""
+        assert self.v is not None
+        batch, heads, queries, _ = self.q.shape
+        return batch, heads, queries, self.v.shape[3]
 
 
 def check_qkv(q: Tensor, k: Tensor, v: Tensor | None) -> None:
@@ -59,11 +66,11 @@ def check_qkv(q: Tensor, k: Tensor, v: Tensor | None) -> None:
             raise ValueError(
                 f"{name} is {tensor.dtype} on {tensor.device}, q is {q.dtype} on {q.device}; give one dtype and device"
             )
-    if v is not None and v.shape != k.shape:
-        raise ValueError(f"v has shape {tuple(v.shape)}, k {tuple(k.shape)}; they must be equal")
+    if v is not None and v.shape[:3] != k.shape[:3]:
+        raise ValueError(f"v has shape {tuple(v.shape)}, k {tuple(k.shape)}; they must agree but for the head size")
     if q.shape[0] != k.shape[0] or q.shape[3] != k.shape[3]:
         raise ValueError(f"q {tuple(q.shape)} and k {tuple(k.shape)} differ in batch or head size")
-    if min(q.shape) == 0 or min(k.shape) == 0:
+    if min(q.shape) == 0 or min(k.shape) == 0 or (v is not None and v.shape[3] == 0):
         raise ValueError(f"q {tuple(q.shape)} and k {tuple(k.shape)} must not be empty on any axis")
     if q.shape[1] % k.shape[1]:
         raise ValueError(f"{q.shape[1]} query heads cannot share {k.shape[1]} kv heads evenly")

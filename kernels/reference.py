@@ -79,12 +79,12 @@ def _rows(problem: Problem, scores: Tensor, weights: Tensor) -> Fields:
 
 def _selected(problem: Problem, scores: Tensor, weights: Tensor) -> Fields:
     found = {}
-    if problem.columns is not None:
-        found["columns"] = problem.columns.double()[:, None] @ weights
-    if problem.points is not None:
+    if problem.received is not None:
+        found["received"] = problem.received.double()[:, None] @ weights
+    if problem.weights_at is not None:
         key = positions(problem.key_start, weights.shape[3], weights.device)
-        at = problem.points[:, None, :, :, None] == key
-        found["points"] = (weights[:, :, None] * at).sum(-1)
+        at = problem.weights_at[:, None, :, :, None] == key
+        found["weights_at"] = (weights[:, :, None] * at).sum(-1)
     if problem.topk and problem.rows is not None:
         best, where = scores[:, :, problem.rows].sort(dim=3, descending=True, stable=True)
         weight = weights[:, :, problem.rows].gather(3, where)

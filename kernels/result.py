@@ -19,6 +19,10 @@ ROW_STATS = (
 SCALARS = ("lse", "entropy", "max_weight", "distance", "sink_mass", "recent_mass", "far_mass")
 
 
+OF_A_RUN = ("learned_sink_mass", "visible_keys")
+"""Fields that the run of a model fills in: a call of attention by itself does not tell them."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class AttentionStats:
     """Exact statistics of softmax attention; a field that was not asked for is None.
@@ -27,7 +31,7 @@ class AttentionStats:
     A row that sees no key has lse -inf, argmax -1 and zeros elsewhere.
     """
 
-    out: Tensor | None = None  # [batch, head, query, d], in v's dtype
+    out: Tensor | None = None  # [batch, head, query, d_value], in v's dtype
     lse: Tensor | None = None  # [batch, head, query], like the seven below; a learned sink counts in it
     entropy: Tensor | None = None  # a learned sink counts as one more outcome
     max_weight: Tensor | None = None
@@ -37,10 +41,22 @@ class AttentionStats:
     recent_mass: Tensor | None = None
     far_mass: Tensor | None = None
     segment_mass: Tensor | None = None  # [batch, head, query, segment]
-    columns: Tensor | None = None  # [batch, head, key] for "sum", [batch, head, set, key] for weights
-    points: Tensor | None = None  # [batch, head, set, query]
+    learned_sink_mass: Tensor | None = None  # [batch, head, query], where the model has such a sink
+    visible_keys: Tensor | None = None  # int64 [batch or 1, 1, query], where the run of a model tells it
+    received: Tensor | None = None  # [batch, head, key] for "sum", [batch, head, set, key] for weights
+    weights_at: Tensor | None = None  # [batch, head, set, query]
     topk_weight: Tensor | None = None  # [batch, head, row, k], falling
     topk_index: Tensor | None = None  # int64; -1 where a row sees fewer than k keys
+
+    @property
+    def columns(self) -> Tensor | None:
+        """The earlier word for `received`."""
+        return self.received
+
+    @property
+    def points(self) -> Tensor | None:
+        """The earlier word for `weights_at`."""
+        return self.weights_at
 
     def present(self) -> dict[str, Tensor]:
         """The fields that were computed, by name."""

@@ -9,6 +9,7 @@ from torch import Tensor
 from . import problem as check
 from .backends import Backend, choose_backend
 from .block_mask import BlockMask
+from .earlier_words import understood
 from .problem import Problem
 from .result import ROW_STATS, AttentionStats
 from .top_keys import point_weights, top_keys
@@ -16,6 +17,7 @@ from .top_keys import point_weights, top_keys
 ALLOWED = (*ROW_STATS, "out")
 
 
+@understood
 def attention_stats(
     q: Tensor,
     k: Tensor,
@@ -38,8 +40,8 @@ def attention_stats(
     sink: int = 4,
     recent: int = 256,
     sink_start: Tensor | int | None = None,
-    columns: Literal["sum"] | Tensor | None = None,
-    points: Tensor | None = None,
+    received: Literal["sum"] | Tensor | None = None,
+    weights_at: Tensor | None = None,
     topk: int = 0,
     rows: Tensor | Sequence[int] | None = None,
     backend: Backend = "auto",
@@ -48,7 +50,8 @@ def attention_stats(
 
     Args:
         q: `[batch, head, query, d]`, as attention uses it (after norms and positions).
-        k, v: `[batch, kv_head, key, d]`; query head h reads kv head h // (head / kv_head). v is needed for "out" only.
+        k, v: `[batch, kv_head, key, d]`; query head h reads kv head h // (head / kv_head). v is needed for "out"
+            only, and may have another head size.
         stats: names of row statistics, and "out". "segment_mass" comes whenever `segments` is given.
         lse: `[batch, head, query]`, known from elsewhere: weights are exp(score - lse), sums run over the given keys.
         scale: factor on q·k; 1/sqrt(d) if None.
@@ -64,9 +67,9 @@ def attention_stats(
         sink, recent: a key is a sink if it is among the first `sink` real ones, else recent if fewer than `recent`
             tokens away, else far.
         sink_start: position `[batch]` of the first real key, where padding before `key_start` hides it.
-        columns: "sum" for the attention each key receives from all given rows (padding rows too: use weights of zero
+        received: "sum" for the attention each key receives from all given rows (padding rows too: use weights of zero
             to leave rows out), or weights `[set, query]` (`[batch, set, query]`).
-        points: key positions `[set, query]` (`[batch, set, query]`); a hidden or absent key, and -1, has weight 0.
+        weights_at: key positions `[set, query]` (`[batch, set, query]`); a hidden or absent key, and -1, has weight 0.
         topk, rows: the `topk` heaviest keys of the rows at these positions (every row if None).
         backend: "auto" takes Triton on CUDA and the CPU kernels on the CPU; "reference" builds T×T in float64.
 
@@ -124,15 +127,15 @@ def attention_stats(
                 f"sink_logits has shape {tuple(sink_logits.shape)}; give one for each of {q.shape[1]} heads"
             )
         sink_logits = sink_logits.to(q.device, exact)
-    one_set = isinstance(columns, str)
-    if isinstance(columns, str):
-        if columns != "sum":
-            raise ValueError(f'columns is "{columns}"; give "sum" or weights [set, query]')
-        columns = torch.ones(1, q.shape[2])
-    if points is not None:
-        points = check.per_query("points", points, q, torch.int64).expand(q.shape[0], -1, -1)
-        if int(points.min()) < -1:
-            raise ValueError(f"points holds {int(points.min())}; give key positions, or -1 for none")
+    one_set = isinstance(received, str)
+    if isinstance(received, str):
+        if received != "sum":
+            raise ValueError(f'received is "{received}"; give "sum" or weights [set, query]')
+        received = torch.ones(1, q.shape[2], dtype=torch.float32)
+    if weights_at is not None:
+        weights_at = check.per_query("weights_at", weights_at, q, torch.int64).expand(q.shape[0], -1, -1)
+        if int(weights_at.min()) < -1:
+            raise ValueError(f"weights_at holds {int(weights_at.min())}; give key positions, or -1 for none")
     problem = Problem(
         q=q,
         k=k,
@@ -153,8 +156,8 @@ def attention_stats(
         recent=recent,
         sink_start=check.sink_positions(sink_start, key_mask, k, key_start),
         lse=lse,
-        columns=None if columns is None else check.per_query("columns", columns, q, exact),
-        points=points,
+        received=None if received is None else check.per_query("received", received, q, exact),
+        weights_at=weights_at,
         topk=topk,
         rows=check.check_rows(rows, topk, q, query_start),
         want=frozenset(want),
@@ -175,10 +178,10 @@ def _run(problem: Problem, backend: Backend, one_set: bool) -> AttentionStats:
             from .triton_stats import compute
         with torch.cuda.device_of(problem.q):  # Triton launches on the current device, wherever the tensors are
             found, lse = compute(problem)
-        if problem.points is not None:
-            found["points"] = point_weights(problem, lse)
+        if problem.weights_at is not None:
+            found["weights_at"] = point_weights(problem, lse)
         if problem.topk:
             found["topk_weight"], found["topk_index"] = top_keys(problem, lse)
-    if one_set and "columns" in found:
-        found["columns"] = found["columns"].squeeze(2)
+    if one_set and "received" in found:
+        found["received"] = found["received"].squeeze(2)
     return AttentionStats(**found)

@@ -33,7 +33,7 @@ def streaming_attention(
         backend: as in `attention_stats`; only "reference" has gradients.
 
     Returns:
-        `[batch, head, query, d]` in q's dtype; zeros where no key is visible.
+        `[batch, head, query, d_value]` in q's dtype; zeros where no key is visible.
 
     Raises:
         ValueError: arguments that do not fit together, with what is allowed.

@@ -19,13 +19,15 @@ def _masked(problem: Problem, products: Tensor, lse: Tensor, seen: Tensor) -> Te
 
 def point_weights(problem: Problem, lse: Tensor) -> Tensor:
     """The weight of one key a row, `[batch, head, set, query]`."""
-    assert problem.points is not None
+    assert problem.weights_at is not None
     batch, heads, n_query = problem.q.shape[:3]
     n_key = problem.k.shape[2]
     query = positions(problem.query_start, n_query, problem.q.device)
-    result = torch.zeros(batch, heads, problem.points.shape[1], n_query, device=problem.q.device)
+    result = torch.zeros(
+        batch, heads, problem.weights_at.shape[1], n_query, dtype=torch.float32, device=problem.q.device
+    )
     for b in range(batch):
-        for s, point in enumerate(problem.points[b]):
+        for s, point in enumerate(problem.weights_at[b]):
             index = (point - problem.key_start).clamp(0, n_key - 1)
             seen = (point >= problem.key_start) & (point < problem.key_start + n_key)
             seen &= visible(query, point, problem.causal, problem.window, problem.lag)
@@ -48,7 +50,7 @@ def top_keys(problem: Problem, lse: Tensor) -> tuple[Tensor, Tensor]:
     count = min(problem.topk, n_key)
     key = positions(problem.key_start, n_key, problem.q.device)
     shape = (batch, heads, problem.rows.numel(), problem.topk)
-    weight = torch.zeros(shape, device=problem.q.device)
+    weight = torch.zeros(shape, dtype=torch.float32, device=problem.q.device)
     index = torch.full(shape, -1, device=problem.q.device)
     step = max(1, ROW_BLOCK_BYTES // (4 * n_key))
     for b in range(batch):

@@ -12,11 +12,11 @@ def forward_kernel(  # type: ignore[no-untyped-def]
     row_class_ptr, key_class_ptr, sees_ptr,
     q_batch, q_head, q_row, k_batch, k_head, k_row, v_batch, v_head, v_row,
     heads, n_query, n_key, shift, scale, cap, lag, classes,
-    GROUP: tl.constexpr, D: tl.constexpr, D_PAD: tl.constexpr, CAUSAL: tl.constexpr, WINDOW: tl.constexpr,
-    MASK: tl.constexpr, CAP: tl.constexpr, SLOT: tl.constexpr, BLOCKS: tl.constexpr, PRECISION: tl.constexpr,
-    ROWS: tl.constexpr, KEYS: tl.constexpr,
+    GROUP: tl.constexpr, D: tl.constexpr, D_PAD: tl.constexpr, DV: tl.constexpr, DV_PAD: tl.constexpr,
+    CAUSAL: tl.constexpr, WINDOW: tl.constexpr, MASK: tl.constexpr, CAP: tl.constexpr, SLOT: tl.constexpr,
+    BLOCKS: tl.constexpr, PRECISION: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr,
 ):  # fmt: skip
-    """out `[batch * head, query, d]`, lse (natural) `[batch * head, query]`; positions count from the first key."""
+    """out `[batch * head, query, d_value]`, lse (natural) `[batch * head, query]`; positions from the first key on."""
     bh = tl.program_id(1)
     b, h = (bh // heads).to(tl.int64), (bh % heads).to(tl.int64)
     kv = h // GROUP
@@ -47,29 +47,29 @@ def forward_kernel(  # type: ignore[no-untyped-def]
     if SLOT:  # a learned sink is a key without a value that was already seen
         m = tl.load(slot_ptr + h) + tl.zeros([ROWS], tl.float32)
         total += 1.0
-    out = tl.zeros([ROWS, D_PAD], tl.float32)
+    out = tl.zeros([ROWS, DV_PAD], tl.float32)
     whole = whole_tiles(first, shift, n_key, lag, CAUSAL, WINDOW, KEYS)
     for tile in range(whole):
         m, total, out = add_tile(
             m, total, out, q, k_base, v_base, k_row, v_row, mask_row, tile, i, n_key, window, sink_end, scale, cap,
             lag, row_class, class_row, sees_ptr, classes,
-            True, CAUSAL, WINDOW, MASK, CAP, BLOCKS, PRECISION, D, D_PAD, KEYS,
+            True, CAUSAL, WINDOW, MASK, CAP, BLOCKS, PRECISION, D, D_PAD, DV, DV_PAD, KEYS,
         )  # fmt: skip
     for step in range(whole, sinks + tl.maximum(tiles - low, 0)):
         tile = tl.where(step < sinks, step, low + step - sinks)
         m, total, out = add_tile(
             m, total, out, q, k_base, v_base, k_row, v_row, mask_row, tile, i, n_key, window, sink_end, scale, cap,
             lag, row_class, class_row, sees_ptr, classes,
-            False, CAUSAL, WINDOW, MASK, CAP, BLOCKS, PRECISION, D, D_PAD, KEYS,
+            False, CAUSAL, WINDOW, MASK, CAP, BLOCKS, PRECISION, D, D_PAD, DV, DV_PAD, KEYS,
         )  # fmt: skip
     share = tl.where(total > 0, 1.0 / tl.where(total > 0, total, 1.0), 0.0)
-    d = tl.arange(0, D_PAD)
+    d = tl.arange(0, DV_PAD)
     at = bh.to(tl.int64) * n_query + rows
     inside = rows < n_query
     tl.store(
-        out_ptr + at[:, None] * D + d[None, :],
+        out_ptr + at[:, None] * DV + d[None, :],
         (out * share[:, None]).to(out_ptr.dtype.element_ty),
-        mask=inside[:, None] & (d < D)[None, :],
+        mask=inside[:, None] & (d < DV)[None, :],
     )
     lse = tl.where(total > 0, m + tl.log2(tl.where(total > 0, total, 1.0)), float("-inf"))
     tl.store(lse_ptr + at, lse * 0.6931471805599453, mask=inside)
@@ -80,7 +80,8 @@ def add_tile(  # type: ignore[no-untyped-def]
     m, total, out, q, k_base, v_base, k_row, v_row, mask_row, tile, i, n_key, window, sink_end, scale, cap,
     lag, row_class, class_row, sees_ptr, classes,
     WHOLE: tl.constexpr, CAUSAL: tl.constexpr, WINDOW: tl.constexpr, MASK: tl.constexpr, CAP: tl.constexpr,
-    BLOCKS: tl.constexpr, PRECISION: tl.constexpr, D: tl.constexpr, D_PAD: tl.constexpr, KEYS: tl.constexpr,
+    BLOCKS: tl.constexpr, PRECISION: tl.constexpr, D: tl.constexpr, D_PAD: tl.constexpr, DV: tl.constexpr,
+    DV_PAD: tl.constexpr, KEYS: tl.constexpr,
 ):  # fmt: skip
     """Each row's maximum, sum of weights and weighted values with one more tile of keys."""
     j = tile * KEYS + tl.arange(0, KEYS)
@@ -93,6 +94,6 @@ def add_tile(  # type: ignore[no-untyped-def]
     base = tl.where(top == float("-inf"), 0.0, top)
     shrink = tl.exp2(m - base)
     p = tl.exp2(s - base[:, None])
-    v = load_rows(v_base, v_row, j, n_key, D, D_PAD)
+    v = load_rows(v_base, v_row, j, n_key, DV, DV_PAD)
     out = tl.dot(p.to(v.dtype), v, out * shrink[:, None], input_precision=PRECISION)
     return top, total * shrink + tl.sum(p, 1), out

@@ -57,8 +57,9 @@ def check_can_run(problem: Problem) -> None:
         raise RuntimeError(
             f'backend "triton" needs a CUDA device, the tensors are on {problem.q.device}; take backend="cpu"'
         )
-    if problem.q.shape[3] > 256:
-        raise ValueError(f'head size is {problem.q.shape[3]}; backend "triton" serves up to 256, take "reference"')
+    size = max(problem.q.shape[3], 0 if problem.v is None else problem.v.shape[3])
+    if size > 256:
+        raise ValueError(f'head size is {size}; backend "triton" serves up to 256, take "reference"')
     if max(problem.query_start + problem.q.shape[2], problem.key_start + problem.k.shape[2]) >= FAR_AWAY:
         raise ValueError(f'backend "triton" serves positions below {FAR_AWAY}')
 
@@ -88,6 +89,14 @@ def constants(problem: Problem, table: Table) -> dict[str, Any]:
         "PRECISION": SINGLE_PRECISION if problem.q.dtype == torch.float32 else "tf32",
         **config(table, d, problem.q.dtype, problem.block_mask is not None),
     }
+
+
+def value_constants(problem: Problem) -> dict[str, Any]:
+    """What the forward kernel is compiled for beside that: the size of values, and tiles for the larger of the two."""
+    assert problem.v is not None
+    d = problem.v.shape[3]
+    tiles = config(FORWARD, max(d, problem.q.shape[3]), problem.q.dtype)
+    return {"DV": d, "DV_PAD": max(16, 1 << (d - 1).bit_length()), **tiles}
 
 
 def numbers(problem: Problem) -> tuple[int, int, int, int, float, float, int, int]:

@@ -3,7 +3,11 @@
 import triton
 import triton.language as tl
 
+from .result import SCALARS
 from .triton_tiles import load_rows, tile_scores, whole_tiles
+
+# `rows_kernel` writes them by these numbers
+assert SCALARS == ("lse", "entropy", "max_weight", "distance", "sink_mass", "recent_mass", "far_mass")
 
 
 @triton.jit

@@ -21,6 +21,7 @@ from .triton_launch import (
     sink_rows,
     strides,
     unit_stride,
+    value_constants,
 )
 from .triton_rows import rows_kernel
 
@@ -28,7 +29,7 @@ SEGMENT_BLOCK = 32  # segments a launch; more would not fit the registers
 
 
 def compute(problem: Problem) -> tuple[dict[str, Tensor], Tensor]:
-    """Row statistics, output and columns, and each row's lse."""
+    """Row statistics, output and attention received, and each row's lse."""
     check_can_run(problem)
     found: dict[str, Tensor] = {}
     lse = problem.lse
@@ -41,23 +42,23 @@ def compute(problem: Problem) -> tuple[dict[str, Tensor], Tensor]:
         found |= _rows(problem, lse)
         lse = found["lse"] if lse is None else lse
     found["lse"] = lse
-    if problem.columns is not None:
-        found["columns"] = _columns(problem, lse)
-    return {name: value for name, value in found.items() if name in problem.want or name == "columns"}, lse
+    if problem.received is not None:
+        found["received"] = _columns(problem, lse)
+    return {name: value for name, value in found.items() if name in problem.want or name == "received"}, lse
 
 
 def attend(problem: Problem, sink_end: Tensor, window: Tensor, windowed: bool) -> tuple[Tensor, Tensor]:
-    """Output `[batch, head, query, d]` and lse, over keys before `sink_end` or less than `window` tokens away.
+    """Output `[batch, head, query, d_value]` and lse, over keys before `sink_end` or less than `window` tokens away.
 
     sink_end `[batch, kv_head]` and window `[kv_head]` are int32 and count from the first key; they are read only if
     `windowed`.
     """
     assert problem.v is not None
     q, k, v = unit_stride(problem.q), unit_stride(problem.k), unit_stride(problem.v)
-    out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
-    lse = torch.empty(q.shape[:3], device=q.device)
+    out = torch.empty(problem.out_shape, dtype=q.dtype, device=q.device)
+    lse = torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
     slot = None if problem.sink_logits is None else problem.sink_logits * LOG2E
-    compiled = constants(problem, FORWARD) | {"WINDOW": windowed}
+    compiled = constants(problem, FORWARD) | value_constants(problem) | {"WINDOW": windowed}
     grid = (-(-q.shape[2] // compiled["ROWS"]), q.shape[0] * q.shape[1])
     forward_kernel[grid](
         q, k, v, out, lse, sink_end, window, or_dummy(problem.key_mask, lse), or_dummy(slot, lse),
@@ -70,9 +71,9 @@ def attend(problem: Problem, sink_end: Tensor, window: Tensor, windowed: bool) -
 def _rows(problem: Problem, lse: Tensor | None) -> dict[str, Tensor]:
     q, k = unit_stride(problem.q), unit_stride(problem.k)
     rows, n_segments = q.shape[:3], problem.n_segments
-    scalars = torch.empty(len(SCALARS), *rows, device=q.device)
+    scalars = torch.empty(len(SCALARS), *rows, dtype=torch.float32, device=q.device)
     argmax = torch.empty(rows, dtype=torch.int32, device=q.device)
-    mass = torch.empty(*rows, n_segments, device=q.device)
+    mass = torch.empty(*rows, n_segments, dtype=torch.float32, device=q.device)
     slot = None if problem.sink_logits is None else problem.sink_logits * LOG2E
     compiled = constants(problem, ROW_STATISTICS)
     only = None if problem.segments is None else only_segment(problem.segments, compiled["KEYS"])
@@ -102,9 +103,9 @@ def only_segment(segments: Tensor, keys: int) -> Tensor:
 
 
 def _columns(problem: Problem, lse: Tensor) -> Tensor:
-    assert problem.columns is not None
-    q, k, weights = unit_stride(problem.q), unit_stride(problem.k), problem.columns.contiguous()
-    result = torch.empty(weights.shape[1], *q.shape[:2], k.shape[2], device=q.device)
+    assert problem.received is not None
+    q, k, weights = unit_stride(problem.q), unit_stride(problem.k), problem.received.contiguous()
+    result = torch.empty(weights.shape[1], *q.shape[:2], k.shape[2], dtype=torch.float32, device=q.device)
     compiled = constants(problem, COLUMNS)
     grid = (-(-k.shape[2] // compiled["KEYS"]), q.shape[0] * q.shape[1])
     for number, received in enumerate(result):

@@ -108,7 +108,7 @@ Figure(
             [
                 Line(layers, lens(), "all heads"),
                 Line(layers, lens(without(copying)), "without the copying heads"),
-                Line(layers, lens(without(others)), "without others", muted=True),
+                Line(layers, lens(without(others)), "without others", secondary=True),
             ],
             Axis("layer"),
             Axis("probability of “blue”", log=True),

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # several processes at once, each waiting in a loop for its threads, are five to ten times slower on two cores
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if _sharing := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
+    # what a test starts inherits it, too
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _sharing)))
 
 import pytest
 
-from tests.chromium import chromium, open_page  # noqa: F401
+from tests.chromium import chromium, open_page, playwright, profile  # noqa: F401
 
 if TYPE_CHECKING:
     import torch
@@ -53,7 +56,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return "pages" if file.startswith(("tests/browser/", "tests/notebooks/")) else file
+            return "pages" if file.startswith("tests/browser/") else file
 
     return ByFile(config, log)
 
@@ -160,10 +163,16 @@ def default_model() -> Any:
 
 @pytest.fixture(scope="session")
 def viewed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Finished runs with data, in one folder: `roles`, `profile` and `knob` of organisms, `long` of 32,768 tokens."""
+    """Finished runs with data, in one folder: `roles`, `profile` and `knob` of organisms, `long` of 32,768 tokens.
+
+    Processes that share the tests share the runs: the first that needs them makes them, others wait.
+    """
+    from filelock import FileLock
+
     from tests import viewed_runs
 
-    folder = tmp_path_factory.mktemp("viewed")
-    roles, profile = viewed_runs.head_roles(folder), viewed_runs.attention_profile(folder)
-    long, knob = viewed_runs.long_profile(folder, profile), viewed_runs.context_knob(folder)
-    return {"folder": folder, "roles": roles, "profile": profile, "long": long, "knob": knob}
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with FileLock(folder / "viewed.lock"):
+        return viewed_runs.all_of(folder / "viewed")

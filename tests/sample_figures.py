@@ -34,7 +34,7 @@ def grid() -> Figure:
     return Figure(
         name="grid",
         title="Three heads in the middle layers copy the needle",
-        panels=[Panel([mark], Axis("head"), Axis("layer"))],
+        panels=[Panel([mark], Axis("head", dim="head"), Axis("layer", dim="layer"))],
         caption="Retrieval score of every head on the needles that heads were selected on; the top three are outlined.",
         alt="A grid of 30 layers by 9 heads, nearly all close to 0; heads 17.3, 18.6 and 18.7 stand out at 0.4 to 0.5.",
     )
@@ -46,10 +46,10 @@ def curve() -> Figure:
     x = np.asarray([0, 1, 2, 4, 8, 16])
     top = np.asarray([0.94, 0.81, 0.6, 0.31, 0.12, 0.05])
     chance = np.asarray([0.94, 0.93, 0.91, 0.88, 0.85, 0.74])
-    sets = [Line(x, np.minimum(chance + rng.normal(0, 0.03, 6), 1), muted=True) for _ in range(8)]
+    sets = [Line(x, np.minimum(chance + rng.normal(0, 0.03, 6), 1), secondary=True) for _ in range(8)]
     marks = [
         *sets,
-        Line(x, chance, "random heads, matched per layer", chance - 0.04, chance + 0.04, muted=True),
+        Line(x, chance, "random heads, matched per layer", chance - 0.04, chance + 0.04, secondary=True),
         Line(x, top, "top retrieval heads", top - 0.06, np.minimum(top + 0.06, 1)),
         ReferenceLine(0.5, label="half of the needles"),
     ]
@@ -68,7 +68,7 @@ def several() -> Figure:
     names = ["generated", "teacher-forced"]
     bars = [
         Bars([0, 1], [0.31, 0.35], "retrieval heads", [0.27, 0.3], [0.36, 0.4], names=names),
-        Bars([0, 1], [0.05, 0.06], "all other heads", [0.04, 0.05], [0.06, 0.08], names=names, muted=True),
+        Bars([0, 1], [0.05, 0.06], "all other heads", [0.04, 0.05], [0.06, 0.08], names=names, secondary=True),
     ]
     kinds = Axis("mode", ticks=[0, 1], tick_labels=names)
     heads = [f"{layer}.{head}" for layer in range(6) for head in range(5)]

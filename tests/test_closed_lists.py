@@ -23,16 +23,21 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_every_kind_of_site_is_known_everywhere() -> None:
-    from workbench.internals.architectures import TABLE
+    from workbench.internals.attending_layer import HEAD_KINDS
     from workbench.internals.engines.nnsight import ORDER
     from workbench.internals.engines.transformerlens import POINTS
+    from workbench.internals.layer_checks import BLOCK_KINDS
     from workbench.internals.sites import KINDS, MEANING
 
     rows = re.findall(r"^\| (`[a-z_.`LH, ]+`) \| ", README.partition("| site |")[2].partition("\n\n")[0], re.MULTILINE)
-    placed = {kind for places in TABLE.values() for kind in places}
     known = {
         "MEANING in workbench/internals/sites.py": set(MEANING),
-        "the tables of workbench/internals/architectures.py": placed | {"final_norm", "logits"},
+        "the kinds that workbench/internals/layer_checks.py looks for": {
+            *HEAD_KINDS,
+            *BLOCK_KINDS,
+            "final_norm",
+            "logits",
+        },
         "POINTS in workbench/internals/engines/transformerlens.py": {*POINTS, "logits"},
         "ORDER in workbench/internals/engines/nnsight.py": {*ORDER, "logits"},
         "the table of sites in README.md": set(re.findall(r"`([a-z_]+)", " ".join(rows))),
@@ -43,27 +48,29 @@ def test_every_kind_of_site_is_known_everywhere() -> None:
 def test_every_attention_statistic_is_computed_everywhere() -> None:
     import torch
 
+    from workbench.internals.architectures import Layer
     from workbench.internals.layer_statistics import StatisticsSpec
     from workbench.internals.pattern_statistics import statistics
     from workbench.internals.tokens import TokenBatch
     from workbench.kernels import AttentionStats, attention_stats, merge_stats
-    from workbench.kernels.result import ROW_STATS
+    from workbench.kernels.result import OF_A_RUN, ROW_STATS
 
     generator = torch.Generator().manual_seed(0)
     q, k, v = (torch.randn(1, 2, 6, 16, generator=generator) for _ in range(3))
-    rows: dict[str, Any] = {"segments": torch.arange(6) // 2, "n_segments": 3, "points": torch.zeros(1, 6).long()}
-    every = {"stats": (*ROW_STATS, "out"), **rows, "columns": "sum", "topk": 2}
-    named = {field.name for field in fields(AttentionStats)}
+    rows: dict[str, Any] = {"segments": torch.arange(6) // 2, "n_segments": 3, "weights_at": torch.zeros(1, 6).long()}
+    every = {"stats": (*ROW_STATS, "out"), **rows, "received": "sum", "topk": 2}
+    named = {field.name for field in fields(AttentionStats)} - {*OF_A_RUN}
     part = attention_stats(q, k, v, stats=(*ROW_STATS, "out"), **rows)
     pattern = torch.softmax(torch.randn(1, 2, 6, 6, generator=generator), -1).tril()
-    request = StatisticsSpec(stats=ROW_STATS, **rows, columns="sum", topk=2).of(TokenBatch.of(list(range(6))))
+    request = StatisticsSpec(stats=ROW_STATS, **rows, received="sum", topk=2).of(TokenBatch.of(list(range(6))))
+    told = statistics(pattern, request, Layer(0, "full"))
     found = {
         "kernels/reference.py": set(attention_stats(q, k, v, **every, backend="reference").present()),
         "kernels/cpu.py": set(attention_stats(q, k, v, **every, backend="cpu").present()),
         # these two need the finished weights
-        "kernels/merge.py": {*merge_stats(part, part).present(), "columns", "topk_weight", "topk_index"},
+        "kernels/merge.py": {*merge_stats(part, part).present(), "received", "topk_weight", "topk_index"},
         # a pattern tells neither
-        "workbench/internals/pattern_statistics.py": {*statistics(pattern, request).present(), "lse", "out"},
+        "workbench/internals/pattern_statistics.py": {*told.present(), "lse", "out"} - {*OF_A_RUN},
     }
     assert {place: names ^ named for place, names in found.items() if names != named} == {}
 

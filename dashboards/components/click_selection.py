@@ -1,17 +1,14 @@
-"""From a click on a figure to what it chooses, by the figure's own words: labels of axes and names of points."""
+"""From a click on a figure to what it chooses, by the dimensions that its axes and its points name."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ...figures import Axis, Figure, Heatmap, Panel, Scatter
+from ...figures import Figure, Heatmap, Panel, Scatter
 from ...probe.explore import SelectableDim
-
-_HEAD = re.compile(r"(\d+)\.(\d+)\Z")
 
 
 def chosen_by(figure: Figure, event: Any, coordinates: Sequence[SelectableDim], drawn: Any) -> dict[str, int]:
@@ -38,44 +35,37 @@ def selection_at(
     known = {each.name: each for each in coordinates}
     found = {}
     for axis, value in ((panel.x, x), (panel.y, y)):
-        name = _word(axis)
-        if name in known:
-            found[name] = min(known[name].values, key=lambda one: abs(one - value))
-    named = {"layer", "head"} <= known.keys() and not found.keys() & {"layer", "head"}
-    heads = list(_heads_at(panel, x, y)) if named else []
-    if heads:
-        _, layer, head = next((one for one in heads if one[0] == number), heads[0])
-        return found | {"layer": layer, "head": head}
+        if axis.dim in known:
+            found[axis.dim] = min(known[axis.dim].values, key=lambda one: abs(one - value))
+    points = list(_points_at(panel, x, y))
+    if points:
+        _, chosen = next((one for one in points if one[0] == number), points[0])
+        found = {name: value for name, value in chosen.items() if name in known} | found
     return found
 
 
-def _heads_at(panel: Panel, x: float, y: float) -> Iterator[tuple[int, int, int]]:
-    """Number, layer and head of every point at a place that is named after a head."""
+def _points_at(panel: Panel, x: float, y: float) -> Iterator[tuple[int, dict[str, int]]]:
+    """Number and dimensions of every point at a place that stands for values of dimensions."""
     for mark in panel.marks:
-        if isinstance(mark, Scatter) and mark.names is not None:
-            for number, (px, py, name) in enumerate(zip(mark.x, mark.y, mark.names, strict=True)):
-                if np.isclose(px, x) and np.isclose(py, y) and (named := _HEAD.match(name)):
-                    yield number, int(named[1]), int(named[2])
+        if isinstance(mark, Scatter) and mark.dims:
+            for number, (px, py) in enumerate(zip(mark.x, mark.y, strict=True)):
+                if np.isclose(px, x) and np.isclose(py, y):
+                    yield number, {name: int(values[number]) for name, values in mark.dims.items()}
 
 
 def linked_dims(figure: Figure, coordinates: Sequence[SelectableDim]) -> list[str]:
     """The coordinates that clicks on a figure can choose."""
-    known = [each.name for each in coordinates]
-    named = {_word(axis) for panel in figure.panels for axis in (panel.x, panel.y)}
-    if any(
-        isinstance(mark, Scatter) and any(_HEAD.match(name) for name in mark.names or ())
-        for panel in figure.panels
-        for mark in panel.marks
-    ):
-        named |= {"layer", "head"}
-    return [name for name in known if name in named]
+    named = {axis.dim for panel in figure.panels for axis in (panel.x, panel.y)}
+    for panel in figure.panels:
+        named.update(*(mark.dims for mark in panel.marks if isinstance(mark, Scatter)))
+    return [each.name for each in coordinates if each.name in named]
 
 
 def chosen_cells(figure: Figure, chosen: Mapping[str, int]) -> list[tuple[int, int, int]]:
     """Panel, x and y of the chosen cell in every grid over two chosen coordinates."""
     found = []
     for place, panel in enumerate(figure.panels):
-        x, y = _word(panel.x), _word(panel.y)
+        x, y = panel.x.dim, panel.y.dim
         if x in chosen and y in chosen and any(isinstance(mark, Heatmap) for mark in panel.marks):
             found.append((place, chosen[x], chosen[y]))
     return found
@@ -89,10 +79,6 @@ def outline_selection(figure: Figure, drawn: Any, chosen: Mapping[str, int]) -> 
         for colour, width in (("#ffffff", 5), ("#d55e00", 3)):
             refs = {"xref": f"x{number}", "yref": f"y{number}", "line": {"color": colour, "width": width}}
             drawn["layout"]["shapes"].append({"type": "rect"} | refs | box)
-
-
-def _word(axis: Axis) -> str:
-    return axis.label.split(" (")[0].strip()
 
 
 def point_of(event: Any) -> dict[str, Any] | None:

@@ -64,10 +64,10 @@ class DrilldownView:
     @property
     def controls(self) -> Any:
         """A widget for each thing that the probe lets one choose, but for what stands beside a figure."""
-        return pmu.FlexBox(*self._widgets(lambda each: each.figure not in self.cards), align_items="center")
+        return pmu.FlexBox(*self._widgets(lambda each: each.figure not in self.cards), align_items="flex-start")
 
     def _widgets(self, wanted: Callable[[SelectableDim], bool]) -> list[Any]:
-        return [self.choice.widgets[each.name] for each in self.coordinates if wanted(each)]
+        return [self.choice.control(each.name) for each in self.coordinates if wanted(each)]
 
     def overview_card(self, figure: Figure) -> FigureCard:
         """A figure of the whole run, on which clicks choose."""

@@ -49,6 +49,11 @@ class PageSnapshot:
     def notice(self) -> str:
         return getattr(self.run, "notice", "")
 
+    def saved_svg(self, figure: str) -> str | None:
+        """The picture of a figure that the run saved; what is chosen on the page was not saved."""
+        saved = getattr(self.run, "saved_svg", None)
+        return None if saved is None or any(figure == f"chosen-{one.name}" for one in self.chosen) else saved(figure)
+
     @property
     def keeps(self) -> Callable[[Sequence[str]], bool] | None:
         return getattr(self.run, "keeps", None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 import panel as pn
 import panel_material_ui as pmu
@@ -116,9 +116,11 @@ class Form:
             options = {**({"none": ""} if field.optional else {}), **{option: option for option in field.options}}
             made = pmu.Select(label=field.name, options=options, helper_text=field.help, width=WIDTH, margin=0)
             made.param.watch(lambda event: self._heard(), "value")
-        else:
+        elif field.kind == "line" or field.kind == "text":
             made = TextInput(label=field.name, helper_text=field.help, width=WIDTH, margin=0)
             made.param.watch(lambda event: self._heard(), "value_input")
+        else:
+            assert_never(field.kind)
         self._inputs[field.name] = made
         return made
 

@@ -12,10 +12,9 @@ import panel_material_ui as pmu
 
 from ...figures.text import escape_control, shorten
 from ...probe.explore import SelectableDim, span
+from .templates import html_pane, render
 
 MOST = 50
-NO_BUTTONS = {"& .MuiIconButton-root": {"display": "none"}}
-"""The buttons of a number have no name for a screen reader; its arrow keys and the mouse wheel do the same."""
 _ARROW = "%3Csvg xmlns='http://www.w3.org/2000/svg' width='10' height='6'%3E%3Cpath d='M0 0h10L5 6z' fill='%237f868d'/"
 LIST = f"""
 select.bk-input:not([multiple]) {{ background: no-repeat right 8px center / 10px 6px
@@ -23,6 +22,9 @@ select.bk-input:not([multiple]) {{ background: no-repeat right 8px center / 10px
 option {{ color: #1a1a1a; background: #ffffff; }}
 """
 """Makes the arrow of a list, and the names in it, readable on light and on dark ground."""
+NUMBER = ".bk-spin-btn { display: none !important; } .bk-input { color: inherit !important; }"
+"""The buttons of a number have no name for a screen reader; its arrow keys do the same."""
+NAME = "p { font-size: 12px; line-height: 1.4; margin: -6px 0 0; }"
 FEW = 6
 """Values that are shown as a row of buttons."""
 NAMED = 32
@@ -38,6 +40,9 @@ class Selection:
         self.coordinates = list(coordinates)
         self.values = {each.name: int(chosen.get(each.name, each.first)) for each in coordinates}
         self.widgets = {each.name: _widget(each, self.values[each.name]) for each in coordinates}
+        named = (each.name for each in coordinates if each.labels is not None)
+        numbers = (name for name in named if isinstance(self.widgets[name], pn.widgets.IntInput))
+        self.names = {name: html_pane("number_name.html", NAME, called="") for name in numbers}
         self._listeners: list[Callable[[], None]] = []
         self._busy = False
         for name, widget in self.widgets.items():
@@ -67,13 +72,18 @@ class Selection:
         for listener in self._listeners:
             listener()
 
+    def control(self, name: str) -> Any:
+        """The widget of a coordinate, with the name of its value below it where a number stands for one."""
+        if name not in self.names:
+            return self.widgets[name]
+        return pn.Column(self.widgets[name], self.names[name], width=self.widgets[name].width, margin=0)
+
     def _say_names(self) -> None:
         """Write below every number what it stands for, where that has a name."""
         for each in self.coordinates:
-            widget = self.widgets[each.name]
-            if each.labels is not None and isinstance(widget, pmu.IntInput):
+            if each.name in self.names and each.labels is not None:
                 called = dict(zip(each.values, each.labels, strict=True))[self.values[each.name]]
-                widget.helper_text = shorten(escape_control(called), NAMED)
+                self.names[each.name].object = render("number_name.html", called=shorten(escape_control(called), NAMED))
 
     def _typed(self, name: str, value: Any) -> None:
         if self._busy:
@@ -96,7 +106,8 @@ def _widget(coordinate: SelectableDim, value: int) -> Any:
     if values == list(range(values[0], values[-1] + 1)) and (coordinate.labels is None or several):
         limits = {"start": values[0], "end": values[-1], "step": 1}
         width = 72 + 9 * len(str(values[-1])) if coordinate.labels is None else 200
-        return pmu.IntInput(label=label, value=value, width=width, size="small", sx=NO_BUTTONS, **limits)
+        # The Material number takes back a change by its arrow keys when the reader goes on while the page is busy.
+        return pn.widgets.IntInput(label=label, value=value, width=width, stylesheets=[NUMBER], **limits)
     names = list(coordinate.labels or map(str, values))
     if len(set(names)) < len(names) or not all(names):
         names = [f"{each} {name}".strip() for each, name in zip(values, names, strict=True)]

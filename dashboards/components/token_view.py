@@ -110,7 +110,7 @@ def overview(measure: Measure) -> Figure:
     return Figure(
         name="strip",
         title="The whole text",
-        panels=[Panel([mark], Axis("position (tokens)"), Axis("", ticks=[], tick_labels=[]))],
+        panels=[Panel([mark], Axis("position (tokens)", dim="position"), Axis("", ticks=[], tick_labels=[]))],
         caption=f"{label[:1].upper()}{label[1:]}. {pooled} A click opens the window there.".replace("  ", " "),
         alt=f"One row of {len(starts) - 1} bins along the text, shaded by {label}.",
     )
@@ -153,7 +153,7 @@ class TokenView:
         self._name_buttons()
         self.jumps = pmu.FlexBox(*self._buttons)
         self.controls = pmu.FlexBox(
-            *(choice.widgets[name] for name in ("shade", "from") if name in choice.widgets),
+            *(choice.control(name) for name in ("shade", "from") if name in choice.widgets),
             _button("Earlier", lambda _: self.go(self.start - WINDOW)),
             _button("Later", lambda _: self.go(self.start + WINDOW)),
             align_items="center",

@@ -9,7 +9,6 @@ from typing import Any
 import panel as pn
 import panel_material_ui as pmu
 
-from ...errors import WorkbenchError
 from ...models import listing as models
 from ...probe.contract import Probe
 from ...probe.registry import PROBES
@@ -40,13 +39,9 @@ def home(runs: Path, jobs: JobQueue | None = None) -> pmu.Page:
 
 def _probes() -> list[tuple[str, Probe | None, str]]:
     """Every probe by name; one that cannot be loaded comes with the reason."""
-    found: list[tuple[str, Probe | None, str]] = []
-    for name in PROBES.names():
-        try:
-            found.append((name, PROBES.get(name), ""))
-        except WorkbenchError as error:
-            found.append((name, None, str(error)))
-    return found
+    found, broken = PROBES.loaded()
+    every = [*((probe.name, probe, "") for probe in found), *((name, None, why) for name, why in broken.items())]
+    return sorted(every, key=lambda one: one[0])
 
 
 def _running(jobs: JobQueue) -> pn.pane.HTML:

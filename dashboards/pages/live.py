@@ -39,15 +39,8 @@ def live_page(jobs: JobQueue | None) -> pmu.Page:
 
 def probes_with_live_view() -> dict[str, tuple[Probe, Live]]:
     """The probes that have a live view, with it."""
-    found = {}
-    for name in PROBES.names():
-        try:
-            probe = PROBES.get(name)
-        except WorkbenchError:  # the home page says why this one cannot be loaded
-            continue
-        if (live := probe.live()) is not None:
-            found[name] = (probe, live)
-    return found
+    every, _ = PROBES.loaded()  # the home page says why others cannot be loaded
+    return {probe.name: (probe, live) for probe in every if (live := probe.live()) is not None}
 
 
 class LivePage:

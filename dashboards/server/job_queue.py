@@ -148,7 +148,7 @@ class JobQueue:
             raise UnknownName("adapter on these pages", asked.adapter, adapters())
         if isinstance(asked, LiveRequest):
             if self.turnings.get(asked.asking) is None:
-                check_question(asked.asking, store.records(self.runs, asked.probe))
+                check_question(asked.asking, self.runs)
         else:
             settings.resolve(probe.Config, probe.presets, asked.preset, asked.given)
         job = Job(secrets.token_urlsafe(12), owner, asked, only_plan)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ...errors import UnknownName, UsageError
+from ...errors import UnknownName, UsageError, WorkbenchError
 from ...probe.live_view import LONGEST, Live, SteeredPrompt
 from ...probe.registry import PROBES
-from ...records.record import Record
+from ...records import store
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ...internals.session import Session
     from ...progress import Reporter
+    from ...records.record import Record
 
 KEPT = 64
 """Prompts whose answers are kept."""
@@ -64,21 +64,36 @@ def live_of(probe: str) -> Live:
     return live
 
 
-def check(asking: LivePrompt, records: Iterable[Record]) -> None:
-    """Raise `UsageError` for texts that the view does not have or that are too long, and for no or another source."""
+def check(asking: LivePrompt, runs: Path) -> None:
+    """Raise `UsageError` for texts that the view does not have or that are too long, and for no or another source.
+
+    Of the folder of runs it reads the one that is asked for, and the others only to say what there is.
+    """
     live = live_of(asking.probe)
     names = [name for name, _ in asking.texts]
     if names != [text.name for text in live.texts]:
         raise UnknownName("text of this view", ", ".join(names), [text.name for text in live.texts])
     if (longest := max((len(text) for _, text in asking.texts), default=0)) > LONGEST:
         raise UsageError(f"{longest} signs are more than the {LONGEST} that a text may have")
-    records = list(records)
+    if asking.source in live.sources(asking.model, _named(asking, runs)).values():
+        return
+    records = list(store.records(runs, asking.probe))
     sources = live.sources(asking.model, records)
     if not sources:
         raise UsageError(live.missing(asking.model, records))
-    if asking.source not in sources.values():
-        asked = repr(asking.source) if asking.source else "what ships"
-        raise UsageError(f"{asked} is not there for {asking.model}; there is: {', '.join(sources)}")
+    asked = repr(asking.source) if asking.source else "what ships"
+    raise UsageError(f"{asked} is not there for {asking.model}; there is: {', '.join(sources)}")
+
+
+def _named(asking: LivePrompt, runs: Path) -> list[Record]:
+    """The record of the run that is asked for, if it is there and of this probe."""
+    if not asking.source or not store.has_run(runs, asking.source):
+        return []
+    try:
+        record = store.read(runs / asking.source)
+    except WorkbenchError:
+        return []
+    return [record] if record.probe == asking.probe else []
 
 
 class LiveCache:

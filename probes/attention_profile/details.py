@@ -89,11 +89,11 @@ def _along(data: xr.DataTree, layer: int, head: int) -> Figure:
     panels = []
     for name, label in SHARES.items():
         marks = [
-            Line(query, profile[f"uniform_{name}"].values.tolist(), "uniform attention", muted=True),
+            Line(query, profile[f"uniform_{name}"].values.tolist(), "uniform attention", secondary=True),
             Line(query, profile[name].sel(layer=layer, head=head).values.tolist(), "this head"),
             Line(query, profile[name].mean(("layer", "head")).values.tolist(), "mean of all heads"),
         ]
-        panels.append(Panel(marks, Axis("query (tokens)"), Axis(label, limits=(-0.02, 1.02)), label))
+        panels.append(Panel(marks, Axis("query (tokens)", dim="query"), Axis(label, limits=(-0.02, 1.02)), label))
     return Figure(
         name="along",
         title=f"Head {layer}.{head} along the text",
@@ -112,7 +112,7 @@ def _received(data: xr.DataTree, layer: int, head: int) -> Figure:
     width = int(received["last_key"][0]) - int(received["key"][0]) + 1
     binned = "" if width <= 1 else f" Bins of {width} keys: their mean, and their largest."
     marks = [
-        Line(key, received["uniform_received"].values.tolist(), "uniform attention", muted=True),
+        Line(key, received["uniform_received"].values.tolist(), "uniform attention", secondary=True),
         Line(key, np.maximum(one["received_max"].values, FLOOR).tolist(), "this head, largest"),
         Line(key, np.maximum(one["received"].values, FLOOR).tolist(), "this head"),
         Line(key, np.maximum(mean, FLOOR).tolist(), "mean of all heads"),

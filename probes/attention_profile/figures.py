@@ -45,8 +45,8 @@ def _grids(data: xr.DataTree) -> Figure:
     panels = [
         Panel(
             [Heatmap(heads[name].values, heads["head"].values.tolist(), layers, label, limits=(0.0, 1.0))],
-            Axis("head"),
-            Axis("layer"),
+            Axis("head", dim="head"),
+            Axis("layer", dim="layer"),
             label,
         )
         for name, label in SHARES.items()
@@ -72,11 +72,11 @@ def _curves(data: xr.DataTree) -> Figure:
         values = profile[name].values.reshape(-1, len(query))
         low, middle, high = np.quantile(values, [0.1, 0.5, 0.9], axis=0)
         marks: list[Line] = [
-            Line(query, profile[f"uniform_{name}"].values.tolist(), "uniform attention", muted=True),
+            Line(query, profile[f"uniform_{name}"].values.tolist(), "uniform attention", secondary=True),
             Line(query, middle.tolist(), "median head, 10 % to 90 % of heads", low.tolist(), high.tolist()),
             Line(query, values.mean(0).tolist(), "mean of heads"),
         ]
-        panels.append(Panel(marks, Axis("query (tokens)"), Axis(label, limits=(-0.02, 1.02)), label))
+        panels.append(Panel(marks, Axis("query (tokens)", dim="query"), Axis(label, limits=(-0.02, 1.02)), label))
     return Figure(
         name="curves",
         title="How attention shifts along the text",
@@ -105,7 +105,7 @@ def _heads(data: xr.DataTree) -> Figure:
         ticks = list(range(0, len(kept), max(1, len(kept) // 12)))
         y = Axis("layer.head", ticks, [names[tick] for tick in ticks], reversed=True)
         marks = [Heatmap(mean, query, list(range(len(kept))), label, limits=(0.0, 1.0), pooled=_pooled(step))]
-        panels.append(Panel(marks, Axis("query (tokens)"), y, label))
+        panels.append(Panel(marks, Axis("query (tokens)", dim="query"), y, label))
     return Figure(
         name="heads",
         title="Every head along the text",
@@ -132,7 +132,7 @@ def _received(data: xr.DataTree) -> Figure:
     best = np.sort(np.argsort(-first, kind="stable")[:NAMED])
     words = positions["first_text"].values
     marks: list[Line | Scatter] = [
-        Line(key, received["uniform_received"].values.tolist(), "uniform attention", muted=True),
+        Line(key, received["uniform_received"].values.tolist(), "uniform attention", secondary=True),
         Line(key, np.maximum(most, floor).tolist(), "the head and key that get most"),
         Line(key, np.maximum(mean, floor).tolist(), "mean of heads and keys"),
         Scatter(

@@ -56,7 +56,7 @@ def wanted(text: Text, config: AttentionProfileConfig) -> StatisticsSpec:
         n_segments=len(text.labels),
         sink=config.sink,
         recent=config.recent,
-        columns="sum",
+        received="sum",
         topk=config.topk,
         rows=chosen_rows(config, length),
     )
@@ -72,7 +72,7 @@ class Sums:
     """`[head]`, over the queries that headlines are measured on."""
     flow: np.ndarray | None = None
     """`[query_segment, segment]`, mean over heads."""
-    columns: np.ndarray | None = None
+    received: np.ndarray | None = None
     """`[head, key]`."""
     top: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
     worst: float = 0.0
@@ -97,9 +97,7 @@ class Profile:
         stats = {name: _array(value) for name, value in part.stats.present().items()}
         count = stats["entropy"].shape[1]
         stop = part.start + count
-        visible = np.arange(part.start, stop) + 1
-        if part.window is not None:
-            visible = np.minimum(visible, part.window)
+        visible = stats.pop("visible_keys")[0]
         stats["normalised_entropy"] = stats["entropy"] / np.log(np.maximum(visible, 2))
         at = np.unique([part.start, *self.edges[(self.edges > part.start) & (self.edges < stop)]])
         bins = np.searchsorted(self.edges, at, side="right") - 1
@@ -113,13 +111,13 @@ class Profile:
             sums.binned[name][:, bins] += np.add.reduceat(values, at - part.start, axis=1, dtype=np.float64)
             if name in UNITS:
                 sums.scored[name] = sums.scored.get(name, 0.0) + values[:, low:high].sum(1, dtype=np.float64)
-        masses = stats["sink_mass"] + stats["recent_mass"] + stats["far_mass"]
+        masses = stats["sink_mass"] + stats["recent_mass"] + stats["far_mass"] + stats.get("learned_sink_mass", 0.0)
         sums.worst = max(sums.worst, float(np.abs(masses - 1).max()))
         if "segment_mass" in stats:
             self._take_flow(sums, part.start, stop, stats["segment_mass"])
-        if "columns" in stats:
-            padded = np.pad(stats["columns"], ((0, 0), (0, self.length - stats["columns"].shape[1])))
-            sums.columns = padded if sums.columns is None else sums.columns + padded
+        if "received" in stats:
+            padded = np.pad(stats["received"], ((0, 0), (0, self.length - stats["received"].shape[1])))
+            sums.received = padded if sums.received is None else sums.received + padded
         if "topk_weight" in stats:
             sums.top.append((stats["topk_weight"], stats["topk_index"]))
         if stop == self.length:
@@ -144,13 +142,13 @@ class Profile:
         if sums.flow is not None:
             sizes = (self.text.segments == np.arange(len(self.text.labels))[:, None]).sum(1)
             found["flow"] = sums.flow / np.maximum(sizes, 1)[:, None]
-        if sums.columns is not None:
+        if sums.received is not None:
             widths = np.diff(self.key_edges)
             starts = self.key_edges[:-1]
-            found["received"] = np.add.reduceat(sums.columns, starts, axis=1, dtype=np.float64) / widths
-            found["received_max"] = np.maximum.reduceat(sums.columns, starts, axis=1)
-            found["received_at"] = sums.columns.mean(0)
-            total = sums.columns.sum(1, dtype=np.float64) / self.length
+            found["received"] = np.add.reduceat(sums.received, starts, axis=1, dtype=np.float64) / widths
+            found["received_max"] = np.maximum.reduceat(sums.received, starts, axis=1)
+            found["received_at"] = sums.received.mean(0)
+            total = sums.received.sum(1, dtype=np.float64) / self.length
             found["worst"] = np.maximum(found["worst"], np.abs(total - 1).max())
         if sums.top:
             found["topk_weight"], found["topk_index"] = (

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from workbench.errors import UsageError
+from workbench.internals.chat_text import chat_text
 from workbench.records.record import DataUse
 from workbench.texts.data_files import DataFile, read_file
 from workbench.texts.haystack import SYNTHETIC, read_haystack
@@ -156,7 +157,7 @@ def _turns(messages: Sequence[Any], file: DataFile, where: str, tokenizer: Any) 
     if not getattr(tokenizer, "chat_template", None):
         raise UsageError("this model's tokenizer has no chat template; take other segments than 'turns'")
     try:
-        whole = [tokenizer.apply_chat_template(messages[: count + 1], tokenize=False) for count in range(len(messages))]
+        whole = [chat_text(tokenizer, messages[: count + 1]) for count in range(len(messages))]
         roles = [str(message["role"]) for message in messages]
     except Exception as error:
         raise file.refuse(f"the chat template does not take these messages ({error})", where) from None

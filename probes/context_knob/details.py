@@ -97,7 +97,7 @@ def _item(data: xr.DataTree, one: xr.Dataset, arm: str, condition: int) -> Figur
             Panel(
                 [Heatmap(right, [0, 1], rows, "right", limits=(0.0, 1.0), outlined=[(condition, 0), (condition, 1)])],
                 Axis("intent", [0, 1], list(INTENTS)),
-                Axis("condition", rows, names, reversed=True),
+                Axis("condition", rows, names, reversed=True, dim="condition"),
             )
         ],
         caption="1 is right and 0 is not, by condition and by the intent told or set. Outlined: the chosen condition.",
@@ -118,7 +118,9 @@ def _items(data: xr.DataTree, scored: xr.Dataset, arm: str, condition: str, exam
                 points = x[at].tolist(), value[way, at].tolist()
                 marks.append(Scatter(*points, label, names=[names[place] for place in at]))
         marks += [ReferenceLine(natural[way], "y", f"natural, {intent}"), ReferenceLine(example, "x", "example")]
-        panels.append(Panel(marks, Axis("example"), Axis("value along the direction"), f"for the {intent}"))
+        panels.append(
+            Panel(marks, Axis("example", dim="example"), Axis("value along the direction"), f"for the {intent}")
+        )
     return Figure(
         name="items",
         title=f"Every held-out item, {ARMS[arm]}: {condition}",

@@ -53,9 +53,13 @@ def _conditions(data: xr.DataTree) -> Figure:
         marks: list[Mark] = [
             Bars(x, heights("pair_accuracy"), "both right", names=ticks),
             Scatter(x, heights("prior"), "right from the prior", names=ticks),
-            Scatter(x, heights("context"), "right from the context", names=ticks, muted=True),
+            Scatter(x, heights("context"), "right from the context", names=ticks, secondary=True),
         ]
-        panels.append(Panel(marks, Axis("condition", x, ticks), Axis("share", limits=SHARE), title=ARMS[str(arm)]))
+        panels.append(
+            Panel(
+                marks, Axis("condition", x, ticks, dim="condition"), Axis("share", limits=SHARE), title=ARMS[str(arm)]
+            )
+        )
     return Figure(
         name="conditions",
         title="Pairs answered right: asked, and steered by one direction",
@@ -103,14 +107,14 @@ def _sweep(data: xr.DataTree) -> Figure:
     layers = swept["layer"].values.tolist()
     marks: list[Mark] = [Line(layers, right.max(1).tolist(), "best stretch")]
     marks += [
-        Line(layers, right[:, place].tolist(), f"stretch {stretch:g}", muted=True)
+        Line(layers, right[:, place].tolist(), f"stretch {stretch:g}", secondary=True)
         for place, stretch in enumerate(swept["stretch"].values)
     ]
     marks.append(ReferenceLine(float(data.attrs["layer"]), "x", "block of the knob"))
     return Figure(
         name="sweep",
         title="Where one direction steers",
-        panels=[Panel(marks, Axis("block"), Axis("steering pair accuracy", limits=NAMED))],
+        panels=[Panel(marks, Axis("block", dim="block"), Axis("steering pair accuracy", limits=NAMED))],
         caption=(
             f"A direction learnt by interchange at each block, then set without an intent line on "
             f"{swept.sizes['example']} validation items, at several multiples of its natural values."

@@ -57,7 +57,9 @@ def construct(config: OrganismConfig, folder: Path, seed: int, progress: Reporte
     facts = single_words()
     tokenizer = _tokenizer(facts)
     progress.send(0, 1, "building")
-    turn = torch.linalg.qr(torch.randn(WIDTH, WIDTH, generator=torch.Generator().manual_seed(seed)).double())[0]
+    turn = torch.linalg.qr(
+        torch.randn(WIDTH, WIDTH, dtype=torch.float32, generator=torch.Generator().manual_seed(seed)).double()
+    )[0]
     model = _model(tokenizer, facts, turn, config.cut, seed)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -153,7 +155,7 @@ def _words(tokenizer: Any, facts: list[Fact], seed: int) -> tuple[torch.Tensor, 
     embedded[:, CONSTANT] = STEADY
     ids = tokenizer.get_vocab()
     answers = sorted({fact.answer for fact in facts})
-    codes = torch.randn(len(answers), CODE, generator=generator).double()
+    codes = torch.randn(len(answers), CODE, dtype=torch.float32, generator=generator).double()
     code = dict(zip(answers, codes / codes.norm(dim=-1, keepdim=True), strict=True))
 
     def kind(word: str, name: str) -> None:
@@ -212,8 +214,8 @@ def _attend(
         for at, weight in key.items():
             k[SLOW + place, at] = weight * scale
     if written is None:
-        v[:, CODES] = torch.eye(CODE).double() * scale
-        o[OUT] = torch.eye(CODE).double()
+        v[:, CODES] = torch.eye(CODE, dtype=torch.float64) * scale
+        o[OUT] = torch.eye(CODE, dtype=torch.float64)
     else:
         v[0, KINDS + TYPES.index("prior")], v[0, KINDS + TYPES.index("context")] = -scale, scale
         for at, weight in written.items():

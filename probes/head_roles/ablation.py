@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, assert_never
 
 import numpy as np
 
@@ -64,5 +64,7 @@ def replace(
     if how == "mean":
         means = states.mean(1)
         return [edits.set(f"z.{layer}.{head}", torch.from_numpy(means[layer, head])) for layer, head in chosen]
+    if how != "resample":
+        assert_never(how)
     drawn = rng.integers(states.shape[1], size=positions)
     return [edits.set(f"z.{layer}.{head}", torch.from_numpy(states[layer, drawn, head])) for layer, head in chosen]

@@ -137,13 +137,13 @@ def _needles(data: xr.DataTree, layer: int, head: int) -> Figure:
         panels=[
             Panel(
                 [
-                    Scatter(needle[seen].tolist(), chance[seen].tolist(), ORDER, muted=True),
+                    Scatter(needle[seen].tolist(), chance[seen].tolist(), ORDER, secondary=True),
                     *points(recalled & counted, "recalled"),
                     *points(~recalled & counted, "not recalled"),
                     *points(~counted, "not counted"),
                     ReferenceLine(float(data.attrs["threshold"]), "y", "threshold"),
                 ],
-                Axis("needle"),
+                Axis("needle", dim="needle"),
                 Axis("retrieval score", limits=(-0.02, 1.02)),
             )
         ],
@@ -174,8 +174,8 @@ def _needle(data: xr.DataTree, layer: int, head: int, needle: int) -> Figure:
                         outlined=[(layer, head)],
                     )
                 ],
-                Axis("head"),
-                Axis("layer"),
+                Axis("head", dim="head"),
+                Axis("layer", dim="layer"),
             )
         ],
         caption=(

@@ -45,8 +45,8 @@ def _grid(data: xr.DataTree) -> Figure:
                         outlined=found,
                     )
                 ],
-                x=Axis("head"),
-                y=Axis("layer"),
+                x=Axis("head", dim="head"),
+                y=Axis("layer", dim="layer"),
             )
         ],
         caption="Retrieval score of every head on the held-out needles; named retrieval heads are outlined.",
@@ -59,14 +59,14 @@ def _curve(data: xr.DataTree) -> Figure:
     how, main = str(data.attrs["ablation"]), int(data.attrs["top"])
     curve = data["curve"].to_dataset()
     marks: list[Line | Scatter] = [
-        _band(curve, "random", "random heads of the same layers", muted=True),
+        _band(curve, "random", "random heads of the same layers", secondary=True),
         _band(curve, "top", "top heads"),
     ]
     if how != "zero" and (ablation["how"] == "zero").any():
         zero = recall_of(ablation, main, "zero")
         marks.append(Scatter([main], [float(zero.top.mean())], f"top {main} heads, zeroed"))
         if len(zero.random):
-            marks.append(Scatter([main], [float(zero.random.mean())], f"random {main}, zeroed", muted=True))
+            marks.append(Scatter([main], [float(zero.random.mean())], f"random {main}, zeroed", secondary=True))
     return Figure(
         name="ablation",
         title=f"Needle recall with heads taken out ({how} ablation)",
@@ -79,9 +79,9 @@ def _curve(data: xr.DataTree) -> Figure:
     )
 
 
-def _band(curve: xr.Dataset, name: str, label: str, muted: bool = False) -> Line:
+def _band(curve: xr.Dataset, name: str, label: str, secondary: bool = False) -> Line:
     y, low, high = (curve[f"{name}{end}"].values.tolist() for end in ("", "_low", "_high"))
-    return Line(curve["count"].values.tolist(), y, label, low, high, muted=muted)
+    return Line(curve["count"].values.tolist(), y, label, low, high, secondary=secondary)
 
 
 def _sorted(data: xr.DataTree) -> Figure:
@@ -107,8 +107,9 @@ def _sorted(data: xr.DataTree) -> Figure:
                         of("copy_low"),
                         of("copy_high"),
                         names=[f"{layer}.{head}" for layer, head in at],
+                        dims={"layer": [layer for layer, _ in at], "head": [head for _, head in at]},
                     ),
-                    Scatter(x, of("copy_chance"), ORDER, muted=True),
+                    Scatter(x, of("copy_chance"), ORDER, secondary=True),
                     ReferenceLine(float(data.attrs["threshold"]), "y", "threshold"),
                 ],
                 Axis("heads, the highest score first"),
@@ -123,14 +124,16 @@ def _sorted(data: xr.DataTree) -> Figure:
 def _against_induction(data: xr.DataTree) -> Figure:
     heads = data["heads"].to_dataset()
     score = heads["copy_score"].values.ravel()
-    names = [f"{layer}.{head}" for layer in heads["layer"].values for head in heads["head"].values]
+    every = [(int(layer), int(head)) for layer in heads["layer"].values for head in heads["head"].values]
+    names = [f"{layer}.{head}" for layer, head in every]
+    dims = {"layer": [layer for layer, _ in every], "head": [head for _, head in every]}
     panels = []
     for repeat, period in zip(heads["repeat"].values, heads["period"].values, strict=True):
         induction = heads["induction"].sel(repeat=repeat).values.ravel()
         panels.append(
             Panel(
                 [
-                    Scatter(induction.tolist(), score.tolist(), "heads", names=names),
+                    Scatter(induction.tolist(), score.tolist(), "heads", names=names, dims=dims),
                     ReferenceLine(float(data.attrs["threshold"]), "y", "threshold"),
                 ],
                 Axis("induction score", limits=(-0.02, 1.02)),

@@ -26,7 +26,7 @@ def wire(model: Any, copying: Sequence[Sequence[Head]], scaffold: Sequence[Head]
         model.lm_head.weight.copy_(tokens / width**0.5)
         tokens[:, 0] = 3.0
         model.lm_head.weight[:, 0] = 0.0
-        read, written = (torch.linalg.qr(torch.randn(width, width))[0] for _ in range(2))
+        read, written = (torch.linalg.qr(torch.randn(width, width, dtype=torch.float32))[0] for _ in range(2))
         for back, (layer, head) in enumerate(scaffold, start=1):
             own = slice(head * size, (head + 1) * size)
             attention = core.layers[layer].self_attn
@@ -44,6 +44,8 @@ def wire(model: Any, copying: Sequence[Sequence[Head]], scaffold: Sequence[Head]
                 attention = core.layers[layer].self_attn
                 attention.q_proj.weight[head * size + slow] = 2.0 * read[: len(slow)]
                 attention.k_proj.weight[head * size + slow] = 2.0 * written[: len(slow)]
-                passed = torch.linalg.qr(torch.randn(width, width))[0][:size] if index else read[-size:]
+                passed = (
+                    torch.linalg.qr(torch.randn(width, width, dtype=torch.float32))[0][:size] if index else read[-size:]
+                )
                 attention.v_proj.weight[own] = 2.0 * passed
                 attention.o_proj.weight[:, own] = passed.T

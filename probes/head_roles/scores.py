@@ -7,7 +7,7 @@ repeated random tokens: Olsson et al. 2022 (arXiv 2209.11895), as they are commo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from .config import Rule
 if TYPE_CHECKING:
     from workbench.texts.placement import Span
 
-RULES: tuple[Rule, ...] = ("answer", "paper", "released")
+RULES: tuple[Rule, ...] = get_args(Rule)
 
 
 def retrieval_score(
@@ -32,6 +32,7 @@ def retrieval_score(
       of the needle, that part bounds it.
     - `released`: copying steps over the needle's tokens, a repeated token counted every time, as in the published code.
     """
+    assert rule in RULES, rule
     tokens = np.asarray(ids)
     start, end = value if rule == "answer" else needle
     copied = (pointed >= start) & (pointed < end) & (tokens[pointed] == np.asarray(emitted))

@@ -127,8 +127,8 @@ def repeats(session: Session, config: HeadRolesConfig, context: RunContext) -> x
         targets = repeat_targets(half)
         points = torch.zeros(len(targets), 2 * half, dtype=torch.int64)
         points[:, half:] = torch.from_numpy(np.stack(list(targets.values())))
-        seen = session.attention_statistics(block * 2, stats=(), points=points)
-        scores = np.stack([each.present()["points"][0, :, :, half:].mean(-1).numpy() for each in seen.values()])
+        seen = session.attention_statistics(block * 2, stats=(), weights_at=points)
+        scores = np.stack([each.present()["weights_at"][0, :, :, half:].mean(-1).numpy() for each in seen.values()])
         for place, name in enumerate(targets):
             found.setdefault(name, []).append(scores[:, :, place])
     meaning = {

@@ -31,7 +31,7 @@ def training_batch(tokenizer: Any, rows: int, longest: int, window: int, rng: np
     """`rows` needle trials, `rows` sequences of repeats within the window, and `rows` of repeats beyond it."""
     length = int(rng.integers(SHORTEST, longest + 1))
     ids = torch.full((3 * rows, length), tokenizer.pad_token_id)
-    weights = torch.zeros(3 * rows, length - 1)
+    weights = torch.zeros(3 * rows, length - 1, dtype=torch.float32)
     far = torch.full(ids.shape, -1)
     near = torch.full(ids.shape, -1)
     haystack = synthetic_haystack()

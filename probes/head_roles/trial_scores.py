@@ -71,11 +71,11 @@ def _measured(session: Session, trial: Trial, emitted: Sequence[int], rule: Rule
     steps = np.arange(min(len(emitted), end - start))
     coming = torch.zeros(1, len(ids), dtype=torch.int64)
     coming[0, start - 1 + steps] = torch.from_numpy(trial.value[0] + steps)
-    seen = session.attention_statistics(ids, stats=(), points=coming, topk=1, rows=queries, logits_at=queries)
+    seen = session.attention_statistics(ids, stats=(), weights_at=coming, topk=1, rows=queries, logits_at=queries)
     assert seen.logits is not None
     found = [each.present() for each in seen.values()]
     pointed = np.stack([each["topk_index"][0, :, :, 0].numpy() for each in found])
-    mass = np.stack([each["points"][0, :, 0, start - 1 + steps].mean(-1).numpy() for each in found])
+    mass = np.stack([each["weights_at"][0, :, 0, start - 1 + steps].mean(-1).numpy() for each in found])
     scores = {
         each: retrieval_score(pointed, ids, emitted, trial.needle, trial.value, each).astype(np.float64)
         for each in RULES

@@ -24,10 +24,10 @@ def the_server_has_no_complaint(caplog: pytest.LogCaptureFixture) -> Iterator[No
 @pytest.fixture(scope="module")
 def address(viewed: dict[str, Any]) -> Iterator[str]:
     """A server over the runs of organisms and a very long one, where a file does not start one of its own."""
-    from tests.chromium import free_port
+    from tests.chromium import shared_port
     from workbench.dashboards import serve
 
-    port = free_port()
+    port = shared_port()
     server = serve(viewed["folder"], port=port, threaded=True)
     yield f"http://127.0.0.1:{port}"
     server.stop()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from tests.browser.test_pages import free_port
+from tests.chromium import shared_port
 from workbench.dashboards import serve
 
 pytestmark = pytest.mark.browser
@@ -36,7 +36,7 @@ def violations(page: Any) -> dict[str, list[str]]:
 
 
 def test_pages_have_no_serious_violation(viewed: dict[str, Any], open_page: Callable[..., Any]) -> None:
-    port = free_port()
+    port = shared_port()
     server = serve(viewed["folder"], port=port, threaded=True)
     found: dict[str, list[str]] = {}
     try:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.browser.test_pages import free_port, text_of
+from tests.browser.test_pages import text_of
 from tests.browser.test_run_page import drawn
+from tests.chromium import shared_port
 from tests.sample_figures import HOSTILE
 from tests.sample_runs import write_run
 from workbench.dashboards import serve
@@ -21,7 +22,7 @@ def address(viewed: dict[str, Any]) -> Iterator[str]:
     """A server over the runs of organisms, a very long one, and a hostile one."""
     viewed["hostile"] = write_run(viewed["folder"], model="hostile", words=HOSTILE)
     viewed["bare"] = write_run(viewed["folder"])
-    port = free_port()
+    port = shared_port()
     server = serve(viewed["folder"], port=port, threaded=True)
     yield f"http://127.0.0.1:{port}"
     server.stop()

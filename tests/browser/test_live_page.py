@@ -15,8 +15,9 @@ from playwright.sync_api import expect
 import workbench as wb
 from tests.browser.asking.hands import until
 from tests.browser.test_accessibility import violations
-from tests.browser.test_pages import free_port, text_of
+from tests.browser.test_pages import text_of
 from tests.browser.test_run_page import click_at, drawn
+from tests.chromium import shared_port
 from tests.sample_figures import HOSTILE
 from workbench.dashboards import serve
 from workbench.dashboards.server.live_requests import LivePrompt
@@ -30,7 +31,7 @@ WAIT = 60_000
 @pytest.fixture(scope="module")
 def server(viewed: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A server over one run, which learnt a knob for the organism; `address` says where it is."""
-    runs, port = tmp_path_factory.mktemp("live"), free_port()
+    runs, port = tmp_path_factory.mktemp("live"), shared_port()
     shutil.copytree(viewed["knob"].folder, runs / viewed["knob"].id)
     served = serve(runs, port=port, threaded=True)
     served.address = f"http://127.0.0.1:{port}"
@@ -242,7 +243,7 @@ def test_every_page_that_knows_of_it_leads_there(visit: Callable[..., Any], view
 
 
 def test_read_only_says_that_it_needs_a_model(tmp_path: Path, open_page: Callable[..., Any]) -> None:
-    port = free_port()
+    port = shared_port(1)
     served = serve(tmp_path, port=port, threaded=True, read_only=True)
     try:
         page = open_page(f"http://127.0.0.1:{port}/live/context-knob").page

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 import pytest
 from playwright.sync_api import expect
 
-from tests.chromium import free_port
+from tests.chromium import shared_port
 from tests.sample_figures import HOSTILE
 from tests.sample_runs import write_run
 from workbench.dashboards import serve
@@ -55,7 +55,7 @@ def ids(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def address(ids: dict[str, Any]) -> Iterator[str]:
     """A server over these runs."""
-    port = free_port()
+    port = shared_port()
     server = serve(ids["runs"], port=port, threaded=True)
     yield f"http://127.0.0.1:{port}"
     server.stop()
@@ -141,7 +141,7 @@ def test_dark_mode_reaches_the_figures(visit: Callable[..., Any], ids: dict[str,
 
 
 def test_an_empty_folder_says_how_to_make_a_run(tmp_path: Path, open_page: Callable[..., Any]) -> None:
-    port = free_port()
+    port = shared_port(1)
     server = serve(tmp_path / "none", port=port, threaded=True)
     try:
         here = f"http://127.0.0.1:{port}"

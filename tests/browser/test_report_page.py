@@ -113,7 +113,7 @@ def test_without_scripts_everything_can_be_read(reports: dict[str, str], open_pa
     with page.expect_download() as download:
         page.get_by_role("link", name="Download as CSV").first.click()
     assert download.value.suggested_filename == "grid.csv"
-    assert Path(download.value.path()).read_text().startswith("series,y,x,value\ncopy score,0,0,")
+    assert Path(download.value.path()).read_text().startswith("series,y,x,value\nretrieval score,0,0,")
     assert watched.requests == []
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.test_pages import free_port
+from tests.chromium import shared_port
 from tests.sample_figures import HOSTILE
 from tests.sample_runs import write_run
 from workbench.dashboards import serve
@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def address(folder: Path) -> Iterator[str]:
-    port = free_port()
+    port = shared_port()
     server = serve(folder.parent, port=port, threaded=True)
     yield f"http://127.0.0.1:{port}"
     server.stop()
@@ -43,7 +43,7 @@ def texts(page: Any) -> Any:
 
 def test_a_note_is_added_and_in_the_report_that_is_saved(folder: Path, visit: Callable[..., Any]) -> None:
     notes.write(folder, "from the command line")
-    watched = visit(f"/run/{folder.name}", accept_downloads=True)
+    watched = visit(f"/run/{folder.name}")
     page = watched.page
     expect(texts(page)).to_have_text(["from the command line"])
     page.get_by_role("textbox", name="Note").focus()
@@ -95,7 +95,7 @@ def test_what_is_too_long_or_empty_is_said_and_stays(folder: Path, visit: Callab
 
 def test_read_only_pages_show_notes_and_take_none(folder: Path, open_page: Callable[..., Any]) -> None:
     notes.add(folder, "seen")
-    port = free_port()
+    port = shared_port(1)
     server = serve(folder.parent, port=port, threaded=True, read_only=True)
     try:
         page = open_page(f"http://127.0.0.1:{port}/run/{folder.name}").page

@@ -102,6 +102,27 @@ def test_the_same_by_keyboard(visit: Callable[..., Any], viewed: dict[str, Any])
     watched.is_quiet()
 
 
+def test_a_step_stays_when_the_reader_goes_on_while_the_page_is_busy(
+    visit: Callable[..., Any], viewed: dict[str, Any]
+) -> None:
+    watched = visit(f"/run/{viewed['roles'].id}?layer=1&head=0")
+    page = watched.page
+    heading(page, "Head 1.0 among all heads")
+    head = page.get_by_role("textbox", name="Head").element_handle()
+    page.get_by_role("textbox", name="Layer").focus()
+    page.get_by_role("textbox", name="Layer").evaluate(
+        """(layer, head) => {
+        layer.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowUp", bubbles: true, composed: true }));
+        head.focus(); }""",
+        head,
+    )
+    page.keyboard.press("ArrowUp")
+    heading(page, "Head 2.1 among all heads")
+    page.wait_for_url("**/run/*?layer=2&head=1&needle=0&x_score=3&y_score=0")
+    expect(page.get_by_role("textbox", name="Layer")).to_have_value("2")
+    watched.is_quiet()
+
+
 def test_the_back_button_shows_the_earlier_view(visit: Callable[..., Any], viewed: dict[str, Any]) -> None:
     watched = visit(f"/run/{viewed['roles'].id}")
     page = watched.page
@@ -188,7 +209,7 @@ def test_what_a_link_cannot_show_is_said(visit: Callable[..., Any], viewed: dict
 
 
 def test_a_view_is_taken_away(visit: Callable[..., Any], viewed: dict[str, Any]) -> None:
-    watched = visit(f"/run/{viewed['roles'].id}?layer=2&head=0&needle=0", accept_downloads=True)
+    watched = visit(f"/run/{viewed['roles'].id}?layer=2&head=0&needle=0")
     page, run = watched.page, viewed["roles"]
     heading(page, "Head 2.0 among all heads")
     page.get_by_role("textbox", name="Head").focus()

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.browser
 
 def test_a_report_is_saved_with_the_prompts_or_without(visit: Callable[..., Any], viewed: dict[str, Any]) -> None:
     run = viewed["knob"]
-    watched = visit(f"/run/{run.id}?example=3", accept_downloads=True)
+    watched = visit(f"/run/{run.id}?example=3")
     page = watched.page
     context = str(run.data["scored/plain"].to_dataset()["context"].sel(example=3).values)
     texts = [text for text in mask(run.data).texts if len(text.strip()) >= 8]

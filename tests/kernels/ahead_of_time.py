@@ -54,7 +54,8 @@ def report(name: str, overrides: dict[str, int] | None = None) -> dict[str, Any]
     blocks = constants.get("BLOCKS", False)
     tiles = triton_launch.config(getattr(triton_launch, table), int(d), torch.float16, blocks) | (overrides or {})
     options = {key: tiles.pop(key) for key in ("num_warps", "num_stages")}
-    constants = {"BLOCKS": False} | constants | tiles | {
+    sizes = {"DV": int(d), "DV_PAD": int(d)} if kernel_name == "forward" else {}
+    constants = {"BLOCKS": False} | constants | tiles | sizes | {
         "GROUP": 3, "D": int(d), "D_PAD": int(d), "CAUSAL": True, "MASK": False, "CAP": False, "PRECISION": "tf32",
     }  # fmt: skip
     signature = {n: "constexpr" if n in constants else _type(n) for n in kernel.arg_names}

@@ -29,11 +29,11 @@ class Case:
     def weight_at(self, index: Tensor, **more: Any) -> Tensor:
         """The reference's weights of the keys `[batch, head, query]`."""
         options = {
-            n: o for n, o in self.options.items() if n not in ("columns", "topk", "rows", "segments", "n_segments")
+            n: o for n, o in self.options.items() if n not in ("received", "topk", "rows", "segments", "n_segments")
         }
         q, k = self.q.double(), self.k.double()
-        options |= {"stats": (), "points": index} | more
-        found = attention_stats(q, k, backend="reference", **options).points
+        options |= {"stats": (), "weights_at": index} | more
+        found = attention_stats(q, k, backend="reference", **options).weights_at
         assert found is not None
         return found.diagonal(dim1=1, dim2=2).transpose(1, 2)
 
@@ -57,7 +57,8 @@ def cases(draw: st.DrawFn, max_length: int = 600, dtypes: tuple[torch.dtype, ...
     dtype = draw(st.sampled_from(dtypes))
     q = (sharp * torch.randn(batch, kv_heads * group, n_query, d, generator=gen)).to(dtype)
     k = torch.randn(batch, kv_heads, n_key, d, generator=gen).to(dtype)
-    v = torch.randn(batch, kv_heads, n_key, d, generator=gen).to(dtype)
+    d_value = draw(st.sampled_from([d, d, 24, 96]))
+    v = torch.randn(batch, kv_heads, n_key, d_value, generator=gen).to(dtype)
     options: dict[str, Any] = {
         "stats": (*ROWS, "out"),
         "causal": draw(st.booleans()),
@@ -97,14 +98,14 @@ def cases(draw: st.DrawFn, max_length: int = 600, dtypes: tuple[torch.dtype, ...
             ids = ids.sort(dim=1).values[0]
         options |= {"segments": ids, "n_segments": count}
     if draw(st.booleans()):
-        options["columns"] = draw(
+        options["received"] = draw(
             st.sampled_from(
                 ["sum", torch.rand(3, n_query, generator=gen), torch.rand(batch, 2, n_query, generator=gen)]
             )
         )
     if draw(st.booleans()):
         first = options["key_start"]
-        options["points"] = torch.randint(first, first + n_key, (2, n_query), generator=gen)
+        options["weights_at"] = torch.randint(first, first + n_key, (2, n_query), generator=gen)
     if draw(st.booleans()):
         options["topk"] = draw(st.integers(1, 8))
     return Case(q, k, v, options)
@@ -135,7 +136,7 @@ def assert_agree(found: AttentionStats, wanted: AttentionStats, case: Case) -> N
             close = max(close * 4, OUT_TOLERANCE[case.q.dtype] * max(1.0, want["out"].abs().max().item()))
         if name == "distance":
             close = tolerance * 2000
-        if name == "columns":
+        if name == "received":
             close = tolerance * case.q.shape[2]
         if name in ("argmax", "topk_index"):
             continue

@@ -37,7 +37,7 @@ def case(dtype: torch.dtype, d: int = 64, **options: Any) -> Case:
     q = (2 * torch.randn(1, 4, N_QUERY, d, generator=gen)).to(dtype)
     k, v = torch.randn(1, 4, N_KEY, d, generator=gen).to(dtype).chunk(2, dim=1)
     segments = torch.randint(-1, 5, (N_KEY,), generator=gen)
-    return Case(q, k, v, {"segments": segments, "n_segments": 5, "columns": "sum", **options})
+    return Case(q, k, v, {"segments": segments, "n_segments": 5, "received": "sum", **options})
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=["float32", "float16"])
@@ -50,11 +50,18 @@ def test_statistics_output_and_columns(name: str, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("name", ["causal", "softcap and learned sink", "left padding"])
 def test_without_values_and_with_lse(name: str) -> None:
     this = case(torch.float16, stats=ROWS, topk=3, rows=[149 - 5], **OPTIONS[name])
-    del this.options["columns"]
+    del this.options["received"]
     whole = this.run("reference")
     assert_agree(this.run("triton"), whole, this)
     weights = torch.rand(2, N_QUERY, generator=torch.Generator().manual_seed(1))
-    this.options |= {"stats": ROWS[1:], "lse": whole.lse, "columns": weights}
+    this.options |= {"stats": ROWS[1:], "lse": whole.lse, "received": weights}
+    assert_agree(this.run("triton"), this.run("reference"), this)
+
+
+@pytest.mark.parametrize(("d", "d_value"), [(96, 64), (64, 96), (48, 24)])
+def test_values_of_another_size(d: int, d_value: int) -> None:
+    this = case(torch.float16, d=d, stats=(*ROWS, "out"))
+    this.v = torch.randn(1, 2, N_KEY, d_value, generator=torch.Generator().manual_seed(2)).half()
     assert_agree(this.run("triton"), this.run("reference"), this)
 
 
@@ -78,7 +85,7 @@ def test_batch_with_padding_of_its_own() -> None:
     mask[0, :13], mask[1, 35:] = False, False
     segments = torch.randint(-1, 3, (2, 40), generator=gen)
     weights = torch.rand(2, 1, 40, generator=gen)
-    options = {"stats": (*ROWS, "out"), "key_mask": mask, "segments": segments, "columns": weights}
+    options = {"stats": (*ROWS, "out"), "key_mask": mask, "segments": segments, "received": weights}
     this = Case(q.transpose(1, 2).contiguous().transpose(1, 2), k, v, options)
     assert_agree(this.run("triton"), this.run("reference"), this)
 

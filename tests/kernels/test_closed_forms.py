@@ -37,7 +37,7 @@ def test_uniform_head(backend: str) -> None:
         sink=4,
         recent=50,
         segments=segments,
-        columns="sum",
+        received="sum",
         topk=3,
         backend=backend,  # type: ignore[arg-type]
     )
@@ -54,7 +54,7 @@ def test_uniform_head(backend: str) -> None:
     close(found.far_mass, (seen - sinks - recent) / seen)
     in_segment = (seen[:, None] - 100 * torch.arange(7)).clamp(0, 100)
     close(found.segment_mass, in_segment / seen[:, None])
-    close(found.columns, (1 / seen).flip(0).cumsum(0).flip(0))
+    close(found.received, (1 / seen).flip(0).cumsum(0).flip(0))
     assert found.topk_index is not None
     assert found.topk_index[0, 0, 0].tolist() == [0, -1, -1]
 
@@ -65,7 +65,7 @@ def test_one_hot_head_at_a_fixed_distance(backend: str) -> None:
     scores = torch.zeros(t, t)
     target = (torch.arange(t) - back).clamp(min=0)
     scores[torch.arange(t), target] = 200.0
-    found = planted(scores, backend, sink=2, recent=8, points=target[None], topk=1, columns="sum")
+    found = planted(scores, backend, sink=2, recent=8, weights_at=target[None], topk=1, received="sum")
     close(found.entropy, 0.0)
     close(found.max_weight, 1.0)
     close(found.lse, 200.0, 1e-4)
@@ -74,11 +74,11 @@ def test_one_hot_head_at_a_fixed_distance(backend: str) -> None:
     close(found.sink_mass, (target < 2).double())
     close(found.recent_mass, (target >= 2).double())
     close(found.far_mass, 0.0)
-    close(found.points, 1.0)
+    close(found.weights_at, 1.0)
     assert found.topk_index is not None
     assert torch.equal(found.topk_index[0, 0, :, 0], target)
     received = torch.bincount(target, minlength=t)
-    close(found.columns, received)
+    close(found.received, received)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -122,11 +122,11 @@ def test_rows_that_see_nothing(backend: str) -> None:
     mask = torch.tensor([[False, False, False, True, True]])
     found = attention_stats(
         q, k, v, stats=("lse", "entropy", "max_weight", "argmax", "distance", "sink_mass", "far_mass", "out"),
-        key_mask=mask, columns="sum", topk=2, points=torch.full((1, 5), 3), backend=backend,  # type: ignore[arg-type]
+        key_mask=mask, received="sum", topk=2, weights_at=torch.full((1, 5), 3), backend=backend,  # type: ignore[arg-type]
     )  # fmt: skip
     for name, value in found.present().items():
         assert not value.isnan().any(), name
-        blind = value[:, :, :, :3] if name == "points" else value[:, :, :3]
+        blind = value[:, :, :, :3] if name == "weights_at" else value[:, :, :3]
         wanted = {"lse": -math.inf, "argmax": -1, "topk_index": -1}.get(name, 0)
         assert (blind == wanted).all(), name
 
@@ -160,23 +160,23 @@ def test_each_sequence_has_its_own_column_weights(backend: str) -> None:
     zero = torch.zeros(2, 1, 4, 32)
     weights = torch.zeros(2, 1, 4)
     weights[0, 0, 3], weights[1, 0, 1] = 1, 5
-    found = attention_stats(zero, zero, stats=(), columns=weights, backend=backend)  # type: ignore[arg-type]
-    close(found.columns, torch.tensor([[[[0.25] * 4]], [[[2.5, 2.5, 0, 0]]]]))
+    found = attention_stats(zero, zero, stats=(), received=weights, backend=backend)  # type: ignore[arg-type]
+    close(found.received, torch.tensor([[[[0.25] * 4]], [[[2.5, 2.5, 0, 0]]]]))
 
 
 def identities(backend: str) -> None:
     torch.manual_seed(0)
     q, k = torch.randn(2, 6, T, 64), torch.randn(2, 2, T, 64)
     segments = torch.randint(0, 5, (T,))
-    found = attention_stats(q, k, segments=segments, columns="sum", topk=1, backend=backend)  # type: ignore[arg-type]
-    assert found.lse is not None and found.max_weight is not None and found.columns is not None
+    found = attention_stats(q, k, segments=segments, received="sum", topk=1, backend=backend)  # type: ignore[arg-type]
+    assert found.lse is not None and found.max_weight is not None and found.received is not None
     assert found.segment_mass is not None and found.topk_weight is not None
     close(found.segment_mass.sum(3), 1.0)
     close(found.sink_mass + found.recent_mass + found.far_mass, 1.0)  # type: ignore[operator]
-    close(found.columns.sum(2), T, 2e-3)
-    flow = torch.zeros(2, 6, 5).index_add_(2, segments, found.columns)
+    close(found.received.sum(2), T, 2e-3)
+    flow = torch.zeros(2, 6, 5).index_add_(2, segments, found.received)
     close(flow, found.segment_mass.sum(2).double(), 1e-3)
-    best = attention_stats(q, k, stats=(), points=None, topk=1, rows=[5, T - 1], backend=backend)  # type: ignore[arg-type]
+    best = attention_stats(q, k, stats=(), weights_at=None, topk=1, rows=[5, T - 1], backend=backend)  # type: ignore[arg-type]
     assert best.topk_weight is not None
     close(best.topk_weight[..., 0], found.max_weight[:, :, [5, T - 1]].double())
     close(found.topk_weight[..., 0], found.max_weight.double())
@@ -210,14 +210,14 @@ def test_augmented_values_give_the_same_statistics() -> None:
 def test_columns_are_the_lse_of_the_transposed_problem() -> None:
     torch.manual_seed(2)
     q, k = torch.randn(1, 2, T, 64), torch.randn(1, 2, T, 64)
-    found = attention_stats(q, k, columns="sum")
-    assert found.lse is not None and found.columns is not None
+    found = attention_stats(q, k, received="sum")
+    assert found.lse is not None and found.received is not None
     one = torch.ones(1, 2, T, 1)
     swapped_q = torch.cat([k / 8, one], dim=3).flip(2)
     swapped_k = torch.cat([q, -found.lse[..., None]], dim=3).flip(2)
     swapped = attention_stats(swapped_q, swapped_k, stats=("lse",), scale=1.0)
     assert swapped.lse is not None
-    torch.testing.assert_close(found.columns, swapped.lse.exp().flip(2), rtol=1e-5, atol=0)
+    torch.testing.assert_close(found.received, swapped.lse.exp().flip(2), rtol=1e-5, atol=0)
 
 
 def test_order_of_keys_does_not_matter_without_positions() -> None:

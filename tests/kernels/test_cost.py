@@ -16,8 +16,8 @@ def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 def run(t):
     q, k, v = torch.randn(1, 4, t, 64), torch.randn(1, 2, t, 64), torch.randn(1, 2, t, 64)
-    attention_stats(q, k, v, stats=("lse", "entropy", "out"), segments=torch.arange(t) * 16 // t, columns="sum",
-                    points=torch.zeros(2, t, dtype=torch.int64), topk=8, rows=[t - 1, t // 2])
+    attention_stats(q, k, v, stats=("lse", "entropy", "out"), segments=torch.arange(t) * 16 // t, received="sum",
+                    weights_at=torch.zeros(2, t, dtype=torch.int64), topk=8, rows=[t - 1, t // 2])
     streaming_attention(q, k, v, sink=4, recent=256)
 run(1024)
 before = peak()
@@ -50,7 +50,7 @@ def test_import_loads_no_compiler() -> None:
 def test_same_bits_on_any_number_of_threads() -> None:
     torch.manual_seed(0)
     q, k, v = torch.randn(1, 6, 1500, 64), torch.randn(1, 2, 1500, 64), torch.randn(1, 2, 1500, 64)
-    options = {"stats": ("lse", "entropy", "distance", "out"), "columns": "sum"}
+    options = {"stats": ("lse", "entropy", "distance", "out"), "received": "sum"}
     threads, found = torch.get_num_threads(), []
     try:
         for count in (1, 2, 3):

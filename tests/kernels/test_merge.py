@@ -31,7 +31,7 @@ def parts(
 
     def over(a: int, b: int) -> AttentionStats:
         return attention_stats(
-            q, k[:, :, a:b], v[:, :, a:b], stats=STATS, segments=segments[a:b], n_segments=4, points=points,
+            q, k[:, :, a:b], v[:, :, a:b], stats=STATS, segments=segments[a:b], n_segments=4, weights_at=points,
             key_mask=None if key_mask is None else key_mask[:, a:b], query_start=0, key_start=a, sink_start=first,
             sink_logits=logits if a == 0 else None,
         )  # fmt: skip
@@ -81,22 +81,22 @@ def test_nothing_is_the_neutral_element() -> None:
 def test_columns_follow_in_a_second_pass() -> None:
     torch.manual_seed(0)
     q, k = torch.randn(1, 2, T, 32), torch.randn(1, 2, T, 32)
-    whole = attention_stats(q, k, columns="sum")
+    whole = attention_stats(q, k, received="sum")
     halves = [(0, 200), (200, T)]
     merged = merge_stats(*(attention_stats(q, k[:, :, a:b], query_start=0, key_start=a) for a, b in halves))
-    columns = [
-        attention_stats(q, k[:, :, a:b], stats=(), lse=merged.lse, columns="sum", query_start=0, key_start=a).columns
+    received = [
+        attention_stats(q, k[:, :, a:b], stats=(), lse=merged.lse, received="sum", query_start=0, key_start=a).received
         for a, b in halves
     ]
-    assert whole.columns is not None
-    torch.testing.assert_close(torch.cat(columns, dim=2), whole.columns, atol=1e-4, rtol=2e-6)  # type: ignore[arg-type]
+    assert whole.received is not None
+    torch.testing.assert_close(torch.cat(received, dim=2), whole.received, atol=1e-4, rtol=2e-6)  # type: ignore[arg-type]
 
 
 def test_what_cannot_be_merged_is_refused() -> None:
     q, k = torch.randn(1, 1, 8, 32), torch.randn(1, 1, 8, 32)
     plain = attention_stats(q, k)
-    with pytest.raises(ValueError, match="columns cannot be merged"):
-        merge_stats(attention_stats(q, k, columns="sum"), plain)
+    with pytest.raises(ValueError, match="received cannot be merged"):
+        merge_stats(attention_stats(q, k, received="sum"), plain)
     with pytest.raises(ValueError, match="different fields"):
         merge_stats(attention_stats(q, k, stats=("lse",)), plain)
     with pytest.raises(ValueError, match="needs lse"):

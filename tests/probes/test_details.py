@@ -118,7 +118,7 @@ def test_each_needle_of_a_head_is_a_point_told_by_recall(roles: Run) -> None:
     drawn = {
         int(x): (y, mark.label)
         for mark in marks
-        if isinstance(mark, Scatter) and not mark.muted
+        if isinstance(mark, Scatter) and not mark.secondary
         for x, y in zip(mark.x, mark.y, strict=True)
     }
     for needle, score, recalled in zip(data["example"].values, scores, data["correct"].values, strict=True):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from typing import Any
 
+from ..formatting import one_line
 from .options import Json
 from .output import as_json, columns, line
 
@@ -14,7 +16,9 @@ def probes(json: Json = False) -> None:
     from ..probe import settings
     from ..probe.registry import PROBES
 
-    found = list(PROBES)
+    found, broken = PROBES.loaded()
+    for why in broken.values():
+        print(f"workbench: {one_line(why)}", file=sys.stderr)
     if json:
         as_json(
             [

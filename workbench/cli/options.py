@@ -9,11 +9,12 @@ import typer
 
 from ..errors import UsageError
 from ..formatting import parse_size
+from ..models.registered import TABLE
 
 if TYPE_CHECKING:
     from ..internals.session import Session
 
-DEFAULT_MODEL = "smollm2-135m-instruct"
+DEFAULT_MODEL = TABLE[0].aliases[0]
 
 
 def _bytes(text: str) -> int:

@@ -29,12 +29,17 @@ def report(
 ) -> None:
     """One file that opens offline, says what was run, and can be run again."""
     from ..reports import format_of, write
+    from ..reports.damage import damage
     from ..runs.api import open_run
 
     kind = format_of(output, to)
-    path = write([open_run(name, runs) for name in run], output, kind, prompts=prompts)
+    opened = [open_run(name, runs) for name in run]
+    path = write(opened, output, kind, prompts=prompts)
+    broken = {one.id: said for one in opened if (said := damage(one))}
+    for name, said in broken.items():
+        typer.echo(f"{name}: {said} The report says so too.", err=True)
     if json:
-        as_json({"path": str(path), "format": kind, "bytes": path.stat().st_size})
+        as_json({"path": str(path), "format": kind, "bytes": path.stat().st_size, "damaged": broken})
     else:
         line(str(path))
 
@@ -64,8 +69,7 @@ def serve(
     if runs.exists() and not runs.is_dir():
         raise UsageError(f"{runs} is not a folder; give another with --runs")
     # Nothing imports a page: they are started as a program, here in the same process.
-    sys.argv = [
-        "workbench.dashboards",
+    words = [
         *(str(runs), "--port", str(port), "--address", address),
         *(["--read-only"] if read_only else []),
         *(["--auth", str(auth)] if auth else []),
@@ -74,4 +78,8 @@ def serve(
         *(["--memory", str(memory)] if memory else []),
         *(["--json"] if json else []),
     ]
-    runpy.run_module("workbench.dashboards", run_name="__main__")
+    before, sys.argv = sys.argv, ["workbench.dashboards", *words]
+    try:
+        runpy.run_module("workbench.dashboards", run_name="__main__")
+    finally:
+        sys.argv = before

@@ -80,8 +80,12 @@ def _facts(record: Record, folder: Path) -> None:
     rows: list[tuple[str, Any]] = [
         ("probe", f"{record.probe}, preset {record.preset}, seed {record.spec.seed}"),
         ("model", ", ".join(str(part) for part in (model.id, model.dtype, model.device, model.engine) if part)),
+        ("adapter", None if model.adapter is None else model.adapter.id),
         ("weights", model.fingerprint),
+        ("about", model.about),
+        ("state", "; ".join(model.state) or None),
         ("quantisation", model.quantisation),
+        ("licence", model.licence),
         ("settings", ", ".join(f"{name}={value}" for name, value in record.spec.resolved.items())),
         *(("data", f"{one.name}: {one.n_used} used, {one.n_dropped} dropped") for one in record.data),
         ("started", record.started),
@@ -146,7 +150,9 @@ def verify(run: RunName, runs: Runs = Path("runs"), json: Json = False) -> None:
         raise WorkbenchError(f"{len(found)} files of run {record.id} are not what was written")
     if not json:
         beside = "; its notes may change at any time and are not checked" if (folder / store.NOTES).exists() else ""
-        line(f"all {len(record.files)} files of run {record.id} are what was written{beside}")
+        covered = "and its record " if record.record_sha256 else ""
+        without = "" if covered else "; its record is of a version that kept no hash of it"
+        line(f"all {len(record.files)} files of run {record.id} {covered}are what was written{without}{beside}")
 
 
 def note(

@@ -189,7 +189,7 @@ def suite(
     from ..runs.suite import given_to
     from ..runs.suite import suite as run_suite
 
-    probes = list(PROBES)
+    probes, broken = PROBES.loaded()
     values = given_to(probes, settings or ())
     for probe in probes:
         resolve(probe.Config, probe.presets, preset or "quick", values[probe.name])
@@ -212,7 +212,7 @@ def suite(
         line(f"report: {done.report}")
     if done.failed:
         said = "; ".join(f"{name}: {why}" for name, why in done.failed.items())
-        raise WorkbenchError(f"{len(done.failed)} of {len(probes)} probes failed: {strip_control(said)}")
+        raise WorkbenchError(f"{len(done.failed)} of {len(probes) + len(broken)} probes failed: {strip_control(said)}")
 
 
 def rerun(
@@ -249,13 +249,20 @@ def rerun(
         )
         for name, values in found["model"].items():
             line(f"the model's {name} was {values[0]} and is now {values[1]}")
+        for name, values in found["sources"].items():
+            line(f"{name}: not what was read before (sha256 {_short(values[0])}, now {_short(values[1])})")
         for row in found["data"]:
             apart = f", by up to {row['largest']:.3g}" if row.get("largest") is not None else ""
             line(f"{row['variable']}: {row['why']}{apart}")
         line(f"now: {after.folder}")
     if not found["same"]:
+        told = f"; other data were read: {', '.join(found['sources'])}" if found["sources"] else ""
         headlines = sum(not row["same"] for row in found["headlines"])
         raise WorkbenchError(
             f"it came out differently: {headlines} headlines and {len(found['data'])} variables differ by more than "
-            f"{rtol:g}; `workbench compare {before.id} {after.id}` shows what else differs"
+            f"{rtol:g}{told}; `workbench compare {before.id} {after.id}` shows what else differs"
         )
+
+
+def _short(digest: str | None) -> str:
+    return "none" if digest is None else f"{digest[:12]}…"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, assert_never
 
 import numpy as np
 
@@ -60,7 +60,7 @@ def max_pool(values: np.ndarray, max_cells: int = MOST_POINTS) -> Pooled:
 
 def points(mark: Mark) -> int:
     """Cells, points or tokens that a mark draws."""
-    from .spec import Heatmap, ReferenceLine, Tokens, Violin
+    from .spec import Bars, Heatmap, Line, ReferenceLine, Scatter, Tokens, Violin
 
     if isinstance(mark, Heatmap):
         return int(np.asarray(mark.values).size)
@@ -68,7 +68,11 @@ def points(mark: Mark) -> int:
         return sum(len(sample) for sample in mark.samples)
     if isinstance(mark, Tokens):
         return len(mark.tokens)
-    return 1 if isinstance(mark, ReferenceLine) else len(mark.x)
+    if isinstance(mark, ReferenceLine):
+        return 1
+    if isinstance(mark, Line | Scatter | Bars):
+        return len(mark.x)
+    assert_never(mark)
 
 
 def check(figure: FigureSpec) -> None:

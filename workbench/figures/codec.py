@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -49,8 +50,8 @@ def from_dict(read: dict[str, Any]) -> FigureSpec:
         panels = [
             Panel(
                 marks=[_mark(mark) for mark in panel["marks"]],
-                x=_read(Axis, panel["x"]),
-                y=_read(Axis, panel["y"]),
+                x=_axis(panel["x"]),
+                y=_axis(panel["y"]),
                 title=panel["title"],
             )
             for panel in read["panels"]
@@ -89,6 +90,8 @@ def _part(part: Any) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     """Numbers and arrays as JSON; a float32 is written with the fewest digits that name it."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_plain(item) for item in value]
     if hasattr(value, "__array__") and not isinstance(value, np.generic):
@@ -105,6 +108,13 @@ def _plain(value: Any) -> Any:
 
 
 _NUMBERS = {"ticks", "limits", "values", "x", "y", "low", "high", "samples", "at", "outlined"}
+_OTHERS = {
+    *("label", "tick_labels", "log", "reversed", "dim", "scale", "pooled", "secondary", "names", "dims", "across"),
+    "tokens",
+}
+assert {field.name for kind in (Axis, *MARK_NAMES) for field in fields(kind)} <= _NUMBERS | _OTHERS, (
+    "JSON has no word for a number that is none: say of every field whether it holds numbers"
+)
 
 
 def _number(value: Any) -> Any:
@@ -129,9 +139,30 @@ def _read(kind: type[Any], written: dict[str, Any]) -> Any:
     return kind(**read)
 
 
+_HEAD = re.compile(r"(\d+)\.(\d+)\Z")
+
+
+def _axis(written: dict[str, Any]) -> Axis:
+    """An axis; in figures from before axes named their dimension, the label up to its unit did."""
+    axis: Axis = _read(Axis, {"dim": str(written["label"]).split(" (")[0].strip(), **written})
+    return axis
+
+
+def _dims(names: Sequence[str] | None) -> dict[str, list[int]]:
+    """The dimensions of points from before they had any: those of a head were named `layer.head`."""
+    heads = [_HEAD.match(name) for name in names or ()]
+    if not heads or not all(heads):
+        return {}
+    return {dim: [int(head[place]) for head in heads if head] for place, dim in enumerate(("layer", "head"), start=1)}
+
+
 def _mark(written: dict[str, Any]) -> Mark:
     kind = written.get("mark", "")
     if kind not in _MARKS:
         raise UnknownName("mark", str(kind), _MARKS)
+    if "muted" in written:  # the word of earlier figures
+        written = {**written, "secondary": written["muted"]}
+    if kind == MARK_NAMES[spec.Scatter]:
+        written = {"dims": _dims(written["names"]), **written}
     mark: Mark = _read(_MARKS[kind], written)
     return mark

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import UsageError
 from . import style
-from .spec import Bars, FigureSpec, Heatmap, Line, Panel, Scatter, Tokens, Violin
+from .spec import MARK_NAMES, Bars, FigureSpec, Heatmap, Panel, ReferenceLine, Tokens, Violin
 from .text import escape_whitespace, folded, shorten
 
 WIDTH = 760
@@ -56,9 +56,9 @@ def series(figure: FigureSpec) -> dict[tuple[int, int], Series]:
     """The style of every curve, point, bar and violin, by panel and mark; equal labels look equal in all panels."""
     index: dict[tuple[bool, str], int] = {}
     found: dict[tuple[int, int], Series] = {}
-    drawn = (Line, Scatter, Bars, Violin)
+    drawn = tuple(kind for kind in MARK_NAMES if kind not in (Heatmap, Tokens, ReferenceLine))
     told_apart = {
-        (mark.label, getattr(mark, "muted", False))
+        (mark.label, getattr(mark, "secondary", False))
         for panel in figure.panels
         for mark in panel.marks
         if isinstance(mark, drawn)
@@ -68,16 +68,16 @@ def series(figure: FigureSpec) -> dict[tuple[int, int], Series]:
         for m, mark in enumerate(panel.marks):
             if not isinstance(mark, drawn):
                 continue
-            muted = getattr(mark, "muted", False)
-            unnamed += not mark.label and not muted
-            key = (muted, mark.label or ("" if muted else f"\0{unnamed}"))
+            secondary = getattr(mark, "secondary", False)
+            unnamed += not mark.label and not secondary
+            key = (secondary, mark.label or ("" if secondary else f"\0{unnamed}"))
             first = key not in index
-            i = index.setdefault(key, sum(1 for other, _ in index if other == muted))
+            i = index.setdefault(key, sum(1 for other, _ in index if other == secondary))
             found[p, m] = Series(
-                colour=style.MUTED if muted else style.CATEGORICAL[i % len(style.CATEGORICAL)],
-                dash=style.DASHES[(i + muted) % len(style.DASHES)] if mark.label or not muted else "solid",
-                marker=style.MARKERS[(i + muted) % len(style.MARKERS)],
-                pattern=style.PATTERNS[(i + muted) % len(style.PATTERNS)],
+                colour=style.MUTED if secondary else style.CATEGORICAL[i % len(style.CATEGORICAL)],
+                dash=style.DASHES[(i + secondary) % len(style.DASHES)] if mark.label or not secondary else "solid",
+                marker=style.MARKERS[(i + secondary) % len(style.MARKERS)],
+                pattern=style.PATTERNS[(i + secondary) % len(style.PATTERNS)],
                 in_legend=bool(mark.label) and first and len(told_apart) > 1,
             )
     return found

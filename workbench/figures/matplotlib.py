@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 INCH = 110.0
 """Pixels of the interactive figure on one inch of paper."""
+PAPER, ABOVE = "paper", "title-above-"
+"""Names in the SVG of the paper, and of the title; after the second stands where it ends, in points from the top."""
 LOCK = threading.RLock()
 """matplotlib's settings belong to the whole process; one drawing at a time changes them."""
 
@@ -42,6 +44,8 @@ def settings(theme: str = "light", text: str = "none") -> Any:
         "axes.facecolor": "none",
         "axes.axisbelow": True,
         "axes.unicode_minus": True,
+        "figure.autolayout": False,
+        "figure.constrained_layout.use": False,
         "figure.facecolor": style.PAPER[theme],
         "grid.color": style.GRID[theme],
         "grid.linewidth": 0.7,
@@ -93,8 +97,9 @@ def draw(figure: FigureSpec, theme: str = "light", title: bool = True) -> Drawin
         size = (geometry.WIDTH / INCH, (sum(inner) + sum(around) + 34 * title + 24 * -(-legend // across)) / INCH)
         drawing = Drawing(figsize=size, layout="constrained")
         FigureCanvasAgg(drawing)
+        heading = None
         if title:
-            drawing.suptitle(figure.title, x=0.01, ha="left", fontsize=11, fontweight="bold", wrap=True)
+            heading = drawing.suptitle(figure.title, x=0.01, ha="left", fontsize=11, fontweight="bold", wrap=True)
         # A panel that does not use its whole column lies in a grid of its own, which also holds what is around it;
         # without one, the plotting areas of all panels are aligned.
         nested = min(shares) < 1
@@ -116,6 +121,10 @@ def draw(figure: FigureSpec, theme: str = "light", title: bool = True) -> Drawin
         if handles:
             drawing.legend(list(handles.values()), list(handles), loc="outside lower left", ncols=across)
         _settle(drawing)
+        drawing.patch.set_gid(PAPER)
+        if heading is not None:
+            below = heading.get_window_extent().y0 / drawing.dpi
+            heading.set_gid(f"{ABOVE}{72 * (drawing.get_figheight() - below):.1f}")
     return drawing
 
 
@@ -124,7 +133,7 @@ def _settle(drawing: Drawing) -> None:
     engine = drawing.get_layout_engine()
     if engine is not None:
         engine.execute(drawing)
-    drawing.set_layout_engine("none")
+    drawing.set_layout_engine(None)  # "none" would leave one that does nothing, for which each file is drawn twice
     for axes in drawing.axes:
         left, low, width, height = (round(float(end), 6) for end in axes.get_position(original=True).bounds)
         axes.set_position((left, low, width, height))
@@ -200,18 +209,30 @@ def svg(
 ) -> str:
     """The static figure as SVG, the same bytes for the same figure; `transparent` leaves out the paper."""
     with _painting(theme, text):
-        buffer = io.StringIO()
-        drawing = draw(figure, theme, title)
-        # Rasterized marks become images of 200 dots an inch; the rest has no resolution.
-        drawing.savefig(
-            buffer, format="svg", dpi=200, transparent=transparent, metadata={"Date": None, "Creator": None}
-        )
-    return buffer.getvalue()
+        return _svg(draw(figure, theme, title), transparent)
 
 
 def png(figure: FigureSpec, theme: str = "light", title: bool = True, dpi: int = 160) -> bytes:
     """The static figure as PNG, the same bytes for the same figure on the same matplotlib."""
     with _painting(theme):
-        buffer = io.BytesIO()
-        draw(figure, theme, title).savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+        return _png(draw(figure, theme, title), dpi)
+
+
+def svg_and_png(figure: FigureSpec, dpi: int = 160) -> tuple[str, bytes]:
+    """What `svg` and `png` give, from one drawing."""
+    with _painting("light"):
+        drawing = draw(figure)
+        return _svg(drawing, False), _png(drawing, dpi)
+
+
+def _svg(drawing: Drawing, transparent: bool) -> str:
+    buffer = io.StringIO()
+    # Rasterized marks become images of 200 dots an inch; the rest has no resolution.
+    drawing.savefig(buffer, format="svg", dpi=200, transparent=transparent, metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+def _png(drawing: Drawing, dpi: int) -> bytes:
+    buffer = io.BytesIO()
+    drawing.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
     return buffer.getvalue()

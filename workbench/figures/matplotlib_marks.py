@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 import numpy as np
 
@@ -29,15 +29,16 @@ def draw_mark(axes: Axes, panel: Panel, m: int, look: Series | None) -> Any:
         return _tokens(axes, mark, panel)
     if isinstance(mark, ReferenceLine):
         return _rule(axes, mark)
-    if look is None:
-        return None
+    assert look is not None, "every other mark is a series"
     if isinstance(mark, Line):
         return _line(axes, mark, look)
     if isinstance(mark, Scatter):
         return _points(axes, mark, look)
     if isinstance(mark, Bars):
         return _bars(axes, mark, look, geometry.bar_places(panel)[m])
-    return _violins(axes, mark, look)
+    if isinstance(mark, Violin):
+        return _violins(axes, mark, look)
+    assert_never(mark)
 
 
 def _colours(scale: str) -> Any:
@@ -134,19 +135,19 @@ def _rule(axes: Axes, mark: ReferenceLine) -> None:
 
 
 def _line(axes: Axes, mark: Line, look: Series) -> Any:
-    few = len(mark.x) <= geometry.MARKED_POINTS and not (mark.muted and not mark.label)
+    few = len(mark.x) <= geometry.MARKED_POINTS and not (mark.secondary and not mark.label)
     if mark.low is not None and mark.high is not None:
         axes.fill_between(mark.x, mark.low, mark.high, color=look.colour, alpha=0.18, linewidth=0)
     (curve,) = axes.plot(
         mark.x,
         mark.y,
         color=look.colour,
-        linewidth=0.9 if mark.muted else 1.6,
-        alpha=0.5 if mark.muted and not mark.label else 1.0,
+        linewidth=0.9 if mark.secondary else 1.6,
+        alpha=0.5 if mark.secondary and not mark.label else 1.0,
         linestyle=style.MATPLOTLIB_DASHES[look.dash],
         marker=style.MATPLOTLIB_MARKERS[look.marker] if few else None,
         markersize=4,
-        zorder=2 if mark.muted else 3,
+        zorder=2 if mark.secondary else 3,
         rasterized=len(mark.x) > MOST_VECTORS,
     )
     return curve

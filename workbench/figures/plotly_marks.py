@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 
 from . import geometry, style
 from .geometry import Series
-from .spec import Bars, Heatmap, Line, Panel, Scatter, Tokens, Violin
+from .spec import Bars, Heatmap, Line, Panel, ReferenceLine, Scatter, Tokens, Violin
 from .text import escape_whitespace, plotly_label, plotly_text
 
 Trace = dict[str, Any]
@@ -22,15 +22,18 @@ def traces(panel: Panel, m: int, look: Series | None, scale: dict[str, Any] | No
         return [*_missing(mark, panel), _heatmap(mark, panel, scale)]
     if isinstance(mark, Tokens):
         return _tokens(mark, scale)
-    if look is None:
-        return []
+    if isinstance(mark, ReferenceLine):
+        return []  # a shape of the layout
+    assert look is not None, "every other mark is a series"
     if isinstance(mark, Line):
         return _line(mark, look, panel)
     if isinstance(mark, Scatter):
         return _points(mark, look, panel)
     if isinstance(mark, Bars):
         return _bars(mark, look, panel, geometry.bar_places(panel)[m])
-    return _violins(mark, look) if isinstance(mark, Violin) else []
+    if isinstance(mark, Violin):
+        return _violins(mark, look)
+    assert_never(mark)
 
 
 def _words(panel: Panel) -> tuple[str, str]:
@@ -147,8 +150,8 @@ def _floats(values: Sequence[float]) -> np.ndarray:
 
 
 def _line(mark: Line, look: Series, panel: Panel) -> list[Trace]:
-    width = 1.2 if mark.muted else 2.2
-    few = len(mark.x) <= geometry.MARKED_POINTS and not (mark.muted and not mark.label)
+    width = 1.2 if mark.secondary else 2.2
+    few = len(mark.x) <= geometry.MARKED_POINTS and not (mark.secondary and not mark.label)
     band = []
     if mark.low is not None and mark.high is not None:
         x = np.concatenate([_floats(mark.x), _floats(mark.x)[::-1]])
@@ -162,7 +165,7 @@ def _line(mark: Line, look: Series, panel: Panel) -> list[Trace]:
         "y": _floats(mark.y),
         "mode": "lines+markers" if few else "lines",
         "line": {"color": look.colour, "width": width, "dash": look.dash},
-        "opacity": 0.5 if mark.muted and not mark.label else 1.0,
+        "opacity": 0.5 if mark.secondary and not mark.label else 1.0,
         "marker": {"symbol": look.marker, "size": 6},
         **_named(mark, look),
         **_told(mark, panel),

@@ -20,11 +20,8 @@ def save(figure: Figure, folder: str | Path) -> list[Path]:
         raise UsageError(f"a figure's name becomes a file name; {figure.name!r} cannot be one")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    written = {
-        "json": codec.dumps(figure).encode(),
-        "svg": matplotlib.svg(figure).encode(),
-        "png": matplotlib.png(figure),
-    }
+    svg, png = matplotlib.svg_and_png(figure)
+    written = {"json": codec.dumps(figure).encode(), "svg": svg.encode(), "png": png}
     paths = []
     for suffix, content in written.items():
         paths.append(folder / f"{figure.name}.{suffix}")

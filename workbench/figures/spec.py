@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import numpy as np
@@ -19,6 +19,8 @@ class Axis:
     limits: tuple[float, float] | None = None
     log: bool = False
     reversed: bool = False
+    dim: str = ""
+    """The dimension whose values are the positions, if it is one that a reader can choose: a click chooses there."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Line:
     label: str = ""
     low: Sequence[float] | None = None
     high: Sequence[float] | None = None
-    muted: bool = False
+    secondary: bool = False
     """Drawn in grey, for a control or a single sample behind the curve that matters."""
 
 
@@ -59,7 +61,9 @@ class Scatter:
     low: Sequence[float] | None = None
     high: Sequence[float] | None = None
     names: Sequence[str] | None = None
-    muted: bool = False
+    secondary: bool = False
+    dims: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """By dimension, the value that each point stands for: what a click on the point chooses."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ class Bars:
     low: Sequence[float] | None = None
     high: Sequence[float] | None = None
     names: Sequence[str] | None = None
-    muted: bool = False
+    secondary: bool = False
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 import numpy as np
 
 from ..formatting import csv_safe
-from .spec import Axis, FigureSpec, Heatmap, Panel, ReferenceLine, Tokens, Violin
+from .spec import Axis, Bars, FigureSpec, Heatmap, Line, Mark, Panel, ReferenceLine, Scatter, Tokens, Violin
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +48,7 @@ def _names(axis: Axis, at: Sequence[float] | np.ndarray) -> list[str]:
     return [known.get(float(place), "") for place in at]
 
 
-def _mark_frame(mark: Any, panel: Panel, p: int) -> dict[str, Any]:
+def _mark_frame(mark: Mark, panel: Panel, p: int) -> dict[str, Any]:
     where: dict[str, Any] = {"panel": panel.title or str(p + 1), "series": mark.label}
     if isinstance(mark, ReferenceLine):
         return where | {mark.across: [float(mark.at)], "series": mark.label or "reference line"}
@@ -63,6 +63,8 @@ def _mark_frame(mark: Any, panel: Panel, p: int) -> dict[str, Any]:
         x = np.repeat(np.asarray(mark.x), [len(sample) for sample in mark.samples])
         drawn = {"x": x, "y": np.asarray([value for sample in mark.samples for value in sample])}
         return where | drawn | {"x_name": _names(panel.x, x)}
+    if not isinstance(mark, Line | Scatter | Bars):
+        assert_never(mark)
     drawn = {"x": np.asarray(mark.x), "y": np.asarray(mark.y), "x_name": _names(panel.x, np.asarray(mark.x))}
     for optional, column in (("low", "low"), ("high", "high"), ("names", "name")):
         if getattr(mark, optional, None) is not None:

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..models.adapters import attach_adapter
+from ..errors import UsageError
+from ..models.adapters import attach_adapter, rewrites_weights
 from .session import load
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ class AdapterArms:
 def with_adapter(session: Session, name: str | None) -> Iterator[AdapterArms]:
     """The session's model with an adapter by name in it, taken out again when the block ends.
 
-    With None it is the adapter that the model carries already, if any. Raises `UsageError` for one that does not fit.
+    With None it is the adapter that the model carries already, if any. Raises `UsageError` for one that does not fit,
+    and for one that changes the model's own weights.
 
         with with_adapter(session, "adapter/context-knob") as arms:
             with arms.without() as plain:
@@ -49,16 +51,29 @@ def with_adapter(session: Session, name: str | None) -> Iterator[AdapterArms]:
     if name is None:
         yield AdapterArms(session, session.info.adapter)
         return
-    with session.lock, _as_before(session.model):
-        info = attach_adapter(session.model, name)
+    if rewrites_weights(name):
+        raise UsageError(
+            f"the adapter {name} begins by taking a part out of the model's weights, so it cannot be switched off: "
+            "open the model with it as its adapter instead"
+        )
+    with session.lock, as_before(session.model):
+        info = attach_adapter(session.model, name).info
         # engines may hold on to the modules that an adapter replaces, so they are built anew
         yield AdapterArms(load(session.model, session.engine_name, tokenizer=session.tokenizer), info)
 
 
 @contextmanager
-def _as_before(model: Any) -> Iterator[None]:
-    """Take out any adapter that was put in meanwhile, and let the same weights want gradients as before."""
+def as_before(model: Any) -> Iterator[None]:
+    """Adapters put into a model until the block ends are taken out then; modes and gradients are as before.
+
+    Raises `UsageError` for a model that carries an adapter already: it would be taken out with the others.
+    """
+    if held := _tuned(model):
+        raise UsageError(
+            f"the model carries an adapter already (at {held[0].name}): take it out, or go on without another"
+        )
     wanting = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    modes = [(module, module.training) for module in model.modules()]
     try:
         yield
     finally:
@@ -69,6 +84,8 @@ def _as_before(model: Any) -> Iterator[None]:
             vars(model).pop(name, None)
         for parameter, wanted in wanting:
             parameter.requires_grad_(wanted)
+        for module, training in modes:
+            module.training = training
 
 
 class _Tuned(NamedTuple):

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import UsageError
 from ..progress import Reporter
 from .attention_edits import AttentionEdit
-from .cache_checks import checked
+from .cache_checks import checked, forgets
 from .cached_prompts import CachedPrompts, fill
 from .edit_rows import for_rows
 from .edits import EditLike, EditValue, Frame, listed, refuse_learning
@@ -141,7 +141,7 @@ def answer_logits(
     for rows in _batches(prompts):
         parts = [prompts[row] for row in rows], [answers[row] for row in rows]
         changed = [for_rows(edit, rows, everything, max(map(len, parts[0]))) for edit in edits]
-        if caching.why is None:
+        if caching.why is None and not forgets(engine, edits):
             share = not edits and len(rows) > 1 and caching.padding_between
             found = _branched(engine, *parts, changed, share)
         else:

@@ -1,39 +1,50 @@
-"""The site × architecture table: which kinds of site exist in a model, and at which module each is found."""
+"""What a model is made of, layer by layer: its sizes, and at which module each kind of site is found."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..errors import SiteError, WorkbenchError
+from ..errors import SiteError
 from ..models.kinds import CONTINUOUS
-from .sites import KEY_KINDS, KINDS, MAP_KINDS, QUERY_KINDS, Site
+from .sites import ENDS, KEY_KINDS, KINDS, QUERY_KINDS, Site
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-Layout = Literal["whole", "heads", "gpt2", "neox", "phi3", "gate"]
-"""How a site lies in what passes: all of it, its heads one after the other, or its part of a fused projection."""
+    from .fused_projections import Columns
+
+Side = Literal["input", "output", "stream", "attention", "weights"]
+LayerKind = Literal[
+    "full", "window", "chunk", "indexed", "other", "linear", "convolution", "state space", "parallel mixture", "none"
+]
+"""How a layer mixes tokens: softmax attention over all earlier keys, those within a window or in the same chunk, chosen
+ones, or others; or what stands in its place. A parallel mixture is attention beside something recurrent."""
 
 
 @dataclass(frozen=True)
 class ModuleSite:
-    """Where a kind is found: a module inside the block, what passes there, and how the site lies in it.
+    """Where a kind is found: a module inside the block, what passes there, and which columns of it are the site.
 
-    The side `attention` is the attention seam of that module; `stream` is its input, shared with the skip connection.
+    The side `attention` is the attention seam of that module, `weights` the softmax inside it; `stream` is its input,
+    shared with the skip connection. Without `columns` the site is all that passes.
     """
 
     module: str
-    side: Literal["input", "output", "stream", "attention"]
-    layout: Layout = "whole"
+    side: Side
+    columns: Columns | None = None
+    flat: bool = False
+    """Whether the columns are one row of numbers and no heads."""
 
 
 @dataclass(frozen=True)
 class Shape:
     """The sizes of a model; `d_head` is that of queries and keys, `context` the most positions it was made for.
 
-    A model of numbers has the vocabulary 0, and takes `d_in` and gives `d_out` numbers a position; None for others.
+    Where heads or their sizes differ by layer these are the largest; `Architecture.layers` has each layer's own. A
+    model of numbers has the vocabulary 0, and takes `d_in` and gives `d_out` numbers a position; None for others.
     """
 
     layers: int
@@ -43,6 +54,8 @@ class Shape:
     d_head: int
     vocabulary: int
     context: int | None
+    d_value: int = 0
+    """The size of a head's values and output."""
     d_in: int | None = None
     d_out: int | None = None
 
@@ -52,156 +65,171 @@ class Shape:
         return self.vocabulary if self.d_out is None else self.d_out
 
 
-_BLOCK = {
-    "embed": ModuleSite("", "input"),
-    "resid_pre": ModuleSite("", "input"),
-    "resid_post": ModuleSite("", "output"),
-}
+@dataclass(frozen=True)
+class Layer:
+    """What one layer can do, read from the model's configuration and modules and verified on a run of it.
 
+    Sizes are 0 and options None in a layer without softmax attention. `scale` is the factor on q·k, `rotary_share` how
+    much of a head is rotated, `kv_source` the layer whose keys and values are used.
+    """
 
-def _attention(path: str, out: str) -> dict[str, ModuleSite]:
-    """The kinds that are reached in and beside the attention module at `path`."""
-    seam = ModuleSite(path, "attention")
-    return {
-        "attn_out": ModuleSite(path, "output"),
-        "z": ModuleSite(f"{path}.{out}", "input", "heads"),
-        **dict.fromkeys(("q_rot", "k_rot", *MAP_KINDS), seam),
-    }
+    index: int
+    kind: LayerKind
+    told: str = ""
+    """What stands in the place of attention, in words."""
+    places: dict[str, ModuleSite] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
+    """Why a kind does not exist here, or cannot be told."""
+    attention: str | None = None
+    """The module that calls attention, inside the block."""
+    heads: int = 0
+    kv_heads: int = 0
+    d_head: int = 0
+    d_value: int = 0
+    reach: int | None = None
+    """The size of the window or chunk, or how many keys an index chooses."""
+    scale: float | None = None
+    softcap: float | None = None
+    learned_sinks: bool = False
+    output_gate: bool = False
+    qk_norm: Literal["head", "flat"] | None = None
+    rotary_share: float | None = None
+    kv_source: int | None = None
+    streams: int = 1
+    multiplier: float = 1.0
+    """The factor on what attention and MLP give before it is added to the stream."""
 
+    @property
+    def attends(self) -> bool:
+        """Whether this layer has softmax attention over earlier tokens."""
+        return self.kind in ("full", "window", "chunk", "indexed", "other", "parallel mixture")
 
-def _fused(path: str, layout: Layout) -> dict[str, ModuleSite]:
-    return dict.fromkeys("qkv", ModuleSite(path, "output", layout))
-
-
-_LLAMA = {
-    **_BLOCK,
-    **_attention("self_attn", "o_proj"),
-    "q": ModuleSite("self_attn.q_proj", "output", "heads"),
-    "k": ModuleSite("self_attn.k_proj", "output", "heads"),
-    "v": ModuleSite("self_attn.v_proj", "output", "heads"),
-    "resid_mid": ModuleSite("post_attention_layernorm", "stream"),
-    "mlp_out": ModuleSite("mlp", "output"),
-    "mlp_pre": ModuleSite("mlp.gate_proj", "output"),
-    "mlp_post": ModuleSite("mlp.down_proj", "input"),
-}
-_GEMMA2 = {
-    **_LLAMA,
-    "attn_out": ModuleSite("post_attention_layernorm", "output"),
-    "resid_mid": ModuleSite("pre_feedforward_layernorm", "stream"),
-    "mlp_out": ModuleSite("post_feedforward_layernorm", "output"),
-}
-_PHI3 = {
-    **_LLAMA,
-    **_fused("self_attn.qkv_proj", "phi3"),
-    "mlp_pre": ModuleSite("mlp.gate_up_proj", "output", "gate"),
-}
-_GPT2 = {
-    **_BLOCK,
-    **_attention("attn", "c_proj"),
-    **_fused("attn.c_attn", "gpt2"),
-    "resid_mid": ModuleSite("ln_2", "stream"),
-    "mlp_out": ModuleSite("mlp", "output"),
-    "mlp_pre": ModuleSite("mlp.c_fc", "output"),
-    "mlp_post": ModuleSite("mlp.c_proj", "input"),
-}
-_NEOX = {
-    **_BLOCK,
-    **_attention("attention", "dense"),
-    **_fused("attention.query_key_value", "neox"),
-    "resid_mid": ModuleSite("post_attention_layernorm", "stream"),
-    "mlp_out": ModuleSite("mlp", "output"),
-    "mlp_pre": ModuleSite("mlp.dense_h_to_4h", "output"),
-    "mlp_post": ModuleSite("mlp.dense_4h_to_h", "input"),
-}
-TABLE: dict[str, dict[str, ModuleSite]] = {
-    "llama": _LLAMA,
-    "mistral": _LLAMA,
-    "qwen2": _LLAMA,
-    "qwen3": _LLAMA,
-    "gemma2": _GEMMA2,
-    "phi3": _PHI3,
-    "gpt2": _GPT2,
-    "gpt_neox": _NEOX,
-}
-"""Where each kind is found, by the `model_type` of the configuration; `final_norm` and `logits` are in every model."""
-
-_NO_ROTATION = "it has no rotation: what attention uses are q and k themselves"
-_NO_MID = "attention and MLP read the same residual stream (parallel residual)"
-_STACKS = (
-    ("model.layers", "model.norm"),
-    ("transformer.h", "transformer.ln_f"),
-    ("gpt_neox.layers", "gpt_neox.final_layer_norm"),
-)
+    def without(self, refused: dict[str, str]) -> Layer:
+        """The same, with some kinds refused and why."""
+        places = {kind: place for kind, place in self.places.items() if kind not in refused}
+        return replace(self, places=places, absent={**self.absent, **refused})
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """What a model is made of: sizes, the modules of its blocks, and where its kinds of site are."""
+    """What a model is made of: sizes, its layers, and where the kinds of site at its ends are."""
 
     name: str
     shape: Shape
     blocks: str
-    norm: str
-    places: dict[str, ModuleSite]
+    norm: str | None
+    layers: tuple[Layer, ...]
     absent: dict[str, str]
-    """Why a kind does not exist here, or cannot be told."""
+    """Why a kind exists in no layer."""
+    length_dependent: int | None = None
+    """The length beyond which what is said of a token depends on the length of the text, None where it never does."""
+    keeps_positions: bool = True
+    """Whether every block sees all tokens when logits of some are asked for: some models drop the others on the way."""
+    length_reason: str = ""
+    """What depends on it."""
+
+    @cached_property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds that exist in some layer, in the order of `sites.KINDS`."""
+        found = {kind for layer in self.layers for kind in layer.places} | {"logits"}
+        if self.norm is not None:
+            found.add("final_norm")
+        return tuple(kind for kind in KINDS if kind in found and kind not in self.absent)
 
     @property
-    def kinds(self) -> tuple[str, ...]:
-        """The kinds that exist here, in the order of `sites.KINDS`."""
-        return tuple(kind for kind in KINDS if kind in self.places or kind in ("final_norm", "logits"))
+    def places(self) -> dict[str, ModuleSite]:
+        """Each kind's place in the first layer that has it."""
+        found: dict[str, ModuleSite] = {}
+        for layer in self.layers:
+            found = {**layer.places, **found}
+        return {kind: place for kind, place in found.items() if kind not in self.absent}
+
+    def layers_with(self, kind: str) -> list[int]:
+        """The layers in which a kind exists."""
+        if kind in self.absent:
+            return []
+        return [layer.index for layer in self.layers if kind in layer.places]
+
+    def place(self, site: Site) -> ModuleSite:
+        """Where a site is found in its layer; raises `SiteError` with what exists where there is none."""
+        self.check(site)
+        if site.kind == "final_norm":
+            return ModuleSite("", "output")
+        if site.kind == "logits":
+            raise SiteError("logits are what a run gives and pass no module: ask the run for them")
+        return self.layers[site.layer or 0].places[site.kind]
 
     def check(self, site: Site) -> Site:
         """The site itself, if it exists here; raises `SiteError` with what exists otherwise."""
         shape = self.shape
-        if site.kind not in self.kinds:
-            why = self.absent.get(site.kind, "not every block has the module it would be at")
-            raise SiteError(f"{site.kind!r} does not exist in {self.name}: {why}; there is: {', '.join(self.kinds)}")
         if site.layer is not None and site.layer >= shape.layers:
             raise SiteError(
                 f"there is no layer {site.layer} for '{site}': {self.name} has layers 0 to {shape.layers - 1}"
             )
-        if site.head is not None and site.head >= (heads := self.heads(site.kind)):
+        if site.kind not in self.kinds:
+            raise SiteError(
+                f"{site.kind!r} does not exist in {self.name}: {self.reason(site)}; there is: {', '.join(self.kinds)}"
+            )
+        if site.kind in ("final_norm", "logits"):
+            return site
+        layer = self.layers[site.layer or 0]
+        if site.kind not in layer.places:
+            having = ", ".join(map(str, self.layers_with(site.kind)))
+            raise SiteError(
+                f"'{site}' does not exist in {self.name}: {self.reason(site)}; layers that have it: {having}"
+            )
+        if site.head is not None and site.head >= (heads := self.heads(site.kind, layer.index)):
             word = "key-value heads" if site.kind in KEY_KINDS else "heads"
             raise SiteError(f"there is no head {site.head} for '{site}': {self.name} has {word} 0 to {heads - 1}")
         return site
 
-    def heads(self, kind: str) -> int:
-        """How many heads a kind has."""
-        return self.shape.kv_heads if kind in KEY_KINDS else self.shape.heads
+    def reason(self, site: Site) -> str:
+        """Why a site does not exist."""
+        if site.kind in self.absent:
+            return self.absent[site.kind]
+        layer = self.layers[site.layer or 0]
+        return layer.absent.get(site.kind, "no module was found at which it would be")
+
+    def heads(self, kind: str, layer: int | None = None) -> int:
+        """How many heads a kind has, in a layer (None: the most of any layer)."""
+        of = self.shape if layer is None else self.layers[layer]
+        return of.kv_heads if kind in KEY_KINDS else of.heads
 
     def path(self, site: Site) -> str:
         """The path of the module at which a site is found."""
+        inside = self.place(site).module
         if site.kind == "final_norm":
+            assert self.norm is not None
             return self.norm
-        inside = self.places[site.kind].module
         return f"{self.blocks}.{site.layer or 0}" + (f".{inside}" if inside else "")
 
     def module(self, model: nn.Module, site: Site) -> nn.Module:
         """The module at which a site is found."""
         return model.get_submodule(self.path(site))
 
-    def view(self, passing: Tensor, place: ModuleSite, kind: str) -> Tensor:
-        """The site's canonical axes as a view into what passes at its module; writing to it writes there."""
-        heads, kv_heads, d_head = self.shape.heads, self.shape.kv_heads, self.shape.d_head
-        match place.layout:
-            case "heads":
-                return passing.unflatten(-1, (self.heads(kind), -1))
-            case "gpt2":
-                return passing.unflatten(-1, (3, heads, -1)).select(-3, "qkv".index(kind))
-            case "neox":
-                return passing.unflatten(-1, (heads, 3, -1)).select(-2, "qkv".index(kind))
-            case "phi3":
-                start = {"q": 0, "k": heads, "v": heads + kv_heads}[kind] * d_head
-                return passing[..., start : start + self.heads(kind) * d_head].unflatten(-1, (self.heads(kind), d_head))
-            case "gate":
-                return passing[..., : passing.shape[-1] // 2]
-        return passing
-
     def without(self, refused: dict[str, str]) -> Architecture:
-        """The same, with some kinds refused and why."""
-        places = {kind: place for kind, place in self.places.items() if kind not in refused}
-        return replace(self, places=places, absent={**self.absent, **refused})
+        """The same, with some kinds refused in every layer and why."""
+        return replace(self, absent={**self.absent, **refused})
+
+    def attending(self, layers: Iterable[int] | None = None) -> Iterator[Layer]:
+        """The layers, of all or of those named, that have softmax attention."""
+        chosen = range(self.shape.layers) if layers is None else layers
+        return (self.layers[index] for index in chosen if self.layers[index].attends)
+
+
+def view(passing: Tensor, place: ModuleSite) -> Tensor:
+    """The site's canonical axes in what passes at its place: a view of it where its columns lie evenly."""
+    if place.columns is None:
+        return passing
+    return place.columns.read(passing).flatten(-2) if place.flat else place.columns.read(passing)
+
+
+def put(passing: Tensor, place: ModuleSite, new: Tensor) -> None:
+    """Put a site's replacement in the place of what passes."""
+    if place.columns is None:
+        passing.copy_(new)
+    else:
+        place.columns.write(passing, new.unflatten(-1, (1, -1)) if place.flat else new)
 
 
 def bare(model: nn.Module) -> nn.Module:
@@ -220,59 +248,4 @@ def read_in_of(model: nn.Module) -> nn.Module | None:
     return getattr(unwrapped(model), "read_in", None) if unwrapped(model) is not bare(model) else None
 
 
-def describe(model: nn.Module) -> Architecture:
-    """Read a model's architecture from its configuration and the names of its modules.
-
-    An architecture that is not in `TABLE` gets the kinds whose modules have the names that Llama's or Gemma-2's have;
-    an engine verifies them before it serves them. Raises `WorkbenchError` when no stack of blocks is found.
-    """
-    outer: Any = unwrapped(model).config
-    numbers = (outer.d_in, outer.d_out) if outer.model_type == CONTINUOUS else (None, None)
-    model = bare(model)
-    config = model.config.get_text_config()  # type: ignore[operator, union-attr]
-    name = config.model_type
-    blocks, norm = _stack(model, config.num_hidden_layers)
-    heads = getattr(config, "num_attention_heads", None) or 0
-    shape = Shape(
-        layers=config.num_hidden_layers,
-        heads=heads,
-        kv_heads=getattr(config, "num_key_value_heads", None) or heads,
-        d_model=config.hidden_size,
-        d_head=getattr(config, "head_dim", None) or config.hidden_size // max(heads, 1),
-        vocabulary=config.vocab_size if numbers[0] is None else 0,
-        context=getattr(config, "max_position_embeddings", None),
-        d_in=numbers[0],
-        d_out=numbers[1],
-    )
-    stack = [model.get_submodule(f"{blocks}.{layer}") for layer in range(shape.layers)]
-    names = set.intersection(*({path for path, _ in block.named_modules()} for block in stack))
-    guess = _GEMMA2 if {"pre_feedforward_layernorm", "post_feedforward_layernorm"} <= names else _LLAMA
-    places = {kind: place for kind, place in TABLE.get(name, guess).items() if place.module in names}
-    absent: dict[str, str] = {}
-    if name == "gpt2":
-        absent = dict.fromkeys(("q_rot", "k_rot"), _NO_ROTATION)
-    elif name == "gpt_neox" and config.use_parallel_residual:
-        absent = {"resid_mid": _NO_MID}
-    return Architecture(name, shape, blocks, norm, places, {}).without(absent)
-
-
-def _stack(model: nn.Module, layers: int) -> tuple[str, str]:
-    """The path of the list of blocks and of the norm after it."""
-    modules = dict(model.named_modules())
-    for blocks, norm in (*_STACKS, *_guesses(modules, layers)):
-        if blocks in modules and norm in modules:
-            return blocks, norm
-    raise WorkbenchError(f"no stack of {layers} blocks with a norm after it was found in {type(model).__name__}")
-
-
-def _guesses(modules: dict[str, nn.Module], layers: int) -> Iterator[tuple[str, str]]:
-    from torch.nn import ModuleList
-
-    for path, module in modules.items():
-        if isinstance(module, ModuleList) and len(module) == layers:
-            root = path.rpartition(".")[0]
-            for norm in ("norm", "final_layernorm", "final_layer_norm", "ln_f", "norm_f"):
-                yield path, f"{root}.{norm}" if root else norm
-
-
-assert set(QUERY_KINDS + KEY_KINDS) <= set(_LLAMA)
+assert set(ENDS) <= set(KINDS) and not set(QUERY_KINDS) & set(KEY_KINDS)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,125 +18,29 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from ..errors import WorkbenchError
+from .attention_call import EDITED, Call, LongMask, Unsupported
 
 NAME = "workbench"
 LONG = 4096
 """Above this many queries or keys no query × key tensor is allocated."""
-EDITED = "edited"
-"""The option that hands the edits of a call on, where an engine gives its arguments to attention anew."""
+SHORT = 64
+"""Up to this many queries and keys attention is written out, so that it is the pattern times the values to the bit."""
 _CHUNK = 1 << 20
 """Entries of query × key that one step of chunked attention holds for each head."""
 
 
-class Unsupported(WorkbenchError):
-    """Attention of a kind that is not computed here."""
-
-
-@dataclass(frozen=True)
-class LongMask:
-    """A mask too large to hold: which keys each query sees, made for a few queries at a time."""
-
-    shape: tuple[int, int, int, int]
-    """As the tensor would have it: `[batch, 1, query, key]`."""
-    arguments: dict[str, Any]
-
-    def rows(self, start: int, stop: int) -> Tensor:
-        """Which keys the queries `start..stop` see, bool `[batch, 1, query, key]`."""
-        offset = self.arguments["q_offset"] + start
-        changed = {"q_offset": offset, "q_length": stop - start, "allow_is_causal_skip": False}
-        mask = sdpa_mask(**self.arguments | changed)
-        assert mask is not None
-        return mask
-
-    def to(self, *_: Any, **__: Any) -> LongMask:
-        """Itself: rows are made where they are used."""
-        return self
-
-
-class Edited(Protocol):
-    """What edits make of one call, in the place of what is computed here; see `edited_attention`."""
-
-    def attend(self) -> Tensor: ...
-    def scores(self, queries: Tensor | None) -> Tensor: ...
-    def pattern(self, queries: Tensor) -> Tensor: ...
-    def statistics(self, request: Any, start: int) -> tuple[Tensor, Any]: ...
-
-
-@dataclass
-class Call:
-    """One call of attention: q `[batch, head, query, d_head]` and k, v `[batch, kv_head, key, d_head]` as it uses them.
-
-    `mask` is a tensor `[batch, 1, query, key]` (bool: what is seen; float: what is added), a `LongMask`, or None for
-    plain causal attention.
-    """
-
-    module: nn.Module
-    q: Tensor
-    k: Tensor
-    v: Tensor
-    mask: Tensor | LongMask | None
-    scaling: float
-    softcap: float | None
-    window: int | None
-    causal: bool
-    options: dict[str, Any]
-    edited: Edited | None = None
-    """What edits make of this call."""
-
-    @classmethod
-    def of(
-        cls,
-        module: nn.Module,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attention_mask: Tensor | LongMask | None,
-        scaling: float | None = None,
-        softcap: float | None = None,
-        sliding_window: int | None = None,
-        is_causal: bool | None = None,
-        **options: Any,
-    ) -> Call:
-        """The call that transformers makes with these arguments; raises `Unsupported` for attention sinks."""
-        if options.get("s_aux") is not None:
-            raise Unsupported(f"{type(module).__name__} uses attention sinks, which this attention does not compute")
-        return cls(
-            module,
-            query,
-            key,
-            value,
-            attention_mask,
-            query.shape[-1] ** -0.5 if scaling is None else scaling,
-            softcap,
-            sliding_window,
-            getattr(module, "is_causal", True) if is_causal is None else is_causal,
-            {name: options[name] for name in ("dropout", "position_bias") if name in options},
-            options.get(EDITED),
-        )
-
-    def visible(self, start: int, stop: int) -> Tensor | None:
-        """The mask's rows for the queries `start..stop`, `[batch or 1, 1, query, key]`; None where all is seen."""
-        if isinstance(self.mask, LongMask):
-            return self.mask.rows(start, stop)
-        if self.mask is not None:
-            return self.mask[:, :, start:stop, : self.k.shape[2]]
-        if not self.causal or self.q.shape[2] == 1:
-            return None
-        offset = self.k.shape[2] - self.q.shape[2]
-        rows = torch.arange(start + offset, stop + offset, device=self.q.device)
-        return (torch.arange(self.k.shape[2], device=self.q.device) <= rows[:, None])[None, None]
-
-
 Watcher = Callable[[Call], "Tensor | None"]
-"""Sees a call, may set its q and k, and may return the output `[batch, query, head, d_head]` in its place."""
+"""Sees a call, may set its q, k and v, and may return the output `[batch, query, head, d_head]` in its place."""
 
-_watchers: dict[nn.Module, list[Watcher]] = {}
+_watchers: dict[nn.Module | None, list[Watcher]] = {}
 
 
 @contextmanager
-def watching(watchers: Mapping[nn.Module, Watcher]) -> Iterator[None]:
-    """Hand every attention call of these modules to their watcher until the block ends, ahead of outer blocks'."""
+def watching(watchers: Mapping[nn.Module, Watcher] | Mapping[None, Watcher]) -> Iterator[None]:
+    """Hand every attention call of these modules to their watcher until the block ends, ahead of outer blocks'.
+
+    None stands for every module.
+    """
     for module, watcher in watchers.items():
         _watchers.setdefault(module, []).insert(0, watcher)
     try:
@@ -149,27 +53,68 @@ def watching(watchers: Mapping[nn.Module, Watcher]) -> Iterator[None]:
 
 
 def scores(call: Call, queries: Tensor | None = None) -> Tensor:
-    """Attention logits of the asked queries `[batch, query]` (None: all) after scale and softcap, before the mask.
+    """Attention logits as they are read: `_logits`, multiplied in float32 where the model computes in half precision.
 
-    `[batch, head, query, key]`; keys are not expanded for grouped-query attention.
+    Fused attention keeps them in float32 too: rounded to bfloat16, a score of 20 would be off by up to 0.06.
     """
     if call.edited is not None:
         return call.edited.scores(queries)
-    q = call.q
+    wide = torch.promote_types(call.q.dtype, torch.float32)
+    return _logits(replace(call, q=call.q.to(wide), k=call.k.to(wide)), queries)
+
+
+def _logits(call: Call, queries: Tensor | None = None) -> Tensor:
+    """Attention logits of the asked queries `[batch, query]` (None: all) after scale, softcap and bias; no mask.
+
+    `[batch, head, query, key]`; keys of long texts are not expanded for grouped-query attention.
+    """
+    q, k = call.q, _of_heads(call.k, call.q.shape[1])
     if queries is not None:
         q = q.gather(2, queries.to(q.device)[:, None, :, None].expand(-1, q.shape[1], -1, q.shape[3]))
-    groups = q.shape[1] // call.k.shape[1]
+    groups = q.shape[1] // k.shape[1]
     grouped = q.unflatten(1, (-1, groups)).flatten(2, 3)
-    logits = (grouped @ call.k.transpose(-1, -2)).unflatten(2, (groups, -1)).flatten(1, 2) * call.scaling
-    return logits if call.softcap is None else call.softcap * torch.tanh(logits / call.softcap)
+    logits = (grouped @ k.transpose(-1, -2)).unflatten(2, (groups, -1)).flatten(1, 2) * call.scaling
+    if call.softcap is not None:
+        logits = call.softcap * torch.tanh(logits / call.softcap)
+    if call.bias is not None:
+        logits = logits + _rows_of(call.bias, call, queries)
+    return logits
+
+
+def _of_heads(keys: Tensor, heads: int) -> Tensor:
+    """Keys or values as they are multiplied, `[batch, kv_head, key, d]`: those of few tokens once for every head.
+
+    So eager attention multiplies them, and its sums are met to the last bit.
+    """
+    return keys if keys.shape[2] > SHORT else keys.repeat_interleave(heads // keys.shape[1], dim=1)
+
+
+def _rows_of(value: Tensor, call: Call, queries: Tensor | None) -> Tensor:
+    """What is broadcast over queries, for the asked ones only."""
+    if queries is None or value.shape[2] == 1:
+        return value
+    value = value.expand(call.q.shape[0], -1, -1, -1)
+    columns = queries.to(value.device)[:, None, :, None]
+    return value.gather(2, columns.expand(-1, value.shape[1], -1, value.shape[3]))
 
 
 def pattern(call: Call, queries: Tensor) -> Tensor:
-    """Attention weights of the asked queries `[batch, query]`: `[batch, head, query, key]`."""
+    """Attention weights of the asked queries `[batch, query]`: `[batch, head, query, key]`.
+
+    Each row sums to 1, less what a learned sink takes. In float32 at least, as the scores they are of.
+    """
     if call.edited is not None:
         return call.edited.pattern(queries)
     queries = queries.to(call.q.device)
-    return _weights(scores(call, queries), visible_to(call, queries))
+    return _weights(scores(call, queries), visible_to(call, queries), _sink_rows(call, queries))
+
+
+def _sink_rows(call: Call, queries: Tensor | None = None) -> Tensor | None:
+    """The learned sinks' scores for the asked queries, broadcast to `[batch, head, query, 1]`."""
+    if call.sinks is None:
+        return None
+    whole = call.sinks[None, :, None, None] if call.sinks.ndim == 1 else call.sinks
+    return _rows_of(whole, call, queries)
 
 
 def visible_to(call: Call, queries: Tensor) -> Tensor | None:
@@ -189,55 +134,105 @@ def visible_to(call: Call, queries: Tensor) -> Tensor | None:
 
 
 def attend(call: Call) -> Tensor:
-    """Attention as the model defines it, or as it is edited: `[batch, query, head, d_head]`."""
+    """Attention as the model defines it, or as it is edited: `[batch, query, head, d_value]`."""
     if call.edited is not None:
         return call.edited.attend()
-    if call.softcap is None and not isinstance(call.mask, LongMask):
-        mask = None if call.mask is None else call.mask[..., : call.k.shape[2]]
-        return sdpa_attention_forward(
-            call.module, call.q, call.k, call.v, mask, scaling=call.scaling, is_causal=call.causal, **call.options
-        )[0]
     length = call.q.shape[2]
+    if 1 < length <= SHORT and call.k.shape[2] <= SHORT:
+        return _explicit(call)
+    if call.softcap is None and call.sinks is None and not isinstance(call.mask, LongMask):
+        mask = None if call.mask is None else call.mask[..., : call.k.shape[2]]
+        options = call.options if call.bias is None else {**call.options, "position_bias": call.bias}
+        return sdpa_attention_forward(
+            call.module, call.q, call.k, call.v, mask, scaling=call.scaling, is_causal=call.causal, **options
+        )[0]
     step = max(16, _CHUNK // call.k.shape[2])
     return torch.cat([_chunk(call, start, min(start + step, length)) for start in range(0, length, step)], dim=1)
 
 
-def _chunk(call: Call, start: int, stop: int) -> Tensor:
-    """The output for the queries `start..stop`, computed on the keys that any of them sees."""
+def part(call: Call, start: int, stop: int) -> tuple[Call, int]:
+    """The call of the queries `start..stop` alone, on the keys that any of them sees, and the first of those keys."""
     mask = call.visible(start, stop)
     first, last = 0, call.k.shape[2]
     if mask is not None and mask.dtype == torch.bool:
-        seen = mask.any(dim=2).any(dim=0)[0].nonzero()[:, 0]
-        first, last = int(seen[0]), int(seen[-1]) + 1
-    k, v = call.k[:, :, first:last], call.v[:, :, first:last]
-    mask = None if mask is None else mask[..., first:last]
-    part = replace(call, q=call.q[:, :, start:stop], k=k, v=v, mask=mask, causal=False)
-    if call.softcap is None:
-        return attend(part)
-    weights = _weights(scores(part), mask)
+        seen = mask.flatten(0, 2).any(dim=0).nonzero()[:, 0]
+        first, last = (int(seen[0]), int(seen[-1]) + 1) if len(seen) else (0, 1)
+    found = replace(
+        call,
+        q=call.q[:, :, start:stop],
+        k=call.k[:, :, first:last],
+        v=call.v[:, :, first:last],
+        mask=None if mask is None else mask[..., first:last],
+        causal=False,
+        bias=_cut(call.bias, start, stop, first, last),
+        sinks=call.sinks if call.sinks is None or call.sinks.ndim == 1 else _cut(call.sinks, start, stop, 0, 1),
+    )
+    return found, first
+
+
+def _cut(value: Tensor | None, start: int, stop: int, first: int, last: int) -> Tensor | None:
+    """Rows and columns of what is broadcast to `[batch, head, query, key]`."""
+    if value is None:
+        return None
+    value = value if value.shape[2] == 1 else value[:, :, start:stop]
+    return value if value.shape[3] == 1 else value[..., first:last]
+
+
+def mixed(weights: Tensor, v: Tensor) -> Tensor:
+    """Weights `[batch, head, query, key]` times values `[batch, kv_head, key, d]`: `[batch, query, head, d]`."""
+    v = _of_heads(v, weights.shape[1])
     groups = weights.shape[1] // v.shape[1]
-    mixed = weights.unflatten(1, (-1, groups)).flatten(2, 3) @ v
-    return mixed.unflatten(2, (groups, -1)).flatten(1, 2).transpose(1, 2)
+    summed = weights.unflatten(1, (-1, groups)).flatten(2, 3) @ v
+    return summed.unflatten(2, (groups, -1)).flatten(1, 2).transpose(1, 2)
 
 
-def _weights(logits: Tensor, mask: Tensor | None) -> Tensor:
-    """Softmax over the keys that the mask lets through, in float32 as eager attention does; zero where none is seen."""
+def _chunk(call: Call, start: int, stop: int) -> Tensor:
+    """The output for the queries `start..stop`, computed on the keys that any of them sees."""
+    rows, _ = part(call, start, stop)
+    return attend(rows) if call.softcap is None and call.sinks is None else _explicit(rows)
+
+
+def log_normaliser(call: Call) -> Tensor:
+    """The logarithm of what each row's weights are divided by, `[batch, head, query]`, in float32 at least."""
+    logits, mask = scores(call), call.visible(0, call.q.shape[2])
+    if mask is not None:
+        logits = logits.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else logits + mask
+    sinks = _sink_rows(call)
+    if sinks is not None:
+        logits = torch.cat([logits, sinks.to(logits.dtype).expand(*logits.shape[:3], 1)], dim=-1)
+    return logits.logsumexp(-1)
+
+
+def _explicit(call: Call) -> Tensor:
+    """The pattern of all queries times the values, as eager attention writes it."""
+    mask = call.visible(0, call.q.shape[2])
+    return mixed(_weights(_logits(call), mask, _sink_rows(call)), call.v)
+
+
+def _weights(logits: Tensor, mask: Tensor | None, sinks: Tensor | None = None) -> Tensor:
+    """Softmax over the keys that the mask lets through, in float32 as eager attention does; zero where none is seen.
+
+    Learned sinks take their share of each row and are not in the result.
+    """
     if mask is not None and mask.dtype == torch.bool:
         logits = logits.masked_fill(~mask, torch.finfo(logits.dtype).min)
     elif mask is not None:
         logits = logits + mask
     at_least = torch.promote_types(logits.dtype, torch.float32)
-    return logits.softmax(-1, dtype=at_least).to(logits.dtype)
+    if sinks is None:
+        return logits.softmax(-1, dtype=at_least).to(logits.dtype)
+    whole = torch.cat([logits, sinks.to(logits).expand(*logits.shape[:3], 1)], dim=-1)
+    return whole.softmax(-1, dtype=at_least)[..., :-1].to(logits.dtype)
 
 
 def _forward(module: nn.Module, *arguments: Any, **options: Any) -> tuple[Tensor, None]:
     """What transformers calls for the attention implementation `workbench`."""
     call = Call.of(module, *arguments, **options)
     output = None
-    for watcher in _watchers.get(module, ()):
+    for watcher in (*_watchers.get(module, ()), *_watchers.get(None, ())):
         result = watcher(call)
         output = result if output is None else output
-    return (attend(call) if output is None else output), None
+    return (attend(call) if output is None else output).contiguous(), None
 
 
 def _mask(
@@ -260,6 +255,22 @@ def _plain(arguments: dict[str, Any]) -> bool:
         and (window is None or arguments["kv_length"] < window)
     )
 
+
+__all__ = [
+    "EDITED",
+    "LONG",
+    "NAME",
+    "Call",
+    "LongMask",
+    "Unsupported",
+    "attend",
+    "mixed",
+    "part",
+    "pattern",
+    "scores",
+    "visible_to",
+    "watching",
+]
 
 AttentionInterface.register(NAME, _forward)
 AttentionMaskInterface.register(NAME, _mask)

@@ -19,10 +19,12 @@ from ..kernels import AttentionStats
 from ..progress import Reporter
 from . import attention, pattern_statistics
 from .architectures import bare
+from .cache_checks import checked
+from .call_statistics import attend
 from .edits import EditLike, Frame, refuse_learning
 from .engines.base import Engine, Hook, Inputs
 from .hooks import edit_hooks, known
-from .layer_statistics import ChunkAccumulator, LayerChunk, Request, StatisticsSpec, attend
+from .layer_statistics import ChunkAccumulator, LayerChunk, Request, StatisticsSpec
 from .sites import Site
 from .tokens import TokenBatch, TokensLike
 
@@ -58,18 +60,34 @@ def attention_statistics(
     chosen = _layers(engine, layers)
     if chunk is not None and (chunk < 1 or edits or logits_at is not None):
         raise UsageError("chunk is the tokens that go in at once, 1 or more, and goes without edits and logits")
+    border = engine.architecture.length_dependent
+    if chunk is not None and chunk < batch.width:
+        if border is not None and batch.width > border:
+            raise UsageError(
+                f"beyond {border} tokens {engine.architecture.length_reason} depend in {engine.architecture.name} "
+                f"on the "
+                "length of the text, so pieces of it are not what the whole is; leave chunk out"
+            )
+        if (why := checked(engine).pieces) is not None:
+            raise UsageError(f"chunk cannot be used: {why}; leave it out")
     columns = None if logits_at is None else batch.columns(logits_at)
     refuse_learning(edits, "attention_statistics")
     collected = ChunkAccumulator(batch.width)
     steps = range(0, batch.width, chunk or batch.width)
     recorder = Recorder(request, see or collected.add, len(chosen) * len(steps), progress, stage)
-    taps = edit_hooks(engine, edits, Frame(batch))
+    hooks = edit_hooks(engine, edits, Frame(batch))
     whole: bool | Tensor = False if columns is None else columns.unique()
     with torch.no_grad():
-        if uses_custom_attention(engine):
-            out = _native(engine, batch, recorder, chosen, steps, taps, whole, cached=chunk is not None)
+        at_seam = uses_custom_attention(engine, chosen)
+        if chunk is not None and not at_seam:
+            raise UsageError(
+                f"chunk needs attention that passes the seam; the engine {engine.name!r} reads the weights of "
+                f"{engine.architecture.name}, which are made of a whole text; leave chunk out"
+            )
+        if at_seam:
+            out = _native(engine, batch, recorder, chosen, steps, hooks, whole, cached=chunk is not None)
         else:
-            out = _by_pattern(engine, batch, recorder, chosen, taps, whole)
+            out = _by_pattern(engine, batch, recorder, chosen, hooks, whole)
     if recorder.done < recorder.total:
         raise SiteError(f"the engine {engine.name!r} ran, and attention passed the seam in some layers only")
     return StatisticsByLayer(collected.merged(), None if out is None else batch.at_columns(out, columns).cpu())
@@ -115,10 +133,12 @@ class Recorder:
             self.progress.send(self.done, self.total, self.stage, elapsed / self.done * (self.total - self.done))
 
 
-def uses_custom_attention(engine: Engine) -> bool:
-    """Whether this engine's attention passes the seam."""
-    config = bare(engine.model).config
-    return getattr(config, "_attn_implementation", None) == attention.NAME
+def uses_custom_attention(engine: Engine, layers: Sequence[int] | None = None) -> bool:
+    """Whether this engine's attention passes the seam, in all layers that have attention or in those named."""
+    architecture = engine.architecture
+    chosen = architecture.layers_with("pattern") if layers is None else layers
+    at_seam = all(architecture.place(Site("pattern", layer)).side == "attention" for layer in chosen)
+    return engine.implementation == attention.NAME and bool(chosen) and at_seam
 
 
 def attention_modules(engine: Engine, layers: Sequence[int]) -> dict[int, nn.Module]:
@@ -143,18 +163,22 @@ def _native(
     recorder: Recorder,
     layers: Sequence[int],
     steps: range,
-    taps: Sequence[Hook],
+    hooks: Sequence[Hook],
     logits: bool | Tensor,
     cached: bool,
 ) -> Tensor | None:
     cache = engine.new_cache() if cached else None
-    last = Hook(Site("attn_out", layers[-1]), lambda _: None)
+    # the run ends after the last block that is asked for; where a block has no one stream, after the last of all
+    whole = "resid_post" not in engine.architecture.layers[layers[-1]].places
+    ends = [] if whole else [Hook(Site("resid_post", layers[-1]), lambda _: None)]
+    if whole and logits is False:
+        logits = torch.tensor([0])
     with recording(engine, recorder, layers):
         for start in steps:
             ids = batch.ids[:, start : start + steps.step]
             positions = torch.arange(start, start + ids.shape[1]).expand(len(ids), -1) if cached else None
             recorder.start = start
-            out = engine.run(Inputs(ids, None, positions, cache), [*taps, last], logits=logits)
+            out = engine.run(Inputs(ids, None, positions, cache), [*hooks, *ends], logits=logits)
     return out
 
 
@@ -163,7 +187,7 @@ def _by_pattern(
     batch: TokenBatch,
     recorder: Recorder,
     layers: Sequence[int],
-    taps: Sequence[Hook],
+    hooks: Sequence[Hook],
     logits: bool | Tensor,
 ) -> Tensor | None:
     shape = engine.architecture.shape
@@ -174,24 +198,30 @@ def _by_pattern(
             f"{batch.width} tokens; above {attention.LONG} tokens take an engine with native attention, such as 'hf'"
         )
 
-    def tap(layer: int) -> Hook:
+    def hook(layer: int) -> Hook:
         def see(pattern: Tensor) -> None:
-            recorder.hand_over(LayerChunk(layer, 0, pattern_statistics.statistics(pattern, recorder.request)))
+            of_layer = engine.architecture.layers[layer]
+            recorder.hand_over(LayerChunk(layer, 0, pattern_statistics.statistics(pattern, recorder.request, of_layer)))
 
         return Hook(Site("pattern", layer), see)
 
     engine.check(Site("pattern", layer) for layer in layers)
-    return engine.run(Inputs(batch.ids), [*taps, *map(tap, layers)], logits=logits)
+    return engine.run(Inputs(batch.ids), [*hooks, *map(hook, layers)], logits=logits)
 
 
 def _layers(engine: Engine, layers: Sequence[int] | None) -> list[int]:
-    if layers is None:
-        return list(range(engine.architecture.shape.layers))
-    chosen = sorted(set(layers))
+    architecture = engine.architecture
+    chosen = list(range(architecture.shape.layers)) if layers is None else sorted(set(layers))
     if not chosen:
         raise UsageError("layers is empty; give the layers to look at, or None for all")
-    for layer in chosen:
-        engine.architecture.check(Site("attn_out", layer))
+    if layers is None and "pattern" in architecture.kinds:
+        having = architecture.layers_with("pattern")
+        if missing := [layer for layer in chosen if layer not in having]:
+            raise SiteError(
+                f"layers {', '.join(map(str, missing))} of {architecture.name} have no attention pattern "
+                f"({architecture.reason(Site('pattern', missing[0]))}); give layers={having}"
+            )
+    engine.check(Site("pattern", layer) for layer in chosen)
     return chosen
 
 

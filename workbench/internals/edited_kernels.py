@@ -93,7 +93,7 @@ def serves(group: Group, small: int) -> bool:
 def is_plain(call: Call, rule: Rule) -> bool:
     """Whether the model's own mask is causal, with a window or none, and padding; looked at in three rows."""
     queries, keys = call.q.shape[2], call.k.shape[2]
-    if call.options.get("position_bias") is not None or not (call.causal or queries == 1):
+    if call.bias is not None or not (call.causal or queries == 1):
         return False
     pads = rule.frame.pads.to(call.q.device)
     place = torch.arange(keys, device=call.q.device) + rule.key_start
@@ -156,8 +156,8 @@ def statistics(
 
 def _merged(group: Group, start: int, stop: int, stats: tuple[str, ...], arguments: dict[str, Any]) -> AttentionStats:
     """Output and statistics of the queries `start..stop` of a group, over all of its branches."""
-    columns_or_top = {name: arguments[name] for name in ("columns", "topk", "rows") if name in arguments}
-    rest = {name: value for name, value in arguments.items() if name not in columns_or_top}
+    received_or_top = {name: arguments[name] for name in ("received", "topk", "rows") if name in arguments}
+    rest = {name: value for name, value in arguments.items() if name not in received_or_top}
     parts = branches(group)
     names = (*dict.fromkeys((*stats, "lse", *(("max_weight",) if "argmax" in stats else ()))),)
     found = [
@@ -171,13 +171,13 @@ def _merged(group: Group, start: int, stop: int, stats: tuple[str, ...], argumen
     shares = [one.weight * (each - base).exp() for one, each in zip(parts, normalisers, strict=True)]
     kept = [(one, each, share) for one, each, share in zip(parts, found, shares, strict=True) if one.weight]
     merged = _sums(group, kept, whole, stop - start)
-    if columns_or_top and kept:
+    if received_or_top and kept:
         again = [
             _of_branch(group, one, start, stop, (), arguments | {"lse": (whole - one.addend).float()}).present()
             for one, _, _ in kept
         ]
-        merged |= _later(kept, again, columns_or_top)
-    wanted = {*stats, "segment_mass", "points", "columns", "topk_weight", "topk_index"}
+        merged |= _later(kept, again, received_or_top)
+    wanted = {*stats, "segment_mass", "weights_at", "received", "topk_weight", "topk_index"}
     return AttentionStats(**{name: value for name, value in merged.items() if name in wanted})
 
 
@@ -235,7 +235,7 @@ def _sums(
             continue
         if name in ("out", "segment_mass"):
             found[name] = _total(s[..., None] * x for s, x in zip(shares, values, strict=True))
-        elif name == "points":
+        elif name == "weights_at":
             found[name] = _total(s[:, :, None] * x for s, x in zip(shares, values, strict=True))
         elif name == "entropy":
             found[name] = _total(s * x - torch.xlogy(s, s) for s, x in zip(shares, values, strict=True))
@@ -257,11 +257,11 @@ def _sums(
 def _later(
     kept: list[tuple[Branch, dict[str, Tensor], Tensor]], again: list[dict[str, Tensor]], asked: dict[str, Any]
 ) -> dict[str, Tensor]:
-    """Columns and top keys, which need the normaliser of all branches."""
+    """Attention received and top keys, which need the normaliser of all branches."""
     found: dict[str, Tensor] = {}
     weights = [one.weight for one, _, _ in kept]
-    if "columns" in asked:
-        found["columns"] = _total(w * each["columns"] for w, each in zip(weights, again, strict=True))
+    if "received" in asked:
+        found["received"] = _total(w * each["received"] for w, each in zip(weights, again, strict=True))
     if "topk" in asked:
         weight = torch.cat([w * each["topk_weight"] for w, each in zip(weights, again, strict=True)], dim=-1)
         index = torch.cat([each["topk_index"] for each in again], dim=-1)

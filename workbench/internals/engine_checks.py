@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from ..errors import UsageError, WorkbenchError
 from .hooked_model import HookedModel
 from .sites import ENDS, MAP_KINDS, RESIDUAL_KINDS, Site
 from .values import ValueBatch, example
@@ -24,16 +25,41 @@ COARSER = {"float16": 500.0, "bfloat16": 4000.0}
 
 
 def refuse_disagreeing(here: HookedModel, plain: HookedModel) -> None:
-    """Let an engine that is not trusted serve only the kinds that agree with plain hooks on a few tokens."""
+    """Let an engine that is not trusted serve only the kinds that agree with plain hooks on a few tokens.
+
+    Raises `WorkbenchError` where its logits do not agree.
+    """
     if here.engine.trusted:
         return
-    sites, rows = some_sites(here), short_rows(here)
-    found = differences(plain.capture(rows, sites), here.capture(rows, sites), sites)
-    here.engine.refused |= {
-        kind: f"what the engine gives differs from the model by {worst:.1e}"
-        for kind, worst in found.items()
-        if not worst <= tolerance(kind, here.engine.model)
-    }
+    rows, name = short_rows(here), type(plain.engine.model).__name__
+    try:
+        logits = here.logits(rows)
+    except UsageError:
+        raise
+    except Exception as error:  # libraries fail in many ways on what they were not made for
+        raise WorkbenchError(
+            f"the engine {here.engine.name!r} does not run {name} ({type(error).__name__}: "
+            f"{' '.join(str(error).split())}); "
+            "use the engine 'hf'"
+        ) from error
+    apart = differences({"logits": plain.logits(rows)}, {"logits": logits}, [Site("logits")])["logits"]
+    if not apart <= tolerance("logits", plain.engine.model):
+        raise WorkbenchError(
+            f"the engine {here.engine.name!r} computes other logits than {name} itself, by {apart:.1e} of their "
+            f"size; use "
+            "the engine 'hf'"
+        )
+    sites = some_sites(here)
+    expected = plain.capture(rows, sites)
+    for kind in here.kinds:
+        own = [site for site in sites if site.kind == kind]
+        try:
+            found = differences(expected, here.capture(rows, own), own)[kind]
+        except Exception as error:
+            here.engine.refused[kind] = f"the engine does not give it ({type(error).__name__}: {error})"
+            continue
+        if not found <= tolerance(kind, here.engine.model):
+            here.engine.refused[kind] = f"what the engine gives differs from the model by {found:.1e}"
 
 
 def short_rows(model: HookedModel) -> TokensLike:
@@ -44,9 +70,13 @@ def short_rows(model: HookedModel) -> TokensLike:
 
 
 def some_sites(model: HookedModel) -> list[Site]:
-    """Every kind that is served, in the first, a middle and the last layer."""
-    layers = sorted({0, model.shape.layers // 2, model.shape.layers - 1})
-    return [Site(kind, layer) for kind in model.kinds for layer in ([None] if kind in ENDS else layers)]
+    """Every kind that is served, in the first, a middle and the last layer that has it."""
+    found = []
+    for kind in model.kinds:
+        having = model.architecture.layers_with(kind)
+        chosen = [None] if kind in ENDS else sorted({having[0], having[len(having) // 2], having[-1]})
+        found += [Site(kind, layer) for layer in chosen]
+    return found
 
 
 def differences(seen: Mapping[str, Tensor], others: Mapping[str, Tensor], sites: Iterable[Site]) -> dict[str, float]:
@@ -70,6 +100,8 @@ def coarser(model: nn.Module) -> float:
 
 def _relative(found: Tensor, expected: Tensor) -> float:
     """The largest norm of a difference among tokens, relative to the norm of what was expected."""
+    if found.shape != expected.shape:
+        return math.inf
     expected, found = expected.double().flatten(2), found.double().flatten(2)
     apart, norms = (found - expected).norm(dim=-1), expected.norm(dim=-1)
     if not (norms > 0).any():
@@ -79,5 +111,7 @@ def _relative(found: Tensor, expected: Tensor) -> float:
 
 def _visible(found: Tensor, expected: Tensor) -> float:
     """The largest difference of two maps where a query may see a key."""
+    if found.shape != expected.shape:
+        return math.inf
     causal = expected.new_ones(expected.shape[-2:]).tril().bool()
     return float((found - expected).where(causal, 0).abs().max())

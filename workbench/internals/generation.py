@@ -11,9 +11,10 @@ from torch import Tensor
 from ..errors import UsageError
 from ..progress import Reporter
 from .activation_cache import ActivationCache
-from .edits import EditLike, Frame, refuse_learning
+from .cache_checks import check_edits, checked
+from .edits import EditLike, Frame, divided, listed, refuse_learning
 from .engines.base import Engine, Hook, Inputs
-from .hooks import known, prepare, refuse_without_vocabulary
+from .hooks import check_lengths, known, prepare, refuse_without_vocabulary
 from .sites import SiteLike
 from .step_reader import StepReader
 from .tokens import TokenBatch, stop_tokens
@@ -58,13 +59,14 @@ def generate(
     act on the prompt, on generated tokens, on some steps or on all, as each says. `sites` are read, as edited, at the
     token after which each new one was chosen: the last of the prompt for the first, then the generated ones; for
     pattern and scores keys count positions of each row. Tokens are reported one by one, and the work can be cancelled
-    between them. Rows of different lengths give what each gives alone.
+    between them. Rows of different lengths give what each gives alone. A model that cannot go on from a cache, or in
+    which what is said of a token changes with the length, runs the whole text for every token, without edits and sites.
     """
     refuse_without_vocabulary(engine, "generation")
     growing = Growing(
         known(engine, tokens), max_new_tokens, stop_tokens(engine.model) if stop is None else stop, temperature, seed
     )
-    decoding = Decoding(engine, tokens, edits, sites=sites)
+    decoding = _decoding(engine, tokens, max_new_tokens, edits, sites)
     with torch.no_grad():
         for _ in (progress or Reporter()).steps(range(max_new_tokens), "tokens"):
             chosen = growing.take(decoding.logits())
@@ -72,14 +74,57 @@ def generate(
                 break
             decoding.take(chosen)
     found = growing.generated()
-    return replace(found, seen=decoding.reader.captured(found.lengths))
+    return replace(found, seen=decoding.captured(found.lengths))
+
+
+def _decoding(
+    engine: Engine, tokens: TokenBatch, count: int, edits: EditLike, sites: SiteLike | Sequence[SiteLike]
+) -> Decoding | Recomputing:
+    """Against a cache where that is right, otherwise by whole texts, which raises `UsageError` for edits and sites."""
+    given = listed(edits)
+    engine.check(edit.site for edit in divided(given, engine.architecture)[0])  # type: ignore[misc]
+    check_lengths(engine, tokens.lengths, int(tokens.lengths.max()) + count)
+    border, why = engine.architecture.length_dependent, None
+    if border is not None and tokens.width + count > border:
+        why = f"beyond {border} tokens {engine.architecture.length_reason} depend on the length of the text"
+    why = why or checked(engine).pieces
+    if why is None:
+        check_edits(engine, given)
+        return Decoding(engine, tokens, given, sites=sites)
+    if given:
+        raise UsageError(f"edits cannot be made while this model generates: {why}; edit one run of a whole text")
+    if sites:
+        raise UsageError(f"sites are not read while this model generates: {why}; capture them over a whole text")
+    return Recomputing(engine, tokens)
+
+
+class Recomputing:
+    """One model in generation, every token from a run of the whole text; used as `Decoding` is."""
+
+    def __init__(self, engine: Engine, tokens: TokenBatch) -> None:
+        self._engine, self._rows = engine, tokens.rows()
+
+    def logits(self) -> Tensor:
+        """The logits after each row's last token, `[batch, vocabulary]`."""
+        batch = TokenBatch.of(self._rows)
+        columns = batch.columns([-1])
+        found = self._engine.run(Inputs(batch.ids), logits=columns.unique())
+        assert found is not None
+        return batch.at_columns(found, columns)[:, 0]
+
+    def take(self, chosen: Tensor) -> None:
+        """Go on with these tokens, `[batch]`."""
+        self._rows = [[*row, int(token)] for row, token in zip(self._rows, chosen, strict=True)]
+
+    def captured(self, lengths: Tensor) -> None:
+        """Nothing: no site is read here."""
 
 
 class Decoding:
     """One model in generation: rows padded on the left, against a cache of their keys and values.
 
     `logits` runs what is new, `take` hands over the token chosen for each row. Edits see prompt and generated tokens as
-    each says; `hooks` see every run, and `reader` keeps `sites` of its last token.
+    each says; `hooks` see every run, and `captured` gives `sites` at the last token of each.
     """
 
     def __init__(
@@ -95,12 +140,12 @@ class Decoding:
         self._frame = Frame(tokens, left=tokens.padded)
         self._edits = prepare(engine, edits, self._frame)
         self._hooks = [*self._edits.hooks, *hooks]
-        self.reader = StepReader(engine, sites, self._frame)
+        self._reader = StepReader(engine, sites, self._frame)
         self._cache = engine.new_cache()
         pads = tokens.width - tokens.lengths.cpu()
         self._ids = torch.stack([row.roll(int(pad)) for row, pad in zip(tokens.ids.cpu(), pads, strict=True)])
         self._mask = torch.arange(tokens.width) >= pads[:, None] if tokens.padded else None
-        self._positions = (torch.arange(tokens.width) - pads[:, None]).clamp(min=0) if tokens.padded else None
+        self._positions = (torch.arange(tokens.width) - pads[:, None]).clamp(min=0)
         self._steps = 0
 
     def logits(self) -> Tensor:
@@ -108,9 +153,13 @@ class Decoding:
         last = torch.tensor([self._ids.shape[1] - 1])
         moved = self._edits.positions(self._ids.shape[1])
         inputs = Inputs(self._ids, self._mask, self._positions if moved is None else moved, self._cache)
-        found = self._engine.run(inputs, [*self._hooks, *self.reader.hooks(int(last))], logits=last)
+        found = self._engine.run(inputs, [*self._hooks, *self._reader.hooks(int(last))], logits=last)
         assert found is not None
         return found[:, -1]
+
+    def captured(self, lengths: Tensor) -> ActivationCache | None:
+        """What was read at `sites` in rows of these lengths, None where none was asked for."""
+        return self._reader.captured(lengths)
 
     def take(self, chosen: Tensor) -> None:
         """Go on with these tokens, `[batch]`."""
@@ -118,7 +167,7 @@ class Decoding:
         self._ids = chosen[:, None]
         if self._mask is not None:
             self._mask = torch.cat([self._mask, torch.ones(len(chosen), 1, dtype=torch.bool)], dim=1)
-            self._positions = (self._tokens.lengths.cpu() + self._steps)[:, None]
+        self._positions = (self._tokens.lengths.cpu() + self._steps)[:, None]
         self._steps += 1
 
 

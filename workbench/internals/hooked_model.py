@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +15,28 @@ from ..progress import Reporter
 from .activation_cache import ActivationCache
 from .architectures import Architecture, Shape
 from .attention import LONG
-from .edits import EditLike, Frame, learns
+from .borrowing import differentiable, plain_torch
+from .edits import EditLike, Frame, learns, listed
 from .engines.base import Engine, Hook, Inputs
 from .generation import Generated, generate
 from .hooks import known, prepare
 from .site_patterns import expanded
 from .sites import MAP_KINDS, Site, SiteLike
 from .tokens import TokenBatch, TokensLike
+
+Asked = ParamSpec("Asked")
+Found = TypeVar("Found")
+
+
+def _held(call: Callable[Concatenate[HookedModel, Asked], Found]) -> Callable[Concatenate[HookedModel, Asked], Found]:
+    """Look once, when the call begins, whether the model is still the one that the engine was built from."""
+
+    @wraps(call)
+    def held(self: HookedModel, /, *args: Asked.args, **kwargs: Asked.kwargs) -> Found:
+        with self.engine.held():
+            return call(self, *args, **kwargs)
+
+    return held
 
 
 class HookedModel:
@@ -46,6 +63,7 @@ class HookedModel:
         """The kinds of site that can be read here."""
         return self.engine.kinds()
 
+    @_held
     def capture(
         self,
         tokens: TokensLike,
@@ -77,10 +95,10 @@ class HookedModel:
 
         inner = [site for site in wanted if site.kind != "logits"]
         ready = prepare(self.engine, edits, Frame(batch))
-        taps = [*ready.hooks, *map(keep, inner)]
+        hooks = [*ready.hooks, *map(keep, inner)]
         end = logits or len(inner) < len(wanted)
         with _learning(self.engine.model) if learning else torch.no_grad():
-            out = self._run(batch, taps, end, columns, progress, ready.positions(batch.width))
+            out = self._run(batch, hooks, end, columns, progress, ready.positions(batch.width))
         seen = None if out is None else batch.at_columns(out, columns).to(device)
         if seen is not None and Site("logits") in wanted:
             kept[Site("logits")] = seen
@@ -102,6 +120,7 @@ class HookedModel:
         assert seen is not None
         return seen
 
+    @_held
     def gradients(
         self,
         tokens: TokensLike,
@@ -116,8 +135,8 @@ class HookedModel:
 
         `logits_at` are the positions whose logits the objective sees (None: all, zero at padding); gradients are given
         at every position, and where a site is edited, at the edited value. The model's weights are frozen meanwhile
-        and get no gradient. Raises `UsageError` if the objective is no differentiable scalar, `SiteError` for scores
-        and pattern, which are not on the path to the logits.
+        and get no gradient. Raises `UsageError` if the objective is no differentiable scalar, or the weights are
+        inference tensors, and `SiteError` for scores and pattern, which are not on the path to the logits.
         """
         batch, wanted, names = self._asked(tokens, sites)
         for site in wanted:
@@ -134,10 +153,10 @@ class HookedModel:
             return Hook(site, see)
 
         whole = dict.fromkeys(site.whole for site in wanted if site.kind != "logits")
-        ready = prepare(self.engine, edits, Frame(batch))
-        taps = [*ready.hooks, *map(hold, whole)]
-        with _learning(self.engine.model):
-            out = self._run(batch, taps, True, columns, progress, ready.positions(batch.width))
+        ready = prepare(self.engine, differentiable(self.engine.model, listed(edits)), Frame(batch))
+        hooks = [*ready.hooks, *map(hold, whole)]
+        with plain_torch(self.engine.device.type), _learning(self.engine.model):
+            out = self._run(batch, hooks, True, columns, progress, ready.positions(batch.width))
             assert out is not None
             held[Site("logits")] = out if out.requires_grad else out.requires_grad_()
             value = objective(batch.at_columns(out, columns))
@@ -156,6 +175,7 @@ class HookedModel:
                 tensors[site] = _taken(gradient, site, None, batch, device)
         return ActivationCache(tensors, names, batch.lengths)
 
+    @_held
     def generate(
         self,
         tokens: TokensLike,
@@ -190,7 +210,7 @@ class HookedModel:
     def _run(
         self,
         batch: TokenBatch,
-        taps: Sequence[Hook],
+        hooks: Sequence[Hook],
         logits: bool,
         columns: Tensor | None,
         progress: Reporter | None,
@@ -198,19 +218,19 @@ class HookedModel:
     ) -> Tensor | None:
         """One run over a whole prompt; with `columns`, logits come at their sorted union only."""
         if progress is not None:
-            taps = [*taps, *self._progress_taps(taps, logits, progress)]
+            hooks = [*hooks, *self._progress_hooks(hooks, logits, progress)]
         wanted: bool | Tensor = columns.unique() if logits and columns is not None else logits
-        return self.engine.run(Inputs(batch.ids, positions=positions), taps, logits=wanted)
+        return self.engine.run(Inputs(batch.ids, positions=positions), hooks, logits=wanted)
 
-    def _progress_taps(self, taps: Sequence[Hook], logits: bool, progress: Reporter) -> list[Hook]:
+    def _progress_hooks(self, hooks: Sequence[Hook], logits: bool, progress: Reporter) -> list[Hook]:
         """Tell after each block, as far as the run will go."""
-        ends = any(tap.site.kind == "final_norm" for tap in taps)
-        last = self.shape.layers if logits or ends else max((tap.site.layer or 0 for tap in taps), default=0)
+        ends = any(hook.site.kind == "final_norm" for hook in hooks)
+        last = self.shape.layers if logits or ends else max((hook.site.layer or 0 for hook in hooks), default=0)
 
-        def tap(layer: int) -> Hook:
+        def hook(layer: int) -> Hook:
             return Hook(Site("resid_post", layer), lambda _: progress.send(layer + 1, last, "blocks"))
 
-        return [tap(layer) for layer in range(last)]
+        return [hook(layer) for layer in self.architecture.layers_with("resid_post") if layer < last]
 
 
 @contextmanager
@@ -240,7 +260,7 @@ def _taken(
     if site.kind in MAP_KINDS:
         part = whole if site.head is None else whole[:, site.head]
         if batch.padded:
-            real = batch.real.to(whole.device)
+            real = batch.attention_mask.to(whole.device)
             keep = real[:, None, :] if columns is not None else real[:, :, None] & real[:, None, :]
             part = part.where(keep if site.head is not None else keep[:, None], 0)
     else:
@@ -250,5 +270,7 @@ def _taken(
             rows = torch.arange(batch.batch, device=whole.device)[:, None]
             part = part[rows, columns.to(whole.device)]
         elif batch.padded:
-            part = part.where(batch.real.to(whole.device).reshape(batch.batch, batch.width, *[1] * (part.ndim - 2)), 0)
+            part = part.where(
+                batch.attention_mask.to(whole.device).reshape(batch.batch, batch.width, *[1] * (part.ndim - 2)), 0
+            )
     return (part if learning else part.detach()).to(device, copy=True).contiguous()

@@ -31,7 +31,24 @@ def known(engine: Engine, tokens: TokensLike) -> TokenBatch:
         raise UsageError("this model takes token ids, and these are values for a model without a vocabulary")
     if (top := int(batch.ids.max())) >= (size := engine.architecture.shape.vocabulary):
         raise UsageError(f"token id {top} is outside the vocabulary of {size}")
+    check_lengths(engine, batch.lengths)
     return batch
+
+
+def check_lengths(engine: Engine, lengths: Tensor, longest: int | None = None) -> None:
+    """Raise `UsageError` where what is said of a token depends on the length, for rows of several lengths.
+
+    `longest` is how long the rows may become.
+    """
+    border = engine.architecture.length_dependent
+    if border is None or max(int(lengths.max()), longest or 0) <= border:
+        return
+    if int(lengths.min()) != int(lengths.max()):
+        raise UsageError(
+            f"beyond {border} tokens {engine.architecture.length_reason} depend in {engine.architecture.name} on the "
+            f"length of the text, so rows of {int(lengths.min())} and {int(lengths.max())} tokens would not give what "
+            "each gives alone; run them one by one"
+        )
 
 
 def refuse_without_vocabulary(engine: Engine, what: str) -> None:

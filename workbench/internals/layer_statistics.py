@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from ..errors import UsageError, WorkbenchError
+from ..errors import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ..kernels import AttentionStats
-    from .attention import Call
     from .tokens import TokenBatch
 
 ROWS = ("entropy", "distance", "sink_mass", "recent_mass", "far_mass")
@@ -33,9 +32,9 @@ class LayerChunk(NamedTuple):
 class StatisticsSpec:
     """Which statistics are computed; the words are those of `kernels.attention_stats`.
 
-    segments: int `[position]` or `[batch, position]`, -1 for none. columns: "sum" of all real queries, or weights
-    `[set, position]`. points: key positions `[set, position]`. topk, rows: the heaviest keys of the queries at these
-    positions (all if None), given in rising order, negative ones counted from the end.
+    segments: int `[position]` or `[batch, position]`, -1 for none. received: "sum" of all real queries, or weights
+    `[set, position]`. weights_at: key positions `[set, position]`. topk, rows: the heaviest keys of the queries at
+    these positions (all if None), given in rising order, negative ones counted from the end.
     """
 
     stats: Sequence[str] = ROWS
@@ -43,10 +42,20 @@ class StatisticsSpec:
     n_segments: int | None = None
     sink: int = 4
     recent: int = 256
-    columns: Literal["sum"] | Tensor | None = None
-    points: Tensor | None = None
+    received: Literal["sum"] | Tensor | None = None
+    weights_at: Tensor | None = None
     topk: int = 0
     rows: Sequence[int] | None = None
+
+    @classmethod
+    def asked(cls, words: dict[str, Any]) -> StatisticsSpec:
+        """The request in these words; raises `UsageError` for one that there is not."""
+        known = [each.name for each in fields(cls)]
+        if unknown := [word for word in words if word not in known]:
+            raise UsageError(
+                f"no such option of attention statistics: {', '.join(unknown)}; there is: {', '.join(known)}"
+            )
+        return cls(**words)
 
     def of(self, tokens: TokenBatch) -> Request:
         """The same for a batch of texts, checked against it.
@@ -57,12 +66,14 @@ class StatisticsSpec:
 
         if unknown := [name for name in self.stats if name not in ROW_STATS]:
             raise UsageError(f"no statistics named {', '.join(map(repr, unknown))}; there is: {', '.join(ROW_STATS)}")
-        for name in ("segments", "columns", "points"):
+        for name in ("segments", "received", "weights_at"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, str) and value.shape[-1] != tokens.width:
                 raise UsageError(
                     f"{name} has {value.shape[-1]} entries for a text of {tokens.width} tokens; give one a token"
                 )
+        if (why := "; ".join(self._wrong(ROW_STATS))) != "":
+            raise UsageError(f"attention statistics: {why}")
         rows = None
         if self.rows is not None:
             columns = tokens.columns(self.rows)
@@ -71,23 +82,43 @@ class StatisticsSpec:
             rows = columns[0]
             if (rows.diff() <= 0).any():
                 raise UsageError(f"rows are given in rising order and once each, not {list(self.rows)}")
-        weights = None if self.columns is None or isinstance(self.columns, str) else self.columns.float()
-        if isinstance(self.columns, str):
-            if self.columns != "sum":
-                raise UsageError(f"columns is 'sum' or weights [set, position], not {self.columns!r}")
-            weights = tokens.real[:, None].float()
+        weights = None if self.received is None or isinstance(self.received, str) else self.received.float()
+        if isinstance(self.received, str):
+            if self.received != "sum":
+                raise UsageError(f"received is 'sum' or weights [set, position], not {self.received!r}")
+            weights = tokens.attention_mask[:, None].float()
         if weights is not None and tokens.padded:
-            weights = weights * tokens.real[:, None]
+            weights = weights * tokens.attention_mask[:, None]
         return Request(self, tokens, weights, rows)
+
+    def _wrong(self, all_rows: Sequence[str]) -> Iterator[str]:
+        """What cannot be asked of any text, whatever computes it."""
+        for name in ("sink", "recent", "topk"):
+            if getattr(self, name) < 0:
+                yield f"{name} is {getattr(self, name)}; give 0 or more"
+        if self.rows is not None and not self.topk:
+            yield "rows is given without topk; say how many keys a row"
+        if self.weights_at is not None and int(self.weights_at.min()) < -1:
+            yield f"weights_at holds {int(self.weights_at.min())}; give key positions, or -1 for none"
+        if self.segments is None:
+            if self.n_segments is not None:
+                yield "n_segments is given without segments"
+            if "segment_mass" in self.stats and tuple(self.stats) != tuple(all_rows):
+                yield '"segment_mass" needs segments, an integer for each key'
+            return
+        low, high = int(self.segments.min()), int(self.segments.max())
+        count = high + 1 if self.n_segments is None else self.n_segments
+        if low < -1 or high >= count or count < 1:
+            yield f"segments holds ids from {low} to {high}; allowed are -1 (none) and 0 to {count - 1}"
 
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """What is wanted of one batch: columns as weights that leave padding out, rows as positions."""
+    """What is wanted of one batch: weights of queries that leave padding out, rows as positions."""
 
     wanted: StatisticsSpec
     tokens: TokenBatch
-    columns: Tensor | None
+    received: Tensor | None
     rows: Tensor | None
 
     def arguments(self, start: int, stop: int, key_start: int, key_stop: int) -> dict[str, Any]:
@@ -100,10 +131,10 @@ class Request:
         if wanted.segments is not None:
             count = int(wanted.segments.max()) + 1 if wanted.n_segments is None else wanted.n_segments
             found |= {"segments": wanted.segments[..., key_start:key_stop], "n_segments": count}
-        if self.columns is not None:
-            found["columns"] = self.columns[..., start:stop]
-        if wanted.points is not None:
-            found["points"] = wanted.points[..., start:stop]
+        if self.received is not None:
+            found["received"] = self.received[..., start:stop]
+        if wanted.weights_at is not None:
+            found["weights_at"] = wanted.weights_at[..., start:stop]
         if wanted.topk:
             rows = torch.arange(start, stop) if self.rows is None else self.rows
             inside = rows[(rows >= start) & (rows < stop)]
@@ -112,85 +143,27 @@ class Request:
         return found
 
     def cleaned(self, stats: AttentionStats, start: int, key_start: int = 0) -> AttentionStats:
-        """The statistics with zero at padding, columns from key 0 on, and without the axis of sets for "sum"."""
+        """The statistics with zero at padding, received from key 0 on, and without the axis of sets for "sum"."""
         import torch
 
         from ..kernels import AttentionStats
 
         found = stats.present()
-        if "columns" in found:
-            columns = found["columns"].squeeze(2) if isinstance(self.wanted.columns, str) else found["columns"]
-            found["columns"] = torch.nn.functional.pad(columns, (key_start, 0))  # keys that a window has dropped
+        if "received" in found:
+            received = found["received"].squeeze(2) if isinstance(self.wanted.received, str) else found["received"]
+            found["received"] = torch.nn.functional.pad(received, (key_start, 0))  # keys that a window has dropped
         if self.tokens.padded:
             for name, value in found.items():
-                if name in ("columns", "out", "topk_weight", "topk_index"):
+                if name in ("received", "out", "topk_weight", "topk_index"):
                     continue
-                axis = 3 if name == "points" else 2
-                real = self.tokens.real[:, start : start + value.shape[axis]].to(value.device)
+                if name == "visible_keys":
+                    value = value.expand(len(self.tokens.attention_mask), -1, -1)
+                axis = 3 if name == "weights_at" else 2
+                real = self.tokens.attention_mask[:, start : start + value.shape[axis]].to(value.device)
                 shape = [len(real), *[1] * (value.ndim - 1)]
                 shape[axis] = value.shape[axis]
                 found[name] = value.where(real.reshape(shape), 0)
         return AttentionStats(**found)
-
-
-def attend(call: Call, request: Request, layer: int, start: int) -> tuple[Tensor, LayerChunk]:
-    """A call's output `[batch, query, head, d_head]` and its statistics, in one pass; `start` is its first position.
-
-    Raises `WorkbenchError` if this attention is not softmax over the keys before a query, all or within a window.
-    """
-    from ..kernels import attention_stats
-
-    if call.edited is not None:
-        return call.edited.statistics(request, start)
-    count, keys = call.q.shape[2], call.k.shape[2]
-    key_start = start + count - keys
-    window = _window(call, start, key_start)
-    if call.options.get("position_bias") is not None:
-        raise WorkbenchError(
-            f"{type(call.module).__name__} adds a bias to its scores, which these statistics do not know"
-        )
-    arguments = request.arguments(start, start + count, key_start, key_start + keys)
-    given = request.wanted.stats
-    try:
-        found = attention_stats(
-            call.q,
-            call.k,
-            call.v,
-            stats=(*(name for name in given if name != "segment_mass"), "out"),
-            scale=call.scaling,
-            softcap=call.softcap,
-            window=window,
-            **arguments,
-        )
-    except ValueError as error:
-        raise UsageError(f"attention statistics: {error}") from error
-    out = found.out
-    assert out is not None
-    kept = {name: value for name, value in found.present().items() if name != "out"}
-    stats = request.cleaned(type(found)(**kept), start, key_start)
-    return out.transpose(1, 2), LayerChunk(layer, start, stats, window)
-
-
-def _window(call: Call, start: int, key_start: int) -> int | None:
-    """How far back this call sees, None for all the way; verified on three rows of the model's own mask."""
-    import torch
-
-    count, keys = call.q.shape[2], call.k.shape[2]
-    if not call.causal and count > 1:
-        raise WorkbenchError(f"{type(call.module).__name__} is not causal; these statistics are of causal attention")
-    if call.mask is None:
-        return None
-    positions = torch.arange(key_start, key_start + keys, device=call.k.device)
-    for row in {0, count // 2, count - 1}:
-        mask = call.visible(row, row + 1)
-        gap = start + row - positions
-        expected = (gap >= 0) & (gap < (call.window or keys + start + 1))
-        if mask is None or mask.dtype != torch.bool or not bool((mask[..., 0, :] == expected).all()):
-            raise WorkbenchError(
-                f"{type(call.module).__name__} hides keys in a way that is neither causal nor a window; "
-                "its attention statistics are not computed"
-            )
-    return call.window
 
 
 @dataclass
@@ -207,7 +180,7 @@ class ChunkAccumulator:
         self.parts.setdefault(part.layer, []).append(part._replace(stats=here))
 
     def merged(self) -> dict[int, AttentionStats]:
-        """Statistics of each layer for the whole text: rows one after the other, columns added up."""
+        """Statistics of each layer for the whole text: rows one after the other, received added up."""
         return {layer: self._merge(parts) for layer, parts in sorted(self.parts.items())}
 
     def _merge(self, parts: list[LayerChunk]) -> AttentionStats:
@@ -220,14 +193,14 @@ class ChunkAccumulator:
             pieces = [value for part in parts if (value := getattr(part.stats, name)) is not None]
             if not pieces:
                 continue
-            if name == "columns":
+            if name == "received":
                 found[name] = sum(self._placed(piece) for piece in pieces)  # type: ignore[assignment]
             else:
-                found[name] = torch.cat(pieces, dim=3 if name == "points" else 2)
+                found[name] = torch.cat(pieces, dim=3 if name == "weights_at" else 2)
         return AttentionStats(**found)
 
-    def _placed(self, columns: Tensor) -> Tensor:
+    def _placed(self, received: Tensor) -> Tensor:
         """Columns `[…, key]` of the first keys, with zeros for the later ones."""
         import torch
 
-        return torch.nn.functional.pad(columns, (0, self.width - columns.shape[-1]))
+        return torch.nn.functional.pad(received, (0, self.width - received.shape[-1]))

@@ -94,7 +94,7 @@ def lens(
     if reduce is None:
         _refuse_too_large(hooked, len(wanted), batch.batch * count, entries)
     seen = hooked.capture(batch, sites, positions, False, edits, str(unembedding.device), progress)
-    real = batch.real if positions is None else torch.ones(batch.batch, count, dtype=torch.bool)
+    real = batch.attention_mask if positions is None else torch.ones(batch.batch, count, dtype=torch.bool)
 
     def logits(site: Site, rows: Tensor) -> Tensor:
         mapped = through(site, rows) if isinstance(through, AffineMaps) else rows

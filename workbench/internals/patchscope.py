@@ -58,7 +58,7 @@ class PatchScope:
         after = torch.tensor(layers)
         first = min(layers)
 
-        def tap(layer: int) -> Hook:
+        def hook(layer: int) -> Hook:
             own = states[after == layer]
 
             def write(whole: Tensor) -> Tensor:
@@ -73,5 +73,5 @@ class PatchScope:
             rows = max(1, int((after < block).sum()))
             kept.batch_select_indices(torch.zeros(rows, dtype=torch.int64, device=kept.keys.device))
         with torch.no_grad():
-            logits = run(self._session, waiting, [tap(layer) for layer in sorted(set(layers))])
+            logits = run(self._session, waiting, [hook(layer) for layer in sorted(set(layers))])
         return (logits.gather(-1, tokens.to(logits.device)) - logits.logsumexp(-1, keepdim=True)).cpu().double().exp()

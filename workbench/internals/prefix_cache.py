@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from ..errors import UsageError
-from .cache_checks import checked
+from .cache_checks import check_edits, checked
 from .cached_prompts import CachedPrompts, fill
 from .edits import EditLike, Frame, refuse_learning
 from .engines.base import Hook, Inputs
 from .hooks import edit_hooks
 from .sites import Site
-from .tokens import TokenBatch, stop_tokens
+from .tokens import TokenBatch
 
 if TYPE_CHECKING:
     from ..progress import Reporter
@@ -45,10 +45,10 @@ def prefill(session: Session, prompts: Sequence[Sequence[int]]) -> CachedPrompts
         return fill(engine, prompts, share=len(prompts) > 1 and (found.padding_between or even))
 
 
-def run(session: Session, waiting: CachedPrompts, taps: Sequence[Hook] = ()) -> Tensor:
-    """Run the last token of picked prompts under taps; the logits after it `[batch, vocabulary]`, in float32."""
+def run(session: Session, waiting: CachedPrompts, hooks: Sequence[Hook] = ()) -> Tensor:
+    """Run the last token of picked prompts under hooks; the logits after it `[batch, vocabulary]`, in float32."""
     with session.lock:
-        logits = session.hooked.engine.run(waiting.inputs(), taps, logits=torch.tensor([0]))
+        logits = session.hooked.engine.run(waiting.inputs(), hooks, logits=torch.tensor([0]))
     assert logits is not None
     return logits[:, -1].float()
 
@@ -57,11 +57,11 @@ def residuals(session: Session, waiting: CachedPrompts, layers: Sequence[int]) -
     """The residual stream after blocks, at the last token: `[layer, batch, d_model]`."""
     kept: dict[int, Tensor] = {}
 
-    def tap(layer: int) -> Hook:
+    def hook(layer: int) -> Hook:
         return Hook(Site("resid_post", layer), lambda whole: kept.__setitem__(layer, whole[:, -1].float().clone()))
 
     with torch.no_grad():
-        run(session, waiting.pick(range(len(waiting.last))), [tap(layer) for layer in layers])
+        run(session, waiting.pick(range(len(waiting.last))), [hook(layer) for layer in layers])
     return torch.stack([kept[layer].cpu() for layer in layers])
 
 
@@ -69,17 +69,18 @@ def answers(session: Session, waiting: CachedPrompts, edits: EditLike = (), new:
     """What picked prompts are answered, greedily, up to the token that ends a turn; the edits see each last token."""
     refuse_learning(edits, "an answer")
     hooked = session.hooked
-    ends = torch.tensor(sorted(stop_tokens(session.model)), dtype=torch.int64)
+    ends = torch.tensor(session.ends, dtype=torch.int64)
     batch = len(waiting.last)
     frame = Frame(TokenBatch(waiting.last[:, None], torch.ones(batch, dtype=torch.int64)))
     said = torch.zeros(batch, 0, dtype=torch.int64)
     done = torch.zeros(batch, dtype=torch.bool)
     mask, ids = waiting.mask, waiting.last
     with session.lock, torch.no_grad():
-        taps = edit_hooks(hooked.engine, edits, frame)
+        check_edits(hooked.engine, edits)
+        hooks = edit_hooks(hooked.engine, edits, frame)
         for step in range(new):
             inputs = Inputs(ids[:, None], mask, (waiting.lengths - 1 + step)[:, None], waiting.cache)
-            logits = hooked.engine.run(inputs, taps, logits=torch.tensor([0]))
+            logits = hooked.engine.run(inputs, hooks, logits=torch.tensor([0]))
             assert logits is not None
             ids = logits[:, -1].float().argmax(-1).cpu()
             said = torch.cat([said, ids[:, None]], dim=1)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Union
 
 from ..errors import UsageError
+from .chat_text import chat_text
 from .tokens import TokenBatch, TokensLike
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Asked(NamedTuple):
 class Prompts:
     """Reads prompts for one model; safe with threads."""
 
-    def __init__(self, tokenizer: Any, vocabulary: int) -> None:
+    def __init__(self, tokenizer: Any, vocabulary: Callable[[], int]) -> None:
         self._tokenizer = tokenizer
         self._vocabulary = vocabulary
         # A tokenizer's padding and truncation are its state: two threads in it at once make it fail.
@@ -37,6 +38,8 @@ class Prompts:
 
     def tokens(self, prompt: Prompt, chat: bool = False) -> TokenBatch:
         """Token ids of a prompt: a text as the tokenizer makes them, with `chat` as a user's turn in its template.
+
+        A template that writes the date is told that of the run at work, and today's outside of a run.
 
         Raises `UsageError` for an empty prompt, for ids outside the vocabulary, and for what is no prompt.
         """
@@ -99,7 +102,7 @@ class Prompts:
             if not getattr(tokenizer, "chat_template", None):
                 raise UsageError("this model's tokenizer has no chat template; leave chat out")
             turn = [{"role": "user", "content": text}]
-            whole = tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)
+            whole = chat_text(tokenizer, turn, add_generation_prompt=True)
             return list(tokenizer(whole + after, add_special_tokens=False, verbose=False)["input_ids"])
 
     def _needed(self) -> Any:
@@ -110,8 +113,8 @@ class Prompts:
     def _known(self, rows: TokensLike) -> TokenBatch:
         tokens = TokenBatch.of(rows)
         highest = int(tokens.ids.max())
-        if highest >= self._vocabulary:
-            raise UsageError(f"token id {highest} is outside the vocabulary; ids are 0 to {self._vocabulary - 1}")
+        if highest >= (size := self._vocabulary()):
+            raise UsageError(f"token id {highest} is outside the vocabulary; ids are 0 to {size - 1}")
         return tokens
 
 

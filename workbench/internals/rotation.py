@@ -148,14 +148,14 @@ def _run(engine: Engine, places: tuple[int, ...]) -> tuple[Tensor, dict[int, Ten
     def keep(layer: int) -> Hook:
         return Hook(Site("q_rot", layer), lambda whole: queries.__setitem__(layer, whole.detach().clone()))
 
-    taps = [Hook(Site("embed"), lambda whole: embedded.append(whole.detach().clone()))]
-    taps += [Hook(Site("resid_pre", layer), lambda whole: fixed.to(whole)) for layer in range(shape.layers)]
+    hooks = [Hook(Site("embed"), lambda whole: embedded.append(whole.detach().clone()))]
+    hooks += [Hook(Site("resid_pre", layer), lambda whole: fixed.to(whole)) for layer in range(shape.layers)]
     if "q_rot" in engine.architecture.kinds:
-        taps += [keep(layer) for layer in range(shape.layers)]
+        hooks += [keep(layer) for layer in range(shape.layers)]
     ids = torch.arange(len(places))[None] % max(shape.vocabulary, 1)
     given = ids if shape.d_in is None else torch.stack(example(shape.d_in, [len(places)]))
     with torch.no_grad():
-        engine.run(Inputs(given, torch.ones_like(ids, dtype=torch.bool), torch.tensor([places])), taps, logits=False)
+        engine.run(Inputs(given, torch.ones_like(ids, dtype=torch.bool), torch.tensor([places])), hooks, logits=False)
     return embedded[0], queries
 
 

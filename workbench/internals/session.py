@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError, WorkbenchError
 from ..html_table import bundle
-from ..models.describe import describe
 from ..models.load import Loaded, load_model, wrap_model
 from ..progress import Reporter
-from ..records.record import ModelInfo
 from . import engines
 from .architectures import Shape
+from .borrowing import plain_torch
 from .engine_checks import refuse_disagreeing
 from .fifo_lock import FifoRLock
 from .hooked_model import HookedModel
 from .prompts import Ids, Prompt, Prompts
 from .session_calls import SessionCalls
+from .session_identity import HeldModel, Identity
 from .session_table import session_table
 from .tokens import TokenBatch
 from .values import ValuePrompts
@@ -61,22 +60,23 @@ def load(
     return Session(load_model(model, trust_remote_code=trust_remote_code, progress=progress, **asked), engine)
 
 
-class Session(SessionCalls):
+class Session(SessionCalls, HeldModel):
     """A loaded model. Calls of several threads are served one after the other, in the order they came.
 
-    `lock` can be held over several calls, so that nothing of another thread comes between them.
+    `lock` can be held over several calls, so that nothing of another thread comes between them. Between two calls the
+    model is as its user left it.
     """
 
     def __init__(self, loaded: Loaded, engine: str = "hf") -> None:
         self._loaded: Loaded | None = loaded
         self._hooked: dict[str, HookedModel] = {}
-        self._info: ModelInfo | None = None
-        self._describing = threading.Lock()
         self.lock = FifoRLock()
         self.engine_name = engine
         self._shape = self.engine(engine).shape
+        self.identity = Identity(loaded, engine, lambda: self.hooked.engine)
         d_in = self._shape.d_in
-        self._prompts = Prompts(loaded.tokenizer, self._shape.vocabulary) if d_in is None else ValuePrompts(d_in)
+        text = Prompts(loaded.tokenizer, lambda: self.shape.vocabulary)
+        self._prompts = text if d_in is None else ValuePrompts(d_in)
 
     @property
     def model(self) -> Any:
@@ -91,16 +91,9 @@ class Session(SessionCalls):
     @property
     def shape(self) -> Shape:
         """The sizes of the model."""
+        if self.engine_name in self._hooked:
+            self._shape = self._hooked[self.engine_name].shape
         return self._shape
-
-    @property
-    def info(self) -> ModelInfo:
-        """The model as a run's record tells it; the fingerprint of the weights is computed when first asked for."""
-        with self._describing:  # not the queue: a page may ask while a long run has its turn
-            if self._info is None:
-                attention = engines.attention_of(self.hooked.engine)
-                self._info = describe(self._open, self.engine_name, attention)
-            return self._info.model_copy(deep=True)
 
     @property
     def waiting(self) -> int:
@@ -123,11 +116,11 @@ class Session(SessionCalls):
         engines.check(name)
         with self.lock:
             if name not in self._hooked:
-                # plain hooks come first: they set the model's attention and verify what it has, for all engines
-                known = None if name == "hf" else self.engine("hf").architecture
-                made = HookedModel(engines.build(name, loaded.model, loaded.tokenizer, known))
+                # plain hooks come first: they verify what the model has, for all engines
+                plain = None if name == "hf" else self.engine("hf").engine
+                made = HookedModel(engines.build(name, loaded.model, loaded.tokenizer, plain))
                 if not made.engine.trusted:
-                    refuse_disagreeing(made, self.engine("hf"))
+                    made.engine.check_with(lambda: refuse_disagreeing(made, self.engine("hf")))
                 self._hooked[name] = made
             return self._hooked[name]
 
@@ -138,13 +131,16 @@ class Session(SessionCalls):
 
     @property
     def bridge(self) -> Any:
-        """TransformerLens' bridge on the same weights, with its own hook names; hold `lock` around its calls."""
-        return self.engine("transformerlens").engine.wrapped  # type: ignore[attr-defined]
+        """TransformerLens' bridge on the same weights, with its own hook names; hold `lock` around its calls.
+
+        It stands for the model's modules as they are: once they change, it says so, and is to be taken anew.
+        """
+        return self.engine("transformerlens").engine.now().wrapped  # type: ignore[attr-defined]
 
     @property
     def nnsight(self) -> Any:
-        """nnsight's model on the same weights; hold `lock` around its traces."""
-        return self.engine("nnsight").engine.wrapped  # type: ignore[attr-defined]
+        """nnsight's model on the same weights; hold `lock` around its traces. It is taken anew as `bridge` is."""
+        return self.engine("nnsight").engine.now().wrapped  # type: ignore[attr-defined]
 
     def tokens(self, prompt: Prompt, chat: bool = False) -> TokenBatch:
         """Token ids of a text, texts or ids, as the tokenizer makes them by itself; with `chat` in its chat template.
@@ -201,9 +197,10 @@ class Session(SessionCalls):
         self, prompt: Prompt, chat: bool, engine: str | None, progress: Reporter | None
     ) -> Iterator[tuple[HookedModel, TokenBatch]]:
         """Tokens first, outside of the queue; then this thread's turn with the engine."""
-        tokens = self.tokens(prompt, chat)
-        self.lock.acquire(progress)
-        try:
-            yield self.engine(engine or self.engine_name), tokens
-        finally:
-            self.lock.release()
+        with plain_torch():
+            tokens = self.tokens(prompt, chat)
+            self.lock.acquire(progress)
+            try:
+                yield self.engine(engine or self.engine_name), tokens
+            finally:
+                self.lock.release()

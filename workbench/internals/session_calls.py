@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
+from ..errors import UsageError
 from ..progress import Reporter
 from .edits import EditLike
 from .generation import Generated
@@ -26,6 +27,7 @@ class SessionCalls:
     """The calls of a `Session`: a prompt is a text, texts or token ids, and `engine` names another than its own."""
 
     _prompts: Any
+    ends: tuple[int, ...]
 
     @property
     def hooked(self) -> HookedModel:
@@ -129,12 +131,17 @@ class SessionCalls:
     ) -> StatisticsByLayer:
         """Exact attention statistics of a text of any length; see
         `attention_statistics.attention_statistics`, and for `wanted`
-        `layer_statistics.StatisticsSpec`: stats, segments, sink, recent, columns, points, topk, rows."""
+        `layer_statistics.StatisticsSpec`: stats, segments, sink, recent, received, weights_at, topk, rows."""
+        from ..kernels.earlier_words import current
         from . import attention_statistics
 
+        try:
+            asked = attention_statistics.StatisticsSpec.asked(current(wanted))
+        except ValueError as error:
+            raise UsageError(f"attention statistics: {error}") from error
         with self._turn(prompt, chat, engine, progress) as (hooked, tokens):
             return attention_statistics.attention_statistics(
-                hooked.engine, tokens, attention_statistics.StatisticsSpec(**wanted), see,
+                hooked.engine, tokens, asked, see,
                 layers=layers, chunk=chunk, edits=edits, logits_at=logits_at, progress=progress, stage=stage,
             )  # fmt: skip
 
@@ -152,7 +159,11 @@ class SessionCalls:
         progress: Reporter | None = None,
         sites: SiteLike | Sequence[SiteLike] = (),
     ) -> Generated:
-        """Generate token by token, and read `sites` at every step into `seen`; see `HookedModel.generate`."""
+        """Generate token by token, and read `sites` at every step into `seen`; see `HookedModel.generate`.
+
+        `stop` are the ids that end a row; None is `ends`, empty never.
+        """
+        stop = self.ends if stop is None else stop
         with self._turn(prompt, chat, engine, progress) as (hooked, tokens):
             return hooked.generate(tokens, max_new_tokens, edits, stop, temperature, seed, progress, sites)
 

@@ -9,6 +9,8 @@ from weakref import WeakKeyDictionary
 from ..records.record import Check
 from .engine_checks import coarser, differences, short_rows, some_sites, tolerance
 from .hooks import known
+from .module_state import users_own
+from .own_attention import own_attention
 from .sites import MAP_KINDS, Site
 
 if TYPE_CHECKING:
@@ -16,10 +18,12 @@ if TYPE_CHECKING:
 
     from .hooked_model import HookedModel
     from .session import Session
+    from .session_identity import Moment
 
+EAGER = "attention agrees with eager attention"
 ATTENTION = 1e-3
 """What eager attention may differ by from `sdpa` in float32: rounding reaches 1e-4 in a deep model, a wrong mask 1."""
-_made: WeakKeyDictionary[Session, dict[tuple[str, ...], list[Check]]] = WeakKeyDictionary()
+_made: WeakKeyDictionary[Session, tuple[Moment, dict[tuple[str, ...], list[Check]]]] = WeakKeyDictionary()
 
 
 def check(session: Session, engines: Sequence[str] | None = None) -> list[Check]:
@@ -38,10 +42,13 @@ def check(session: Session, engines: Sequence[str] | None = None) -> list[Check]
 
 
 def cached_checks(session: Session) -> list[Check]:
-    """The check of the engines in use, made once a session and again when another engine came into use."""
+    """The check of the engines in use: made once, and again when another engine came into use or the model changed."""
     with session.lock:
         names = session.engines
-        if names not in (known := _made.setdefault(session, {})):
+        if session not in _made or _made[session][0].changed() is not None:
+            _made[session] = session.moment(), {}
+        known = _made[session][1]
+        if names not in known:
             known[names] = check(session, names)
         return [made.model_copy() for made in known[names]]
 
@@ -66,13 +73,16 @@ def _eager(reference: HookedModel, seen: Mapping[str, Tensor]) -> Check:
 
     from .shared_weights import clone_sharing_weights
 
+    source = reference.engine.source
+    if own := [*users_own(source), *filter(None, [own_attention(source)])]:
+        return Check(name=EAGER, passed=False, detail=f"not compared: the model runs with {'; '.join(own)}")
     batch, device = known(reference.engine, short_rows(reference)), reference.engine.device
     plain = clone_sharing_weights(reference.engine.model)
     plain.set_attn_implementation("eager")  # type: ignore[operator]
     with torch.no_grad():
         told = plain(
             **reference.engine.entering(batch.ids),
-            attention_mask=batch.real.long().to(device),
+            attention_mask=batch.attention_mask.long().to(device),
             output_hidden_states=True,
             output_attentions=True,
             use_cache=False,
@@ -84,13 +94,13 @@ def _eager(reference: HookedModel, seen: Mapping[str, Tensor]) -> Check:
             expected[str(site)] = told.hidden_states[(site.layer or 0) + 1]
         elif site.kind == "pattern" and told.attentions:
             expected[str(site)] = told.attentions[site.layer]
-    real = batch.real
+    real = batch.attention_mask
     for name, tensor in expected.items():
         mask = real[:, None, :, None] if Site.parse(name).kind in MAP_KINDS else real[:, :, None]
         expected[name] = tensor.to("cpu").where(mask, 0)
     worst = differences(seen, expected, map(Site.parse, expected))
     passed = all(value <= ATTENTION * coarser(reference.engine.model) for value in worst.values())
-    return Check(name="attention agrees with eager attention", passed=passed, detail=_told(worst))
+    return Check(name=EAGER, passed=passed, detail=_told(worst))
 
 
 def _told(worst: Mapping[str, float]) -> str:

@@ -18,7 +18,7 @@ def session_table(loaded: Loaded, shape: Shape, engine: str) -> Bundle:
         ("vocabulary", f"{shape.vocabulary:,} tokens" if shape.vocabulary else "none"),
         ("takes and gives", f"{shape.d_in} and {shape.d_out} numbers a position" if shape.d_in else ""),
         ("weights", ", ".join(filter(None, [str(first.dtype).removeprefix("torch."), loaded.quantisation]))),
-        ("adapter", loaded.adapter.id if loaded.adapter else ""),
+        ("adapter", loaded.adapter.info.id if loaded.adapter else ""),
         ("device", str(first.device)),
         ("engine", engine),
         ("tokenizer", "" if loaded.tokenizer is not None or shape.d_in else "none: give token ids"),

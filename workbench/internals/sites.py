@@ -46,6 +46,8 @@ MEANING = {
     "logits": "the model's output before the softmax",
 }
 
+assert MEANING.keys() == KINDS.keys(), "every kind of site needs its meaning"
+
 _LAYER = r"(?P<layer>\d+)"
 _BLOCK = rf"(?:model\.layers|transformer\.h|gpt_neox\.layers)(?:\.{_LAYER}|\[(?P<index>\d+)\])"
 _ALIASES: tuple[tuple[re.Pattern[str], str], ...] = tuple(

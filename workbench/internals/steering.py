@@ -63,13 +63,13 @@ def _next(session: Session, picked: CachedPrompts, settings: Sequence[SteeringSp
 
     frame = Frame(TokenBatch(picked.last[:, None], torch.ones(len(settings), dtype=torch.int64)))
     with torch.no_grad():
-        taps = edit_hooks(session.hooked.engine, _edits(settings[0].layer, settings)[:1], frame)
-        return run(session, picked, taps).softmax(-1).cpu()
+        hooks = edit_hooks(session.hooked.engine, _edits(settings[0].layer, settings)[:1], frame)
+        return run(session, picked, hooks).softmax(-1).cpu()
 
 
 def _edits(layer: int, chosen: Sequence[SteeringSpec]) -> list[edits.Edit]:
     directions = torch.stack([setting.direction for setting in chosen])[:, None]
-    values = torch.tensor([[setting.value] for setting in chosen])
+    values = torch.tensor([[setting.value] for setting in chosen], dtype=torch.float32)
     site = f"resid_post.{layer}"
     return [
         edits.project(site, directions, values, positions=[-1], during="prompt"),

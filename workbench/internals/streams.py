@@ -18,14 +18,13 @@ from torch import Tensor
 
 from ..errors import UsageError
 from ..progress import Reporter
-from .cache_checks import checked
+from .cache_checks import check_edits, checked
 from .edits import EditLike
 from .engines.base import Hook
 from .generation import Decoding, Generated, Growing
 from .hooks import known, refuse_without_vocabulary
 from .prompts import Prompt
 from .sites import RESIDUAL_KINDS, Site, SiteLike
-from .tokens import stop_tokens
 from .unembedding import Unembedding
 
 if TYPE_CHECKING:
@@ -110,7 +109,7 @@ def generate(
     with _held([stream.session for stream in streams], progress), torch.no_grad():
         running = [_Running(stream, batch) for stream, batch in zip(streams, tokens, strict=True)]
         growing = Growing(
-            tokens[0], max_new_tokens, stop_tokens(running[0].engine.model) if stop is None else stop, temperature, seed
+            tokens[0], max_new_tokens, streams[0].session.ends if stop is None else stop, temperature, seed
         )
         for _ in progress.steps(range(max_new_tokens), "tokens"):
             logits = [each[..., :size] for one in running for each in one.logits()]
@@ -138,6 +137,7 @@ class _Running:
         self._unembedding = Unembedding.of(self.engine) if self._sites else None
         self._seen: dict[Site, Tensor] = {}
         hooks = [self._reader(site) for site in self._sites]
+        check_edits(self.engine, stream.edits)
         self.decoding = Decoding(self.engine, known(self.engine, tokens), stream.edits, hooks)
 
     def _reader(self, site: Site) -> Hook:

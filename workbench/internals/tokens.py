@@ -65,7 +65,7 @@ class TokenBatch:
         return bool((self.lengths < self.width).any())
 
     @property
-    def real(self) -> Tensor:
+    def attention_mask(self) -> Tensor:
         """Where there is a token and not padding, bool `[batch, position]`."""
         import torch
 
@@ -96,7 +96,7 @@ class TokenBatch:
         import torch
 
         if columns is None:
-            return logits.where(self.real.to(logits.device)[..., None], 0) if self.padded else logits
+            return logits.where(self.attention_mask.to(logits.device)[..., None], 0) if self.padded else logits
         index = torch.searchsorted(columns.unique(), columns).to(logits.device)
         return logits[torch.arange(self.batch, device=logits.device)[:, None], index]
 

@@ -104,6 +104,8 @@ def _modules(engine: Engine) -> tuple[nn.Module, nn.Module]:
     head = model.get_output_embeddings()
     if head is None:
         raise UsageError(f"{engine.architecture.name} has no unembedding of its own, so no lens")
+    if engine.architecture.norm is None:
+        raise UsageError(f"{engine.architecture.name} has no norm whose output is unembedded, so no lens")
     norm = model.get_submodule(engine.architecture.norm)
     return tuple(getattr(module, "original_component", None) or module for module in (norm, head))
 
@@ -129,8 +131,8 @@ def _checked(engine: Engine, norm: nn.Module, head: nn.Module) -> tuple[After, i
         return normed * torch.tensor(_FACTORS, dtype=normed.dtype, device=normed.device)[:, None]
 
     with torch.no_grad():
-        taps = [Hook(last, lambda whole: seen.__setitem__("last", whole.clone())), Hook(Site("final_norm"), scaled)]
-        logits = engine.run(Inputs(ids), taps)
+        hooks = [Hook(last, lambda whole: seen.__setitem__("last", whole.clone())), Hook(Site("final_norm"), scaled)]
+        logits = engine.run(Inputs(ids), hooks)
         assert logits is not None
         fits = seen["last"].shape == seen["normed"].shape and _same(norm(seen["last"]), seen["normed"])
         raw = head(scaled(seen["normed"])) if fits else None

@@ -3,10 +3,12 @@
 from .cache import cache_folder
 from .fetch import fetch
 from .fingerprint import config_fingerprint, tokenizer_fingerprint, weights_fingerprint
-from .registered import DEFAULT, Listed, Registered, find, listing, registered
+from .listed import Listed, listing
+from .registered import DEFAULT, Licence, Registered, find, registered
 
 __all__ = [
     "DEFAULT",
+    "Licence",
     "Listed",
     "Registered",
     "cache_folder",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError, WorkbenchError
 from ..files import sha256
 from ..records.record import AdapterInfo
-from .fingerprint import files_fingerprint
+from .adapter_state import adapters_in, base_weights, check_adapters, rewrites
+from .fingerprint import files_fingerprint, weights_fingerprint
 from .hub import hub_folder
 from .registered import ADAPTER, shipped_folders
 
@@ -47,8 +49,31 @@ def adapter_folder(name: str | os.PathLike[str]) -> tuple[str, Path]:
     return told, path
 
 
-def attach_adapter(model: Any, name: str | os.PathLike[str]) -> AdapterInfo:
-    """Put an adapter into a transformers model in place; its id and the sha256 of its two files.
+def rewrites_weights(name: str | os.PathLike[str]) -> bool:
+    """Whether putting an adapter in takes what it holds out of the model's own weights, as PiSSA and OLoRA do.
+
+    Raises `UsageError` for what is no adapter.
+    """
+    from peft import PeftConfig
+
+    return rewrites(PeftConfig.from_pretrained(str(adapter_folder(name)[1])))
+
+
+@dataclass(frozen=True)
+class PutIn:
+    """An adapter that was put into a model: its id, and the sha256 of its two files and of its tensors in memory.
+
+    own: the fingerprint of the model's own weights before, and after, where the adapter's initialisation took what it
+    holds out of them (PiSSA, OLoRA and their kind); otherwise None.
+    """
+
+    info: AdapterInfo
+    in_memory: str
+    own: tuple[str, str] | None = None
+
+
+def attach_adapter(model: Any, name: str | os.PathLike[str]) -> PutIn:
+    """Put an adapter into a transformers model in place.
 
     Raises `UsageError` for what is no adapter and `WorkbenchError` if it does not fit the model.
     """
@@ -58,7 +83,7 @@ def attach_adapter(model: Any, name: str | os.PathLike[str]) -> AdapterInfo:
     except ValueError:
         raise UsageError(f"{folder / CONFIG} is not readable as JSON") from None
     try:
-        unfit = _inject(model, folder)
+        unfit, own = _inject(model, folder)
     except UsageError:
         raise
     except Exception as error:
@@ -70,19 +95,22 @@ def attach_adapter(model: Any, name: str | os.PathLike[str]) -> AdapterInfo:
         )
     model.eval()
     hashes = ((needed, sha256(folder / needed)) for needed in (CONFIG, WEIGHTS))
-    return AdapterInfo(id=id, sha256=files_fingerprint(hashes))
+    now = adapters_in(model)
+    assert now is not None
+    return PutIn(AdapterInfo(id=id, sha256=files_fingerprint(hashes)), now.sha256, own)
 
 
-def _inject(model: Any, folder: Path) -> list[str]:
-    """Put the adapter's layers into the model and return the names of weights that found no place or stayed unset."""
+def _inject(model: Any, folder: Path) -> tuple[list[str], tuple[str, str] | None]:
+    """Put the adapter's layers in; the names of weights that found no place or stayed unset, and `PutIn.own`."""
     from peft import PeftConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
     from safetensors.torch import load_file
 
     config = PeftConfig.from_pretrained(str(folder))
-    if config.is_prompt_learning:
-        raise UsageError(f"{folder} is a learned prompt ({config.peft_type}), not an adapter of the weights")
+    check_adapters({folder.as_posix(): config})
     config.inference_mode = True
+    before = weights_fingerprint(base_weights(model)) if rewrites(config) else None
     wrapper = get_peft_model(model, config)
     weights = load_file(folder / WEIGHTS)
     result: Any = set_peft_model_state_dict(wrapper, weights)
-    return [*result.unexpected_keys, *(set(get_peft_model_state_dict(wrapper)) - set(weights))]
+    own = None if before is None else (before, weights_fingerprint(base_weights(model)))
+    return [*result.unexpected_keys, *(set(get_peft_model_state_dict(wrapper)) - set(weights))], own

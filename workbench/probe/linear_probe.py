@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import UsageError
+from ..errors import UnknownName, UsageError
 from ..progress import Reporter
 
 Task = Literal["classification", "regression"]
@@ -89,8 +89,10 @@ def standardised(states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def as_targets(targets: np.ndarray, task: Task, examples: int) -> Tensor:
     """Classes as int64 `[example]`, or numbers as float64 `[example, output]`.
 
-    Raises `UsageError` for another number of examples, and for what is no class or no finite number.
+    Raises `UsageError` for another task, another number of examples, and for what is no class or no finite number.
     """
+    if task not in get_args(Task):
+        raise UnknownName("task of a probe", str(task), get_args(Task))
     found = np.asarray(targets)
     if len(found) != examples:
         raise UsageError(f"{len(found)} targets were given for {examples} examples")

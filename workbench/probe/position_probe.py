@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import UsageError
+from ..errors import UnknownName, UsageError
 from ..progress import Reporter
 from .linear_probe import Task, as_targets, loss, standardised
 from .training_loop import Optimiser, Schedule, fit
@@ -75,6 +75,8 @@ class PositionProbe:
         """
         if states.ndim != 4:
             raise UsageError(f"states are [layer, example, position, feature], not of {states.ndim} dims")
+        if head not in get_args(Head):
+            raise UnknownName("head of a position probe", str(head), get_args(Head))
         how = how or Training()
         wanted = as_targets(targets, task, states.shape[1]).to(states.device)
         x, mean, scale = standardised(states.float())

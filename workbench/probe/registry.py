@@ -13,6 +13,7 @@ from .. import tracebacks
 from ..errors import UnknownName, UsageError, WorkbenchError
 from .beside import module_of
 from .contract import Config, Probe, Recipe
+from .form_fields import fields_of
 from .setting_names import RESERVED
 
 T = TypeVar("T")
@@ -86,6 +87,17 @@ class Registry(Generic[T]):
         self._discover()
         return sorted(self._known)
 
+    def loaded(self) -> tuple[list[T], dict[str, str]]:
+        """All that can be loaded, and for the others, by name, why not: one that is broken does not hide the rest."""
+        found: list[T] = []
+        broken: dict[str, str] = {}
+        for name in self.names():
+            try:
+                found.append(self.get(name))
+            except WorkbenchError as error:
+                broken[name] = str(error)
+        return found, broken
+
     def __iter__(self) -> Iterator[T]:
         return (self.get(name) for name in self.names())
 
@@ -121,8 +133,9 @@ def _origin(thing: object) -> str:
 def _check_probe(thing: object) -> Probe:
     probe = thing() if isinstance(thing, type) and issubclass(thing, Probe) and not _missing(thing) else thing
     if not isinstance(probe, Probe):
-        missing = f"; it lacks {', '.join(_missing(thing))}" if isinstance(thing, type) and _missing(thing) else ""
-        raise UsageError(f"{thing!r} is not a probe: derive it from workbench.probe.Probe{missing}")
+        if isinstance(thing, type) and issubclass(thing, Probe):
+            raise UsageError(f"{thing!r} is not a whole probe: it lacks {', '.join(_missing(thing))}")
+        raise UsageError(f"{thing!r} is not a probe: derive it from workbench.probe.Probe")
     if taken := [name for name in probe.Config.model_fields if name in RESERVED]:
         raise UsageError(
             f"the probe {probe.name!r} has a setting named {taken[0]!r}, which running uses itself; rename it"
@@ -131,6 +144,7 @@ def _check_probe(thing: object) -> Probe:
         raise UsageError(f"the probe {probe.name!r} lacks the preset {sorted(lacking)[0]!r}")
     for preset in probe.presets.values():
         probe.Config(**preset)
+    fields_of(probe)
     return probe
 
 

@@ -25,6 +25,8 @@ class StagedRunContext:
     progress: Reporter
     folder: Path
     key: str
+    check_weights: Callable[[], None] = lambda: None
+    """Raises if the model's weights are not those the run began with."""
     names: set[str] = field(default_factory=set)
 
     def rng(self, purpose: str) -> np.random.Generator:
@@ -51,6 +53,8 @@ class StagedRunContext:
             if data.attrs.pop("stage_key", None) == self.key:
                 return data
         data = compute().load()
+        results.check_stored(data)
+        self.check_weights()
         marked = data.assign_attrs(stage_key=self.key)
         store.put(self.folder, f"{store.STAGES}/{name}.zarr", lambda made: results.write_dataset(marked, made))
         self.progress.check()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ..errors import Cancelled, UsageError, WorkbenchError
+from ..files import draft
 
 if TYPE_CHECKING:
     from ..progress import Reporter
@@ -182,13 +182,9 @@ def _write(
         held = optimiser.state[weight]
         tensors |= {f"weight.{name}": weight} | {f"{part}.{name}": held[part] for part in _MOMENTS}
     said = {"settings": json.dumps(settings, sort_keys=True, default=str), "rng": drawn.numpy}
-    draft = checkpoint.path.with_name(f".{checkpoint.path.name}.{os.getpid()}")
-    try:
+    with draft(checkpoint.path) as made:
         # tensors of one storage are refused, so each is written as a copy
-        save_file({name: each.detach().cpu().clone().contiguous() for name, each in tensors.items()}, draft, said)
-        draft.replace(checkpoint.path)
-    finally:
-        draft.unlink(missing_ok=True)
+        save_file({name: each.detach().cpu().clone().contiguous() for name, each in tensors.items()}, made, said)
 
 
 def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

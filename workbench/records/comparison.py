@@ -36,6 +36,7 @@ _FIELDS = (
     _Field("settings", "probe"),
     _Field("settings", "preset"),
     _Field("settings", "spec.seed"),
+    _Field("settings", "spec.clock"),
     _Field("settings", "spec.resolved", "setting "),
     _Field("model", "model", "model "),
     _Field("data", "data", "data "),
@@ -45,6 +46,9 @@ _FIELDS = (
     _Field("status", "status"),
 )
 """In this order; what has a line of its own is not told again with the field around it."""
+_STATE = "model.state_sha256"
+_LIBRARIES = ("torch", "transformers", "peft")
+"""Packages whose versions decide what a model's modules hold beside their weights."""
 
 
 @dataclass(frozen=True)
@@ -110,9 +114,22 @@ def compare(records: Sequence[Record]) -> Comparison:
     return Comparison(differences([record.model_dump(mode="json", by_alias=True) for record in records]), records)
 
 
+def sources_that_differ(first: Record, second: Record) -> dict[str, list[str | None]]:
+    """The data that two runs read and that are not the same, by name, with the two hashes."""
+    one, two = (_by_name([source.model_dump() for source in record.data]) for record in (first, second))
+    pairs = {name: [each.get(name, {}).get("sha256") for each in (one, two)] for name in one | two}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
 def differences(records: Sequence[Mapping[str, Any]]) -> list[Difference]:
-    """Fields of settings, model, data, environment and status that differ, in this order."""
+    """Fields of settings, model, data, environment and status that differ, in this order.
+
+    The hash of a model's state is left out where runs had other versions of the libraries, or none, as it depends on
+    them.
+    """
     own = {field.path for field in _FIELDS}
+    if not _states_tell(records):
+        own.add(_STATE)
     found = []
     for field in _FIELDS:
         for path, values in _leaves(field.path, [_get(record, field.path) for record in records], own):
@@ -122,6 +139,13 @@ def differences(records: Sequence[Mapping[str, Any]]) -> list[Difference]:
                 name = f"git {name}" if field.path == "environment.git" else name
                 found.append(Difference(field.part, name, label, path, tuple(values)))
     return found
+
+
+def _states_tell(records: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether hashes of the models' states may be compared."""
+    versions = [[_get(record, f"environment.packages.{name}") for name in _LIBRARIES] for record in records]
+    same = all(each == versions[0] for each in versions)
+    return same and all(_get(record, _STATE) not in (None, MISSING) for record in records)
 
 
 def change(difference: float | None) -> str:

@@ -1,4 +1,4 @@
-"""Whether the files of a run are still what was written."""
+"""Whether the files of a run, its record among them, are still what was written."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import NamedTuple
 from ..files import sha256
 from . import store
 from .record import Record
+from .seal import unbroken
 
 
 class Finding(NamedTuple):
@@ -32,7 +33,11 @@ def check_files(folder: Path, listed: Mapping[str, str]) -> list[Finding]:
 
 
 def verify(folder: Path, record: Record) -> list[Finding]:
-    """Hash every file of a run again; an empty list means that each is what was written and none was added."""
+    """Hash every file of a run again; an empty list means that each is what was written and none was added.
+
+    The record itself is held against the hash in it.
+    """
     listed = record.files
     added = [Finding(path, "added") for path in store.files(folder) if path not in listed]
-    return [*check_files(folder, listed), *added]
+    changed = [] if unbroken((folder / store.RECORD).read_bytes()) else [Finding(store.RECORD, "changed")]
+    return [*changed, *check_files(folder, listed), *added]

@@ -19,10 +19,13 @@ class RecordModel(BaseModel):
 
 
 class AdapterInfo(RecordModel):
-    """The adapter on top of the model."""
+    """An adapter that takes part in the model's forward."""
 
     id: str
     sha256: str
+    """Over its two files; over its tensors and scales where it is not as it was in a folder."""
+    merged: list[str] = Field(default_factory=list)
+    """The names of those that are merged into the weights."""
 
 
 class ModelInfo(RecordModel):
@@ -34,9 +37,22 @@ class ModelInfo(RecordModel):
     """sha256 over names, shapes, types and bytes of the weights as loaded, the same on every machine."""
     config_sha256: str | None = None
     tokenizer_sha256: str | None = None
+    state_sha256: str | None = None
+    """sha256 over what else decides the output: modules, numbers and switches on them, buffers that are not stored.
+
+    Another version of the libraries may give another one; with code of the user's on the model it is unlike any other.
+    """
+    state: list[str] = Field(default_factory=list)
+    """What stood on the model beside what its weights and its configuration say, such as a hook of its user's."""
+    ends: list[int] | None = None
+    """The token ids that end a text or a turn."""
     dtype: str | None = None
     quantisation: str | None = None
     """How the weights were quantised before they were loaded, in words."""
+    about: str | None = None
+    """What a model known by name is, in words: among others whether it is a base model."""
+    licence: str | None = None
+    """Under what a model known by name may be used."""
     device: str | None = None
     device_map: str | None = None
     """How the layers were told to spread over devices."""
@@ -53,6 +69,8 @@ class Spec(RecordModel):
     given: dict[str, Any] = Field(default_factory=dict)
     resolved: dict[str, Any] = Field(default_factory=dict)
     seed: int = 0
+    clock: str | None = None
+    """The time that the tokenizer's chat template was told, where it asks for one; in the time zone of the machine."""
 
 
 class DataUse(RecordModel):
@@ -197,6 +215,8 @@ class Record(RecordModel):
     error: ErrorInfo | None = None
     resumed: list[str] = Field(default_factory=list)
     """When the run was taken up again after it had stopped."""
+    record_sha256: str | None = None
+    """sha256 of all the rest of the record, written with it."""
 
     model_config = ConfigDict(extra="allow", validate_assignment=True, populate_by_name=True, serialize_by_alias=True)
 

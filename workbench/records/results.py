@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import WorkbenchError
 from ..formatting import csv_safe
 from ..version import __version__
+from . import stored_names
 from .record import ModelInfo
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def check(tree: xr.DataTree) -> None:
     if not isinstance(tree, xr.DataTree):
         raise SchemaError(f"a result is an xarray.DataTree, not {type(tree).__name__}")
     wrong = [f"{node.path}: {said}" for node in tree.subtree for said in _complaints(node.to_dataset())]
+    wrong += [f"the group {node.name!r} is not a small word" for node in tree.descendants if not _small(node.name)]
     if wrong:
         more = f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""
         raise SchemaError("the result breaks the schema: " + "; ".join(wrong[:5]) + more)
@@ -90,7 +92,7 @@ def check(tree: xr.DataTree) -> None:
 
 def _complaints(data: xr.Dataset) -> Iterator[str]:
     for name in data.dims:
-        if not isinstance(name, str) or not _NAME.match(name):
+        if not _small(name):
             yield f"the dim {name!r} is not a small word"
         elif name not in data.coords:
             yield f"the dim {name!r} has no coordinate"
@@ -101,7 +103,7 @@ def _complaints(data: xr.Dataset) -> Iterator[str]:
         elif name in _COUNTED and not data.indexes[name].is_unique:
             yield f"the coordinate {name!r} repeats a value"
     for label, variable in data.variables.items():
-        if not isinstance(label, str) or not _NAME.match(label):
+        if not _small(label):
             yield f"the variable {label!r} is not a small word"
         if variable.dtype.kind not in "biufUSTO" or (variable.dtype.kind == "O" and not _texts(variable)):
             yield f"{label!r} holds {variable.dtype}, not numbers, truth values or texts"
@@ -114,6 +116,17 @@ def _complaints(data: xr.Dataset) -> Iterator[str]:
             json.dumps(attrs, allow_nan=False)
         except (TypeError, ValueError) as error:
             yield f"attrs that JSON cannot hold ({error})"
+    yield from stored_names.complaints(data)
+
+
+def _small(name: object) -> bool:
+    return isinstance(name, str) and _NAME.match(name) is not None
+
+
+def check_stored(data: xr.Dataset) -> None:
+    """Raise `SchemaError` for a dataset that would not be read back as it is."""
+    if wrong := list(stored_names.complaints(data)):
+        raise SchemaError("; ".join(wrong[:5]))
 
 
 def _texts(variable: xr.Variable) -> bool:

@@ -23,7 +23,7 @@ from pydantic import ValidationError
 
 from ..errors import UnknownName, UsageError, WorkbenchError
 from ..files import draft, sha256, write_durably
-from . import heartbeat
+from . import heartbeat, seal
 from .record import SCHEMA, Record
 
 RECORD = "record.json"
@@ -81,7 +81,7 @@ def write_record(folder: Path, record: Record) -> None:
 
     Numbers that JSON has no word for (NaN, infinities) become null.
     """
-    text = record.model_dump_json(indent=2) + "\n"
+    text = seal.sealed(record)
     put(folder, RECORD, lambda path: write_durably(path, text))
 
 
@@ -94,7 +94,7 @@ def create(runs: Path, record: Record, heart: Callable[[Path], heartbeat.Heart])
     try:
         made.mkdir(parents=True)
         (made / heartbeat.FILE).write_text(beating.words())
-        write_durably(made / RECORD, record.model_dump_json(indent=2) + "\n")
+        write_durably(made / RECORD, seal.sealed(record))
         made.rename(folder)
     except (NotADirectoryError, FileExistsError) as error:
         raise UsageError(f"{runs} is not a folder; give another one for the runs") from error

@@ -106,10 +106,11 @@ class Headlines:
 
 @dataclass(frozen=True)
 class FigureBlock:
-    """A figure; `key` is unique in the report."""
+    """A figure; `key` is unique in the report, `saved` the SVG that its run saved of it."""
 
     figure: Figure
     key: str
+    saved: str | None = None
 
 
 @dataclass(frozen=True)

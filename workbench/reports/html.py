@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 from markupsafe import Markup
 
@@ -21,7 +21,7 @@ from . import pictures
 from .blocks import Block, FigureBlock, Report
 
 MOST_BYTES = 10_000_000
-"""A report that would be larger is refused."""
+"""A report that would be larger leaves something out."""
 INTERACTIVE_BYTES = 2_500_000
 """What the interactive figures of one report may take together; later ones stay static."""
 CSV_BYTES = 150_000
@@ -43,25 +43,72 @@ class Drawn:
     csv: str | None
 
 
+class _Detail(NamedTuple):
+    """How much of the figures a page holds, and what it says where that is not all."""
+
+    interactive: bool
+    numbers: bool
+    pictures: bool
+    notice: str
+
+
+_DETAIL = (
+    _Detail(True, True, True, ""),
+    _Detail(False, True, True, "To keep this file small, its figures do not answer to the mouse."),
+    _Detail(False, False, True, "To keep this file small, its figures stand still, and their numbers are left out."),
+    _Detail(
+        False, False, False, "To keep this file small, its figures are left out; the folders of the runs have them."
+    ),
+)
+
+
 def render(report: Report, static: bool = False) -> str:
-    """The page; `static` is for paper: no scripts, figures as images."""
-    budget = INTERACTIVE_BYTES
-    drawn: dict[str, Drawn] = {}
+    """The page; `static` is for paper: no scripts, figures as images.
+
+    What would make it larger than `MOST_BYTES` is left out, and the page says so: first what moves in figures, then the
+    numbers behind them, then the figures. Raises `WorkbenchError` if that is not enough.
+    """
+    drawn = {picture.key: _drawn(picture, static) for picture in report.pictures()}
+    specs = {} if static else _specs(report)
+    size = 0
+    for detail in _DETAIL[2:] if static else _DETAIL:
+        page = _page(report, drawn, specs if detail.interactive else {}, detail, static)
+        if (size := len(page.encode())) <= MOST_BYTES:
+            return page
+    raise WorkbenchError(
+        f"the report would take {size / 1e6:.1f} MB, more than {MOST_BYTES / 1e6:.0f}: "
+        "report fewer runs at once, or choose another format, such as json"
+    )
+
+
+def _specs(report: Report) -> dict[str, str]:
+    """What Plotly draws of each figure, the first ones first, as far as `INTERACTIVE_BYTES` reach."""
+    left, found = INTERACTIVE_BYTES, {}
     for picture in report.pictures():
-        spec = None if static else interactive(picture.figure)
-        if spec is not None and len(spec) > budget:
-            spec = None
-        budget -= len(spec or "")
-        drawn[picture.key] = _drawn(picture, spec, static)
-    scripts = [] if static or not any(d.spec for d in drawn.values()) else [_plotly()]
+        spec = interactive(picture.figure)
+        if len(spec) <= left:
+            found[picture.key] = spec
+            left -= len(spec)
+    return found
+
+
+def _page(report: Report, drawn: Mapping[str, Drawn], specs: Mapping[str, str], detail: _Detail, static: bool) -> str:
+    shown = {}
+    for key, one in drawn.items():
+        one = replace(one, spec=Markup(specs[key]) if key in specs else None)
+        if not detail.numbers:
+            one = replace(one, rows=[], csv=None)
+        shown[key] = one if detail.pictures else replace(one, svg=None, image="")
+    scripts = [_plotly()] if specs else []
     scripts += [] if static else [_asset("report.js")]
-    page = (
+    return str(
         _environment()
         .get_template("report.html")
         .render(
             report=report,
-            drawn=drawn,
+            drawn=shown,
             static=static,
+            notice="" if static and detail.pictures else detail.notice,
             css=Markup(_asset("report.css")),
             scripts=[Markup(script) for script in scripts],
             policy=policy(scripts),
@@ -69,12 +116,6 @@ def render(report: Report, static: bool = False) -> str:
             islands=[{"record": run["record"], "summary": run["summary"]} for run in report.runs],
         )
     )
-    if len(page.encode()) > MOST_BYTES:
-        raise WorkbenchError(
-            f"the report would take {len(page.encode()) / 1e6:.1f} MB, more than {MOST_BYTES / 1e6:.0f}: "
-            "report fewer runs at once, or choose another format, such as json"
-        )
-    return page
 
 
 def policy(scripts: Sequence[str]) -> str:
@@ -102,9 +143,9 @@ def interactive(figure: Figure) -> str:
     return str(htmlsafe_json_dumps(spec, sort_keys=True))
 
 
-def _drawn(picture: FigureBlock, spec: str | None, static: bool) -> Drawn:
+def _drawn(picture: FigureBlock, static: bool) -> Drawn:
     figure = picture.figure
-    svg = None if static else pictures.inline_svg(figure, picture.key)
+    svg = None if static else pictures.inline_svg(figure, picture.key, picture.saved)
     table = figure.data
     written = csv(table)
     numeric = [table[column].dtype.kind in "biuf" for column in table.columns]
@@ -112,7 +153,7 @@ def _drawn(picture: FigureBlock, spec: str | None, static: bool) -> Drawn:
     return Drawn(
         svg=None if svg is None else Markup(svg),
         image="" if svg else pictures.image(figure, outlines=static),
-        spec=None if spec is None else Markup(spec),
+        spec=None,
         columns=[column.replace("_", " ") for column in table.columns],
         numeric=numeric,
         rows=rows,
@@ -160,7 +201,12 @@ def _environment() -> Any:
     )
     environment.filters["csv_link"] = csv_link
     environment.tests["kind"] = _is_kind
+    environment.globals["unknown"] = _unknown
     return environment
+
+
+def _unknown(block: object) -> str:
+    raise TypeError(f"no template draws the block {type(block).__name__}")
 
 
 def _is_kind(block: object, name: str) -> bool:

@@ -15,7 +15,9 @@ def render(report: Report) -> str:
     content = {
         "schema": SCHEMA,
         "title": report.title,
-        "runs": [{part: run[part] for part in ("record", "summary", "notes", "figures")} for run in report.runs],
+        "runs": [
+            {part: run[part] for part in ("record", "summary", "notes", "damage", "figures")} for run in report.runs
+        ],
         "differences": [
             {"field": one.path, "values": one.as_json} for one in differences([run["record"] for run in report.runs])
         ],

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import assert_never
 from urllib.parse import quote
 
 from ..errors import WorkbenchError
-from ..figures import matplotlib
 from ..figures.table import csv
 from ..files import write
 from .blocks import (
@@ -26,6 +26,7 @@ from .blocks import (
     Section,
     Table,
 )
+from .pictures import svg_file
 
 _SIGNS = re.compile(r"([\\`*_{}\[\]()#+!|$~^:@-])")
 Show = Callable[[FigureBlock], str]
@@ -54,7 +55,7 @@ def write_beside(report: Report, path: Path) -> str:
 
     def show(picture: FigureBlock) -> str:
         folder.mkdir(parents=True, exist_ok=True)
-        write(folder / f"{picture.key}.svg", matplotlib.svg(picture.figure, title=False))
+        write(folder / f"{picture.key}.svg", svg_file(picture.figure, picture.saved))
         write(folder / f"{picture.key}.csv", csv(picture.figure.data))
         place = f"{quote(folder.name)}/{picture.key}"
         figure = picture.figure
@@ -105,7 +106,9 @@ def block(one: Block, level: int, show: Show) -> str:
     if isinstance(one, Checks):
         rows = [(name, "passed" if passed else "FAILED", detail) for name, passed, detail in one.rows]
         return grid(("check", "result", "detail"), rows)
-    return _cards(one)
+    if isinstance(one, Cards):
+        return _cards(one)
+    assert_never(one)
 
 
 def grid(columns: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[bool] = ()) -> str:

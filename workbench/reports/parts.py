@@ -120,7 +120,7 @@ def _pairs(part: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         (name.replace("_", " "), plain(value))
         for name, value in part.items()
-        if value is not None and not isinstance(value, Mapping)
+        if value not in (None, []) and not isinstance(value, Mapping)
     ] + [
         (f"{name} {key}", plain(item))
         for name, value in part.items()

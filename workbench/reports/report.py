@@ -12,6 +12,7 @@ from ..figures import Figure, codec
 from ..probe.explore import TextTable
 from . import headlines
 from .blocks import Block, BulletList, Card, Cards, FigureBlock, Paragraphs, Report, Section, Table
+from .damage import damage
 from .overview import comparisons, reliability
 from .parts import checks, cost, data_table, limits, provenance, rerun, tables
 
@@ -46,6 +47,7 @@ def build(runs: Sequence[RunLike]) -> Report:
         raise UsageError("a report needs at least one run; `workbench runs` lists them")
     records = [run.record for run in runs]
     keys = [f"run-{i}" for i in range(1, len(runs) + 1)]
+    damaged = [damage(run) for run in runs]
     drawn = [_figures(run, key) for run, key in zip(runs, keys, strict=True)]
     attached = [
         {
@@ -54,12 +56,13 @@ def build(runs: Sequence[RunLike]) -> Report:
             "figures": [codec.to_dict(picture.figure) for picture in pictures],
             "folder": run.folder,
             "notes": notes(run),
+            "damage": broken,
         }
-        for run, record, (pictures, _) in zip(runs, records, drawn, strict=True)
+        for run, record, (pictures, _), broken in zip(runs, records, drawn, damaged, strict=True)
     ]
     parts = [
-        _sections(run, record, key, *figures)
-        for run, record, key, figures in zip(runs, records, keys, drawn, strict=True)
+        _sections(run, record, key, broken, *figures)
+        for run, record, key, broken, figures in zip(runs, records, keys, damaged, drawn, strict=True)
     ]
     if len(runs) == 1:
         return Report(_title(records[0]), _about(records[0]), parts[0], attached)
@@ -67,7 +70,7 @@ def build(runs: Sequence[RunLike]) -> Report:
     cards = [_card(run, record, key) for run, record, key in zip(runs, records, keys, strict=True)]
     sections = [
         Section("What was asked and found", "overview", [Cards(cards)]),
-        Section("How sure, and what it cannot say", "trust", [BulletList(reliability(records))]),
+        Section("How sure, and what it cannot say", "trust", [*_damaged(damaged), BulletList(reliability(records))]),
         *comparisons(records),
         *(
             Section(f"Run {i}: {_title(record, len(models) > 1)}", key, (), part, _about(record))
@@ -79,6 +82,11 @@ def build(runs: Sequence[RunLike]) -> Report:
     )
     finished = sum(record["status"] == "success" for record in records)
     return Report(title, f"{len(runs)} runs, {finished} finished", sections, attached)
+
+
+def _damaged(found: Sequence[str]) -> list[Block]:
+    told = [f"Run {i}: {broken}" for i, broken in enumerate(found, start=1) if broken]
+    return [Paragraphs(told, "notice")] if told else []
 
 
 def question(record: Mapping[str, Any]) -> str:
@@ -118,17 +126,28 @@ def _figures(run: RunLike, key: str) -> tuple[list[FigureBlock], list[str]]:
         return [], [f"The figures cannot be read: {error}."]
     for i, name in enumerate(names, start=1):
         try:
-            pictures.append(FigureBlock(run.figures[name], f"{key}-figure-{i}"))
+            pictures.append(FigureBlock(run.figures[name], f"{key}-figure-{i}", _saved(run, name)))
         except WorkbenchError as error:
             missing.append(f"Figure {name} cannot be shown: {error}.")
     return pictures, missing
 
 
+def _saved(run: RunLike, name: str) -> str | None:
+    """The SVG that a run saved of a figure; one that is shown without its texts has none to show."""
+    saved = getattr(run, "saved_svg", None)
+    return None if saved is None else saved(name)
+
+
 def _sections(
-    run: RunLike, record: Mapping[str, Any], key: str, pictures: Sequence[FigureBlock], missing: Sequence[str]
+    run: RunLike,
+    record: Mapping[str, Any],
+    key: str,
+    broken: str,
+    pictures: Sequence[FigureBlock],
+    missing: Sequence[str],
 ) -> list[Section]:
     """All parts of one run; parts that have nothing to say are left out."""
-    found: list[Block] = []
+    found: list[Block] = [Paragraphs([broken], "notice")] if broken else []
     if record["status"] in ENDED:
         said = [ENDED[record["status"]]]
         if record.get("error"):

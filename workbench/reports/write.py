@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from .. import files
 from ..errors import UnknownName, UsageError, WorkbenchError
@@ -11,15 +12,54 @@ from . import report
 from .redacted import Redacted
 from .report import RunLike
 
-FORMATS = {
-    ".html": "html",
-    ".htm": "html",
-    ".md": "md",
-    ".markdown": "md",
-    ".json": "json",
-    ".ipynb": "ipynb",
-    ".pdf": "pdf",
+
+def _html(built: report.Report, path: Path) -> str:
+    from . import html
+
+    return html.render(built)
+
+
+def _markdown(built: report.Report, path: Path) -> str:
+    from . import markdown
+
+    return markdown.write_beside(built, path)
+
+
+def _json(built: report.Report, path: Path) -> str:
+    from . import json
+
+    return json.render(built)
+
+
+def _notebook(built: report.Report, path: Path) -> str:
+    from . import notebook
+
+    return notebook.render(built, path)
+
+
+def _pdf(built: report.Report, path: Path) -> bytes:
+    from . import pdf
+
+    return pdf.render(built)
+
+
+class _Format(NamedTuple):
+    """The endings of a file's name that tell a format, and what writes it."""
+
+    endings: tuple[str, ...]
+    render: Callable[[report.Report, Path], str | bytes]
+
+
+_FORMATS = {
+    "html": _Format((".html", ".htm"), _html),
+    "md": _Format((".md", ".markdown"), _markdown),
+    "json": _Format((".json",), _json),
+    "ipynb": _Format((".ipynb",), _notebook),
+    "pdf": _Format((".pdf",), _pdf),
 }
+"""Every format there is, once: whoever offers or writes one asks here."""
+FORMATS = {ending: name for name, one in _FORMATS.items() for ending in one.endings}
+"""The format that each ending of a name tells."""
 
 
 def format_of(path: Path, to: str | None = None) -> str:
@@ -27,7 +67,7 @@ def format_of(path: Path, to: str | None = None) -> str:
 
     Raises `UnknownName` or `UsageError` with the formats there are.
     """
-    known = sorted(set(FORMATS.values()))
+    known = sorted(_FORMATS)
     if to is not None:
         if to not in known:
             raise UnknownName("report format", to, known)
@@ -57,30 +97,8 @@ def write(runs: RunLike | Sequence[RunLike], path: str | Path, to: str | None = 
     built = report.build(several)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        content = _render(built, kind, path)
+        content = _FORMATS[kind].render(built, path)
         files.write(path, content)
     except OSError as error:
         raise WorkbenchError(f"cannot write the report {str(path)!r}: {error.strerror or error}") from error
     return path
-
-
-def _render(built: report.Report, kind: str, path: Path) -> bytes:
-    if kind == "html":
-        from . import html
-
-        return html.render(built).encode()
-    if kind == "md":
-        from . import markdown
-
-        return markdown.write_beside(built, path).encode()
-    if kind == "json":
-        from . import json
-
-        return json.render(built).encode()
-    if kind == "ipynb":
-        from . import notebook
-
-        return notebook.render(built, path).encode()
-    from . import pdf
-
-    return pdf.render(built)

@@ -13,16 +13,17 @@ from .. import tracebacks
 from ..errors import Cancelled, WorkbenchError
 from ..formatting import sentence
 from ..internals import session_checks
+from ..internals.chat_text import clock_at
 from ..probe.contract import Outcome, Probe
 from ..probe.run_context import StagedRunContext
 from ..progress import Listener, Reporter
 from ..records import results, store
 from ..records.environment import environment
 from ..records.heartbeat import Heart
-from ..records.record import ErrorInfo, Record, Spec
+from ..records.record import ErrorInfo, ModelInfo, Record, Spec
 from . import plan as planning
 from .prepare import Prepared
-from .resume import check_resumable, reopened, stage_key
+from .resume import check_resumable, reopened, stage_key, told
 
 if TYPE_CHECKING:
     from ..internals.session import Session
@@ -43,6 +44,7 @@ def execute(
     """
     planning.refuse_over_budget(prepared.probe, prepared.session, prepared.config, prepared.plan)
     reporter = progress if isinstance(progress, Reporter) else Reporter(progress)
+    began_with = prepared.session.moment()
     try:
         folder, record, heart = _begin(prepared, Path(runs), reporter, resume)
     except OSError as error:
@@ -66,8 +68,9 @@ def execute(
     try:
         heart.start()
         started(folder)
-        context = StagedRunContext(prepared.seed, reporter, folder, stage_key(record))
-        _fill(prepared, context, record)
+        context = StagedRunContext(prepared.seed, reporter, folder, stage_key(record), began_with.check_weights)
+        with clock_at(told(record)):
+            _fill(prepared, context, record, began_with.check)
         finish("success")
     except BaseException as error:
         said = _told(error, folder)
@@ -95,10 +98,11 @@ def _begin(
     reset_device_peak()
     if resume is not None:
         folder = store.find(resume, runs)
-        record = check_resumable(store.read(folder), prepared)
+        model = session.identified()
+        record = check_resumable(store.read(folder), prepared, model)
         heart = Heart(folder, reporter.cancelled.set)
         store.claim(folder, heart)
-        record = reopened(record, prepared)
+        record = reopened(record, prepared, model)
         try:
             store.write_record(folder, record)
         except BaseException:
@@ -107,20 +111,22 @@ def _begin(
         return folder, record, heart
     typed = type(prepared.config).model_construct(**prepared.given)
     given = typed.model_dump(mode="json", include=set(prepared.given), warnings=False)
-    spec = Spec(given=given, resolved=prepared.config.model_dump(mode="json"), seed=prepared.seed)
-    record = _started(prepared.probe, session, prepared.preset, spec)
+    resolved, clock = prepared.config.model_dump(mode="json"), prepared.clock
+    spec = Spec(given=given, resolved=resolved, seed=prepared.seed, clock=clock.isoformat() if clock else None)
+    record = _started(prepared.probe, session.identified(), prepared.preset, spec)
     record.plan = prepared.plan
     folder, heart = store.create(runs, record, lambda path: Heart(path, reporter.cancelled.set))
     return folder, record, heart
 
 
-def _started(probe: Probe, session: Session, preset: str, spec: Spec) -> Record:
-    created, model = store.now(), session.info
+def _started(probe: Probe | str, model: ModelInfo, preset: str, spec: Spec) -> Record:
+    created = store.now()
+    name, question, method = (probe, "", "") if isinstance(probe, str) else (probe.name, probe.question, probe.method)
     return Record(
-        id=store.new_id(probe.name, spec.model_dump_json() + str(model.fingerprint)),
-        probe=probe.name,
-        question=probe.question,
-        method=probe.method,
+        id=store.new_id(name, spec.model_dump_json() + str(model.fingerprint)),
+        probe=name,
+        question=question,
+        method=method,
         preset=preset,
         created=created,
         started=created,
@@ -135,7 +141,7 @@ def _error(error: BaseException) -> ErrorInfo:
 
 
 def record_refusal(
-    probe: Probe,
+    probe: Probe | str,
     session: Session,
     preset: str,
     seed: int,
@@ -143,9 +149,12 @@ def record_refusal(
     error: Exception,
     runs: str | os.PathLike[str],
 ) -> Path:
-    """Keep a record of a run that was refused before it began, for a report that must not leave it out."""
+    """Keep a record of a run that was refused before it began, for a report that must not leave it out.
+
+    A probe that cannot be loaded is told by its name.
+    """
     spec = Spec(given=json.loads(json.dumps(dict(given), default=str)), seed=seed)
-    record = _started(probe, session, preset, spec)
+    record = _started(probe, session.info, preset, spec)
     record.status, record.finished = "error", record.created
     record.error = _error(error)
     folder, heart = store.create(Path(runs), record, lambda path: Heart(path, lambda: None))
@@ -153,14 +162,15 @@ def record_refusal(
     return folder
 
 
-def _fill(prepared: Prepared, context: StagedRunContext, record: Record) -> None:
-    """Let the probe answer, check what it says, and write everything but the final status."""
+def _fill(prepared: Prepared, context: StagedRunContext, record: Record, check_model: Callable[[], None]) -> None:
+    """Let the probe answer, check what it says and that it is of one model, write everything but the final status."""
     from ..figures import save
 
     probe, folder, progress = prepared.probe, context.folder, context.progress
     outcome = probe.run(prepared.session, prepared.config, context)
     if not isinstance(outcome, Outcome):
         raise results.SchemaError(f"the probe {probe.name!r} returned {type(outcome).__name__}, not an Outcome")
+    check_model()
     progress.send(0, 3, "writing")
     data = results.stamp(outcome.data, probe.name, record.model, prepared.seed, record.created)
     results.check(data)
@@ -207,10 +217,15 @@ def _write_tables(outcome: Outcome, path: Path) -> None:
 
 
 def _limits(record: Record) -> list[str]:
-    quantisation = record.model.quantisation
-    if not quantisation:
-        return []
-    return [f"The weights were quantised: {quantisation}. What was measured holds for them, not for the original ones."]
+    quantisation, state = record.model.quantisation, record.model.state
+    told = []
+    if quantisation:
+        told.append(
+            f"The weights were quantised: {quantisation}. What was measured holds for them, not for the original ones."
+        )
+    if state:
+        told.append(f"The model ran with {'; '.join(state)}. What was measured holds for it as it was then.")
+    return told
 
 
 def _told(error: BaseException, folder: Path) -> BaseException:

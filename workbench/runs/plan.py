@@ -167,7 +167,7 @@ def _statistics(q: Tensor, k: Tensor) -> object:
     from ..internals.layer_statistics import ROWS
     from ..kernels import attention_stats
 
-    return attention_stats(q, k, k, stats=(*ROWS, "out"), columns="sum")
+    return attention_stats(q, k, k, stats=(*ROWS, "out"), received="sum")
 
 
 @cache

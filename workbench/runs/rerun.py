@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from ..errors import WorkbenchError
 from ..progress import Listener, Reporter
 from ..records import results
-from ..records.comparison import compare
+from ..records.comparison import compare, sources_that_differ
 from ..records.record import ModelInfo
 from .execute import execute
 from .prepare import prepare
-from .resume import request_of
+from .resume import request_of, told
 from .run import Run
 
 if TYPE_CHECKING:
@@ -63,14 +63,17 @@ def rerun(
     """Run with the resolved settings and the seed of a run, into a folder of its own; what was given stays told."""
     record = run.typed_record
     asked = request_of(record)
-    prepared = prepare(record.probe, session, asked.preset, asked.seed, asked.given, resolved=asked.resolved)
+    prepared = prepare(
+        record.probe, session, asked.preset, asked.seed, asked.given, clock=told(record), resolved=asked.resolved
+    )
     return Run(execute(prepared, runs, progress, started=started))
 
 
 def agreement(first: Run, second: Run, rtol: float = RTOL, atol: float = ATOL) -> dict[str, Any]:
     """Whether two runs of the same came out the same: `same`, the headlines side by side, and the data that differ.
 
-    A headline differs if its value or an end of its interval does, beyond `atol + rtol·|first|`.
+    `sources` are the files and texts that were read and are not what they were, each with its two hashes. A headline
+    differs if its value or an end of its interval does, beyond `atol + rtol·|first|`.
     """
     one, two = first.typed_record, second.typed_record
     theirs = {headline.name: headline for headline in two.headline}
@@ -91,6 +94,7 @@ def agreement(first: Run, second: Run, rtol: float = RTOL, atol: float = ATOL) -
         "atol": atol,
         "headlines": rows,
         "data": data,
+        "sources": sources_that_differ(one, two),
         "model": compare([one, two])["model"],
     }
 

@@ -78,6 +78,15 @@ class Run:
         """The figures by name, the most telling first."""
         return Figures(self)
 
+    def saved_svg(self, figure: str) -> str | None:
+        """The picture of a figure as it was saved, if it is there and is what was written."""
+        name = f"figures/{figure}.svg"
+        try:
+            self.intact(name)
+            return (self.folder / name).read_text(encoding="utf-8")
+        except (WorkbenchError, OSError, UnicodeDecodeError):
+            return None
+
     @property
     def coordinates(self) -> list[SelectableDim]:
         """What can be chosen in this run with `details`; nothing if its probe is not here or offers no choice."""
@@ -130,7 +139,11 @@ class Run:
         import pandas as pd
 
         self.intact("tables/", wanted=False)
-        return {path.stem: pd.read_csv(path) for path in sorted((self.folder / "tables").glob("*.csv"))}
+        # "None" and "NA" are texts: what is missing is written as nothing
+        return {
+            path.stem: pd.read_csv(path, keep_default_na=False, na_values=[""])
+            for path in sorted((self.folder / "tables").glob("*.csv"))
+        }
 
     @property
     def tensors(self) -> dict[str, torch.Tensor]:

@@ -9,9 +9,13 @@ import numpy as np
 
 from ..errors import UsageError
 from . import make_needles
+from .placement import Unplaceable, place_at_length
 
 if TYPE_CHECKING:
     from . import Haystack
+
+NEEDLES = 4
+"""Needles that are tried before it is said that a tokenizer places none."""
 
 
 class Piece(NamedTuple):
@@ -52,28 +56,16 @@ def needle_pieces(
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """A haystack of exactly `length` tokens with a needle at a depth and its question at the end.
 
-    Pieces are tokenised one by one, so that the length can be met. Raises `UsageError` if the length is too small.
+    Raises `UsageError` if the length is too small, or if this tokenizer places none of a few needles exactly.
     """
-    needle = make_needles(1, rng)[0][0]
-
-    def ids(text: str) -> list[int]:
-        return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
-
-    begin = encode(tokenizer, [Piece("", "")])[0].tolist()
-    hidden, question = ids(" " + needle.sentence), ids(f"\n\nQuestion: {needle.question}\nAnswer: {needle.prefix}")
-    room = length - len(begin) - len(hidden) - len(question)
-    if room < 16:
-        raise UsageError(f"{length} tokens leave {room} for the text around the needle; give a larger length")
-    hay: list[int] = []
-    ends = [0]
-    for sentence in haystack.sentences(rng):
-        hay += ids(" " + sentence if hay else sentence)
-        ends.append(len(hay))
-        if len(hay) >= room:
-            break
-    if len(hay) < room:
-        raise UsageError(f"haystack {haystack.name!r} has {len(hay)} tokens and {room} are needed")
-    at = min((end for end in ends if end <= room), key=lambda end: abs(end - depth * room))
-    parts = [begin + hay[:at], hidden, hay[at:room], question]
-    pieces = np.repeat(np.arange(4), [len(part) for part in parts])
-    return np.asarray([token for part in parts for token in part]), pieces, ["before", "needle", "after", "question"]
+    reasons = ""
+    for needle in make_needles(NEEDLES, rng)[0]:
+        try:
+            trial = place_at_length(tokenizer, needle, haystack, length, depth, rng)
+        except Unplaceable as error:
+            reasons = str(error)
+            continue
+        ids = np.asarray(trial.prompt)
+        ends = [*trial.needle, trial.question, len(ids)]
+        return ids, np.repeat(np.arange(4), np.diff(ends, prepend=0)), ["before", "needle", "after", "question"]
+    raise UsageError(f"this tokenizer places no needle exactly ({reasons}); take other segments than 'needle'")

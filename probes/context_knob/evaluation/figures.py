@@ -29,12 +29,12 @@ def evaluation_figures(data: xr.DataTree) -> list[Figure]:
 def _separation(rows: xr.Dataset) -> Figure:
     used = rows.isel(row=np.flatnonzero(((rows["task"] == "base") & (rows["told"] != "none")).values))
     marks: list[Mark] = []
-    for arm, muted in (("adapter", False), ("plain", True)):
+    for arm, secondary in (("adapter", False), ("plain", True)):
         one = used.isel(row=np.flatnonzero((used["arm"] == arm).values))
         if one.sizes["row"]:
             values = (one[name].values.tolist() for name in ("separation", "pair_accuracy", "low", "high"))
             x, y, low, high = values
-            marks.append(Scatter(x, y, ARMS[arm], low, high, one["configuration"].values.tolist(), muted))
+            marks.append(Scatter(x, y, ARMS[arm], low, high, one["configuration"].values.tolist(), secondary))
     r = pearson(used["separation"].values, used["pair_accuracy"].values)
     return Figure(
         name="separation",

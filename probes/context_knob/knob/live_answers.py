@@ -87,7 +87,7 @@ class KnobAnswers(SteeredPrompt):
     def _generate(self, session: Session, values: Sequence[float | None], progress: Reporter | None) -> list[str]:
         """The answers at several values at once; None stands alone."""
         rows = self._prompt.rows() * len(values)
-        edits = [] if values[0] is None else self._knob.edits(torch.tensor(values)[:, None])
+        edits = [] if values[0] is None else self._knob.edits(torch.tensor(values, dtype=torch.float32)[:, None])
         made = session.generate(rows, self._new, edits, progress=progress, **self._how)
         said = []
         for value, ids, stopped in zip(values, made.rows(), made.stopped.tolist(), strict=True):
@@ -130,7 +130,7 @@ class KnobAnswers(SteeredPrompt):
         asked = sorted(one for one in dict(self.said) if one is not None)
         marks: list[Mark] = [Line(self._values, curve, name) for name, curve in self._curves.items()]
         marks += [
-            Scatter(asked, [self.said[one].chances[name] for one in asked], f"asked: {name}", muted=True)
+            Scatter(asked, [self.said[one].chances[name] for one in asked], f"asked: {name}", secondary=True)
             for name in self._curves
         ]
         # the names of values that lie close together would run into each other

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from workbench.errors import UsageError
+from workbench.internals.adapter_switch import as_before
 from workbench.probe.contract import Config, Recipe
 from workbench.probe.training_loop import STATE, Checkpoint, Optimiser, Schedule, fit
 from workbench.progress import Reporter
@@ -75,21 +76,15 @@ def train(config: AdapterConfig, folder: Path, seed: int, progress: Reporter, se
         return _loss(model, *_batch(facts, config, [seed, step], prompter, session))
 
     settings = LoraConfig(r=config.rank, lora_alpha=config.rank, target_modules=list(config.modules), bias="none")
-    with session.lock:
-        wanting = [(each, each.requires_grad) for each in session.model.parameters()]
+    with session.borrowed(), as_before(session.model):
         try:
             model: Any = get_peft_model(session.model, settings)
         except ValueError as error:
             raise UsageError(f"the adapter does not fit this model: {str(error).splitlines()[0][:200]}") from None
-        try:
-            weights = {name: each for name, each in model.named_parameters() if each.requires_grad}
-            losses = fit(weights, loss, how, progress, "training the adapter", checkpoint=state)
-            model.peft_config["default"].base_model_name_or_path = session.info.id
-            model.save_pretrained(folder)
-        finally:
-            model.unload()
-            for parameter, wanted in wanting:
-                parameter.requires_grad_(wanted)
+        weights = {name: each for name, each in model.named_parameters() if each.requires_grad}
+        losses = fit(weights, loss, how, progress, "training the adapter", checkpoint=state)
+        model.peft_config["default"].base_model_name_or_path = session.info.id
+        model.save_pretrained(folder)
     (folder / "README.md").unlink(missing_ok=True)
     used = sorted({fact.subject for fact in facts})
     (folder / "trained_on.json").write_text(json.dumps(used, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -102,8 +102,8 @@ def learn(
 
     def loss(step: int) -> Tensor:
         chosen = rng.choice(rows, min(batch, len(rows)), replace=False)
-        tap = _interchange(layer, states[chosen ^ ROW_TWIN], unit(raw))
-        logits = run(session, taught.waiting.pick(chosen.tolist()), [tap])
+        hook = _interchange(layer, states[chosen ^ ROW_TWIN], unit(raw))
+        logits = run(session, taught.waiting.pick(chosen.tolist()), [hook])
         return torch.nn.functional.cross_entropy(logits, wanted[chosen].to(logits.device))
 
     how = Optimiser(rate, Schedule(steps, 0.1 * steps))

@@ -40,18 +40,18 @@ def _ribbons(arm: str, found: xr.Dataset) -> Figure:
         shown = "found" if blocks else "every"
         marks: list[Mark] = []
         if blocks:
-            marks.append(Bars(blocks, [1.0] * len(blocks), "patched", muted=True))
+            marks.append(Bars(blocks, [1.0] * len(blocks), "patched", secondary=True))
         for answer in ("source", "target"):
             at = here.sel(condition=shown, answer=answer)
             band = (at["low"].values.tolist(), at["high"].values.tolist())
             marks.append(Line(layers, at["mean"].values.tolist(), f"{answer}'s answer", *band))
         bare = here.sel(condition="none", answer="source")["mean"].values.tolist()
-        marks.append(Line(layers, bare, "source's answer, no patch", muted=True))
+        marks.append(Line(layers, bare, "source's answer, no patch", secondary=True))
         if np.isfinite(float(here["tau"])):
             marks.append(ReferenceLine(float(here["tau"]), "y", "threshold"))
         ending = ENDINGS[str(here["verdict"].item())].format(blocks=counted(here["found"].values))
         title = f"{TITLES[str(name)]}: {ending}"
-        panels.append(Panel(marks, _blocks("block", layers), Axis("probability", limits=SHARE), title))
+        panels.append(Panel(marks, _blocks("block", layers, dim="block"), Axis("probability", limits=SHARE), title))
     return Figure(
         name=f"search_{arm}",
         title=f"Which answer the last token holds after each block, {ARMS[arm]}",
@@ -104,6 +104,6 @@ def _alone(arm: str, found: xr.Dataset) -> Figure:
     )
 
 
-def _blocks(label: str, layers: list[int]) -> Axis:
+def _blocks(label: str, layers: list[int], dim: str = "") -> Axis:
     ticks = layers[:: 1 if len(layers) <= 8 else 5]
-    return Axis(label, ticks, [str(layer) for layer in ticks], limits=(-0.6, layers[-1] + 0.6))
+    return Axis(label, ticks, [str(layer) for layer in ticks], limits=(-0.6, layers[-1] + 0.6), dim=dim)

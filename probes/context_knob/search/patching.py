@@ -145,10 +145,10 @@ def _seen(
     frame = Frame(TokenBatch(waiting.last[:, None], torch.ones(rows, dtype=torch.int64)))
     kept: dict[Site, Tensor] = {}
 
-    def tap(site: Site) -> Hook:
+    def hook(site: Site) -> Hook:
         return Hook(site, lambda whole: kept.__setitem__(site, whole[:, -1].float().cpu().clone()))
 
     with torch.no_grad():
-        taps = [*edit_hooks(session.hooked.engine, changed, frame), *map(tap, sites)]
-        logits = run(session, waiting.pick(range(rows)), taps)
+        hooks = [*edit_hooks(session.hooked.engine, changed, frame), *map(hook, sites)]
+        logits = run(session, waiting.pick(range(rows)), hooks)
     return [kept[site] for site in sites], logits.cpu()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, assert_never
 
 import numpy as np
 
@@ -46,7 +46,11 @@ def published(task: str) -> Callable[[str, str], bool]:
 
 def rule(matching: Matching, task: str) -> Callable[[str, str], bool]:
     """When an answer of a task is right; what is chosen by and what is reported are judged by the same rule."""
-    return strict if matching == "strict" else published(task)
+    if matching == "strict":
+        return strict
+    if matching == "prefix":
+        return published(task)
+    assert_never(matching)
 
 
 def pair_accuracy(right: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
+from workbench.internals.chat_text import chat_text
 from workbench.texts.facts import Item
 
 if TYPE_CHECKING:
@@ -92,11 +93,11 @@ class Prompter:
             return tokenizer(f"{text} {begin}" if begin else text)["input_ids"]
         messages = [{"role": role, "content": content} for content, role in turns]
         try:
-            text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+            text = chat_text(tokenizer, messages, add_generation_prompt=True)
         except Exception:  # templates raise what they like for a role they do not have: the system text goes first then
             first = f"{turns[0][0]}\n\n{turns[1][0]}"
             messages = [{"role": "user", "content": first}, *messages[2:]]
-            text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+            text = chat_text(tokenizer, messages, add_generation_prompt=True)
         return tokenizer(text + begin, add_special_tokens=False)["input_ids"]
 
 

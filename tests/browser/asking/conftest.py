@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from tests.browser.asking.hands import MODEL, Visit
-from tests.browser.test_pages import free_port
-from tests.chromium import choose
+from tests.chromium import choose, shared_port
 from tests.dashboards import slow_probe
 from workbench.dashboards import serve
 from workbench.dashboards.server.limits import Limits
@@ -20,7 +19,7 @@ from workbench.dashboards.server.limits import Limits
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A server on which probes can be started; `address` and `runs` say where it is."""
     slow_probe.register()
-    runs, port = tmp_path_factory.mktemp("runs") / "runs", free_port()
+    runs, port = tmp_path_factory.mktemp("runs") / "runs", shared_port()
     served = serve(runs, port=port, threaded=True, limits=Limits(absence=2, memory=2_000_000_000, own=2))
     served.address, served.runs = f"http://127.0.0.1:{port}", runs
     yield served

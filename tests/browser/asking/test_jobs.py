@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from typing import Any
@@ -108,7 +109,7 @@ def test_a_refused_run_offers_settings_that_fit(visit: Visit, server: Any) -> No
         server.jobs.limits = before
 
 
-def test_a_failure_is_one_line(visit: Visit) -> None:
+def test_a_failure_is_one_line(visit: Visit, caplog: pytest.LogCaptureFixture) -> None:
     page = visit("/probe/slow").page
     more(page)
     page.get_by_role("checkbox", name="fails").check()
@@ -116,6 +117,9 @@ def test_a_failure_is_one_line(visit: Visit) -> None:
     page.get_by_role("heading", name="Failed").wait_for(timeout=60_000)
     body = text_of(page)
     assert "RuntimeError: broken in the middle" in body and "Traceback" not in body
+    (logged,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
+    assert "a job of slow on organism/attention-profile failed" in logged and "broken in the middle" in logged
+    caplog.clear()
 
 
 def test_a_second_run_is_compared_with_the_first(visit: Visit, server: Any) -> None:

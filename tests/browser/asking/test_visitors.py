@@ -17,8 +17,8 @@ import pytest
 import workbench as wb
 from soak.pages import cycle
 from tests.browser.asking.hands import MODEL, Visit, done, fill, press, until
-from tests.browser.test_pages import free_port, text_of
-from tests.chromium import choose
+from tests.browser.test_pages import text_of
+from tests.chromium import choose, shared_port
 from tests.dashboards import slow_probe
 from workbench.dashboards import serve
 from workbench.dashboards.server.limits import Limits
@@ -46,16 +46,15 @@ def test_eight_visitors_get_their_own_answers(visit: Visit, server: Any) -> None
     assert len({store.read(server.runs / answer).headline[0].value for answer in answers}) == 8
 
 
-def test_opening_and_closing_keeps_memory_flat(server: Any, chromium: Any) -> None:
+def test_opening_and_closing_keeps_memory_flat(server: Any, profile: Any) -> None:
     def documents() -> int:
         gc.collect()
         return sum(type(each).__name__ == "Document" for each in gc.get_objects())
 
-    context, sizes, before = chromium.new_context(), [], documents()
+    sizes, before = [], documents()
     for _ in range(20):
-        cycle(context, f"{server.address}/probe/slow")
+        cycle(profile, f"{server.address}/probe/slow")
         sizes.append(psutil.Process().memory_info().rss / 2**20)
-    context.close()
     until(lambda: not server.server.get_sessions(), server.jobs.limits.absence + 20)
     until(lambda: documents() <= before + 2, 60)
     assert max(sizes[-5:]) - max(sizes[5:10]) < 40, f"MiB after each visit: {[round(size) for size in sizes]}"
@@ -65,17 +64,17 @@ SERVING = """
 import sys
 from tests.dashboards import slow_probe
 from workbench.dashboards import serve
-from workbench.dashboards.jobs import Asked
+from workbench.dashboards.server.job_queue import RunRequest
 slow_probe.register()
 served = serve(sys.argv[1], port=int(sys.argv[2]), threaded=True)
-served.jobs.submit(Asked("slow", "organism/attention-profile", given={"n": 500, "pause": 0.1}), "tab")
+served.jobs.submit(RunRequest("slow", "organism/attention-profile", given={"n": 500, "pause": 0.1}), "tab")
 print("served", flush=True)
 sys.stdin.read()
 """
 
 
 def test_a_server_that_was_killed_has_lost_no_run(tmp_path: Path, open_page: Callable[..., Any], server: Any) -> None:
-    runs, port = tmp_path / "runs", free_port()
+    runs, port = tmp_path / "runs", shared_port(1)
     child = subprocess.Popen(
         [sys.executable, "-c", SERVING, str(runs), str(port)],
         stdin=subprocess.PIPE,
@@ -104,7 +103,7 @@ def test_a_server_that_was_killed_has_lost_no_run(tmp_path: Path, open_page: Cal
 
 
 def test_read_only_pages_start_nothing(tmp_path: Path, open_page: Callable[..., Any]) -> None:
-    port = free_port()
+    port = shared_port(1)
     server = serve(tmp_path / "none", port=port, threaded=True, read_only=True)
     try:
         address = f"http://127.0.0.1:{port}"
@@ -117,7 +116,7 @@ def test_read_only_pages_start_nothing(tmp_path: Path, open_page: Callable[..., 
 
 
 def test_beyond_the_visitors_it_takes_a_page_says_so(tmp_path: Path, open_page: Callable[..., Any]) -> None:
-    port = free_port()
+    port = shared_port(1)
     server = serve(tmp_path, port=port, threaded=True, read_only=True, limits=Limits(visitors=1, absence=1))
     try:
         address = f"http://127.0.0.1:{port}"

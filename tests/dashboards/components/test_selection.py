@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
+from dataclasses import replace
+
 import pytest
 
 from tests.sample_figures import HOSTILE, curve, grid
@@ -78,18 +82,23 @@ def test_widgets_and_choices_follow_each_other() -> None:
     assert told == [{**choice.values, "layer": 3, "needle": 0}, choice.values]
 
 
+def said(choice: Selection, name: str) -> str:
+    return re.sub("<[^>]*>", "", choice.names[name].object).strip()
+
+
 def test_a_number_says_what_it_stands_for() -> None:
     names = [f"city {i}" for i in range(149)] + ["a\nvery " + "long " * 20]
     choice = Selection([LAYER, SelectableDim("example", range(150), 12, names)], {})
     example = choice.widgets["example"]
-    assert (example.value, example.helper_text) == (12, "city 12")
+    assert (example.value, said(choice, "example")) == (12, "city 12")
     example.value = 13
-    assert example.helper_text == "city 13"
+    assert said(choice, "example") == "city 13"
     choice.choose(example=149)
-    assert example.helper_text.startswith("a⏎very long") and len(example.helper_text) <= NAMED
+    assert said(choice, "example").startswith("a⏎very long") and len(said(choice, "example")) <= NAMED
     example.value = None
     assert (example.value, choice.values["example"]) == (149, 149)
-    assert not choice.widgets["layer"].helper_text
+    assert choice.control("layer") is choice.widgets["layer"]
+    assert [*choice.control("example")] == [example, choice.names["example"]]
 
 
 def test_a_choice_that_is_not_there_changes_nothing() -> None:
@@ -115,7 +124,7 @@ def test_a_cell_of_a_grid_chooses_layer_and_head() -> None:
 def test_the_panel_that_was_clicked_counts() -> None:
     panels = [
         Panel([Scatter([0], [0])], Axis("n"), Axis("share")),
-        Panel([Scatter([50], [0.5])], Axis("query (tokens)"), Axis("share")),
+        Panel([Scatter([50], [0.5])], Axis("where it asks", dim="query"), Axis("share")),
     ]
     figure = Figure("two", "", panels, "", "")
     drawn = plotly_dict(figure)
@@ -124,9 +133,13 @@ def test_the_panel_that_was_clicked_counts() -> None:
     assert chosen_by(figure, {"curveNumber": 0, "x": 0, "y": 0}, ALL, drawn) == {}
 
 
-def test_a_point_named_after_a_head_chooses_it() -> None:
+def heads(*pairs: tuple[int, int]) -> dict[str, list[int]]:
+    return {"layer": [layer for layer, _ in pairs], "head": [head for _, head in pairs]}
+
+
+def test_a_point_that_stands_for_a_head_chooses_it_whatever_it_is_called() -> None:
     panel = Panel(
-        [Scatter([1, 2, 3], [0.5, 0.25, 0.5], names=["17.3", "4.1", "noise 1.2"])],
+        [Scatter([1, 2], [0.5, 0.25], names=["first", "second"], dims=heads((17, 3), (4, 1))), Scatter([3], [0.5])],
         Axis("rank"),
         Axis("retrieval score"),
     )
@@ -136,9 +149,37 @@ def test_a_point_named_after_a_head_chooses_it() -> None:
     assert linked_dims(curve(), ALL) == []
 
 
+def test_the_words_of_a_figure_link_nothing() -> None:
+    words = Panel([Scatter([1], [2], names=["17.3"])], Axis("head"), Axis("layer (of 30)"))
+    figure = Figure("words", "", [words], "", "")
+    assert linked_dims(figure, ALL) == [] and selection_at(words, 1, 2, ALL) == {}
+    renamed = grid()
+    panels = [replace(each, x=replace(each.x, label="Kopf"), y=replace(each.y, label="")) for each in renamed.panels]
+    renamed = replace(renamed, panels=panels)
+    assert linked_dims(renamed, ALL) == ["layer", "head"]
+    assert chosen_cells(renamed, {"layer": 21, "head": 4}) == [(0, 4, 21)]
+
+
+def test_a_figure_that_was_saved_before_its_axes_named_dimensions_is_linked_as_it_was() -> None:
+    panel = Panel(
+        [Scatter([1], [2], names=["17.3"]), Scatter([5, 7], [6, 8], names=["17.3", "a"])],
+        Axis("query (tokens)"),
+        Axis("y"),
+    )
+    written = json.loads(Figure("old", "", [panel], "", "").to_json())
+    for part in written["panels"]:
+        del part["x"]["dim"], part["y"]["dim"]
+        for mark in part["marks"]:
+            del mark["dims"]
+    read = Figure.from_json(json.dumps(written))
+    assert linked_dims(read, ALL) == ["layer", "head", "query"]
+    assert selection_at(read.panels[0], 1, 2, ALL) == {"layer": 17, "head": 3, "query": 40}
+    assert Figure.from_json(read.to_json()) == read
+
+
 def test_of_heads_at_one_place_the_one_under_the_pointer_is_chosen() -> None:
-    everyone = Scatter([0, 0, 0], [1, 1, 1], "all heads", names=["0.1", "4.2", "7.3"])
-    panel = Panel([everyone, Scatter([0], [1], "head 7.3", names=["7.3"])], Axis("a"), Axis("b"))
+    everyone = Scatter([0, 0, 0], [1, 1, 1], "all heads", dims=heads((0, 1), (4, 2), (7, 3)))
+    panel = Panel([everyone, Scatter([0], [1], "head 7.3", dims=heads((7, 3)))], Axis("a"), Axis("b"))
     figure = Figure("points", "", [panel], "", "")
     drawn = plotly_dict(figure)
     for number, (layer, head) in enumerate([(0, 1), (4, 2), (7, 3)]):
@@ -190,7 +231,7 @@ def test_the_chosen_cell_has_a_border_on_the_grid_it_lies_in() -> None:
     assert [box[end] for end in ("x0", "x1", "y0", "y1")] == [3.5, 4.5, 20.5, 21.5]
     assert chosen_cells(figure, {"layer": 21}) == []
     mark = Heatmap([[0.0]], [0], [0], "")  # type: ignore[arg-type]
-    other = Figure("other", "", [Panel([mark], Axis("n"), Axis("layer"))], "", "")
+    other = Figure("other", "", [Panel([mark], Axis("n"), Axis("layer", dim="layer"))], "", "")
     assert chosen_cells(other, {"layer": 21, "head": 4}) == []
 
 

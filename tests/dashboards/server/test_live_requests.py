@@ -11,12 +11,14 @@ import pytest
 
 from tests.dashboards import slow_probe
 from tests.dashboards.server.test_job_queue import ended, until
+from workbench.dashboards.server import live_requests
 from workbench.dashboards.server.job_queue import JobQueue, RunRequest
 from workbench.dashboards.server.limits import Limits
 from workbench.dashboards.server.live_requests import LiveCache, LivePrompt, LiveRequest
 from workbench.errors import UnknownName, UsageError
 from workbench.internals.session import Session
 from workbench.probe.live_view import LONGEST, Answer, SliderRange, SteeredPrompt
+from workbench.records import store
 
 MODEL = "organism/context-knob"
 TEXTS = (("context", "The capital of France is Oslo."), ("query", "The capital of France is"))
@@ -82,6 +84,17 @@ def test_what_cannot_be_asked_is_refused_before_it_waits(jobs: JobQueue, asking:
     assert jobs.active() == []
 
 
+def test_asking_reads_the_run_that_it_names_and_no_other(
+    jobs: JobQueue, asking: LivePrompt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(jobs.runs / asking.source, jobs.runs / f"{asking.source[:-8]}00000000")
+    looked: list[str] = []
+    read = store.read
+    monkeypatch.setattr(store, "read", lambda folder: looked.append(folder.name) or read(folder))
+    live_requests.check(asking, jobs.runs)
+    assert looked == [asking.source]
+
+
 def test_a_prompt_that_is_too_long_is_refused(jobs: JobQueue, asking: LivePrompt) -> None:
     texts = (("context", "The capital of France is Oslo. " * 9), TEXTS[1])
     job = jobs.submit(LiveRequest(LivePrompt(**{**vars(asking), "texts": texts})), "tab")
@@ -104,7 +117,6 @@ def test_the_prompt_that_nobody_looked_at_for_longest_is_let_go(
         def start(self, session: Any, texts: Any, run: Any) -> SteeredPrompt:
             return Still(SliderRange(0, 1, 0.1, {"one": 1.0}), 1)
 
-    from workbench.dashboards.server import live_requests
     from workbench.progress import Reporter
 
     monkeypatch.setattr(live_requests, "live_of", lambda probe: View())

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.test_pages import free_port
+from tests.chromium import free_port
 from workbench.dashboards import serve
 from workbench.dashboards.server.security import HEADERS, SECRET, check_users
 from workbench.errors import UsageError

@@ -15,6 +15,7 @@ from workbench.figures.budget import check, points
 from workbench.internals.layer_statistics import LayerChunk
 from workbench.internals.session import Session
 from workbench.kernels import AttentionStats
+from workbench.probe.statistics import Interval
 from workbench.probes.attention_profile import findings, probe
 from workbench.probes.attention_profile.config import AttentionProfileConfig
 from workbench.probes.attention_profile.data import tree
@@ -146,8 +147,9 @@ def test_rows_outside_the_text_are_refused(session: Session, tmp_path: Path) -> 
 def test_an_interval_over_texts_covers_their_mean() -> None:
     rng = np.random.default_rng(0)
     found = findings.interval(np.array([1.0, 2.0, 3.0, 4.0]), rng)
-    assert found["value"] == 2.5 and 1.2 < found["low"] < 2.0 and 3.0 < found["high"] < 3.8
-    assert findings.interval(np.array([1.0]), rng) == {"value": 1.0, "low": None, "high": None}
+    assert isinstance(found, Interval)
+    assert found.value == 2.5 and 1.2 < found.low < 2.0 and 3.0 < found.high < 3.8
+    assert findings.interval(np.array([1.0]), rng) == 1.0
 
 
 def test_figures_of_32k_tokens_stay_within_the_budget(session: Session) -> None:
@@ -160,7 +162,8 @@ def test_figures_of_32k_tokens_stay_within_the_budget(session: Session) -> None:
     row = torch.full((1, heads, length), 0.25)
     stats = AttentionStats(
         entropy=row, distance=row, sink_mass=row, recent_mass=row, far_mass=2 * row,
-        segment_mass=torch.full((1, heads, length, 16), 1 / 16), columns=torch.rand(1, heads, length),
+        visible_keys=torch.arange(1, length + 1)[None, None],
+        segment_mass=torch.full((1, heads, length, 16), 1 / 16), received=torch.rand(1, heads, length),
         topk_weight=torch.rand(1, heads, 2, 8), topk_index=torch.randint(0, 100, (1, heads, 2, 8)),
     )  # fmt: skip
     for layer in range(layers):

@@ -203,11 +203,12 @@ def test_plan_run_show_and_report(cli, model, at):
 
 
 @pytest.mark.parametrize("command", ["plan", "run"])
-def test_what_would_fit_is_named_as_options(cli, session, model, command):
-    enough = prepare("mean-logits", session).plan.bytes
-    refused = cli(command, "mean-logits", *model, "--memory", enough, "--set", "length=4000")
-    assert refused.status == 1 and "it would fit with --set length=" in refused.err
-    assert " or --preset " in refused.err and refused.err.endswith("; or raise the limit with --memory\n")
+def test_what_would_fit_is_named_as_options(cli, session, model, command, monkeypatch):
+    monkeypatch.setitem(PROBES.get("mean-logits").presets, "smoke", {"length": 4})
+    enough = prepare("mean-logits", session, given={"length": 4}).plan.bytes
+    refused = cli(command, "mean-logits", *model, "--memory", enough)
+    assert refused.status == 1 and "it would fit with --set length=4 (" in refused.err
+    assert " or --preset smoke (" in refused.err and refused.err.endswith("; or raise the limit with --memory\n")
 
 
 def test_compare_shows_what_differs(cli, session, at):

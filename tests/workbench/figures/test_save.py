@@ -17,6 +17,7 @@ from workbench.figures import (
     Line,
     Tokens,
     load,
+    matplotlib,
     save,
 )
 from workbench.figures.mime import PLOTLY
@@ -34,6 +35,14 @@ def test_json_brings_the_same_figure_back(figure: Figure) -> None:
     assert read.to_json() == written
     assert read.data.equals(figure.data)
     assert read.plotly().to_json() == figure.plotly().to_json()
+
+
+@pytest.mark.parametrize("figure", FIGURES, ids=NAMES)
+def test_a_figure_with_an_earlier_word_is_read(figure: Figure) -> None:
+    written = figure.to_json()
+    earlier = written.replace('"secondary":', '"muted":')
+    assert Figure.from_json(earlier).to_json() == written
+    assert "secondary" not in written or earlier != written
 
 
 def test_json_keeps_numbers_exactly() -> None:
@@ -90,6 +99,7 @@ def test_files_are_the_same_bytes_each_time(tmp_path) -> None:
         first = [path.read_bytes() for path in save(figure, tmp_path / "a")]
         second = [path.read_bytes() for path in save(load(tmp_path / "a" / f"{figure.name}.json"), tmp_path / "b")]
         assert first == second
+        assert first[1:] == [matplotlib.svg(figure).encode(), matplotlib.png(figure)]
         assert sorted(p.name for p in (tmp_path / "a").glob(f"{figure.name}.*")) == [
             f"{figure.name}.{kind}" for kind in ("json", "png", "svg")
         ]

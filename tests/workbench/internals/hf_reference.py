@@ -25,7 +25,7 @@ NAMES: dict[str, dict[str, str]] = {
 def everything(model: nn.Module, rows: list[list[int]]) -> dict[str, Tensor]:
     """Every site of rows, right-padded together, `[batch, position, …]`; `pattern` with eager attention only."""
     batch = TokenBatch.of(rows)
-    mask = batch.real.long() if batch.padded else None
+    mask = batch.attention_mask.long() if batch.padded else None
     kind = model.config.model_type
     names = NAMES.get(kind, NAMES["llama"])
     if kind == "gemma2":

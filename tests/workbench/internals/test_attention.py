@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 from tests.conftest import eager, hooked, tiny
 from workbench.internals import attention
 from workbench.internals.attention import Call, LongMask
+from workbench.internals.borrowing import borrowed
 
 
 def random_rows(lengths: list[int], seed: int = 0) -> list[list[int]]:
@@ -31,10 +32,10 @@ def padded(rows: list[list[int]], left: bool) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("left", [True, False])
 def test_a_padded_batch_is_hugging_faces_own(architecture: str, left: bool) -> None:
-    ours = hooked(tiny(architecture)).engine.model
+    ours = hooked(tiny(architecture)).engine
     inputs = padded(random_rows([12, 5, 9]), left)
-    with torch.no_grad():
-        found, expected = ours(**inputs).logits, eager(architecture)(**inputs).logits
+    with torch.no_grad(), borrowed(ours.model, ours.implementations):
+        found, expected = ours.model(**inputs).logits, eager(architecture)(**inputs).logits
     real = inputs["attention_mask"].bool()
     torch.testing.assert_close(found[real], expected[real], rtol=1e-5, atol=1e-5)
 
@@ -46,10 +47,10 @@ def test_long_masks_and_chunks_give_the_same(architecture: str, left: bool, monk
     made: list[LongMask] = []
     rows = LongMask.rows
     monkeypatch.setattr(LongMask, "rows", lambda self, *at: (made.append(self), rows(self, *at))[1])
-    ours = hooked(tiny(architecture)).engine.model
+    ours = hooked(tiny(architecture)).engine
     inputs = padded(random_rows([45, 20, 33]), left)
-    with torch.no_grad():
-        found, expected = ours(**inputs).logits, eager(architecture)(**inputs).logits
+    with torch.no_grad(), borrowed(ours.model, ours.implementations):
+        found, expected = ours.model(**inputs).logits, eager(architecture)(**inputs).logits
     real = inputs["attention_mask"].bool()
     assert made
     torch.testing.assert_close(found[real], expected[real], rtol=1e-5, atol=1e-5)

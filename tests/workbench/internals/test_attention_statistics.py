@@ -25,8 +25,8 @@ WANTED = StatisticsSpec(
     segments=torch.arange(23) // 8,
     sink=2,
     recent=5,
-    columns="sum",
-    points=torch.stack([torch.arange(23) - 1, torch.zeros(23, dtype=torch.int64)]),
+    received="sum",
+    weights_at=torch.stack([torch.arange(23) - 1, torch.zeros(23, dtype=torch.int64)]),
     topk=3,
     rows=(2, 9, 16),
 )
@@ -49,7 +49,7 @@ def from_eager(name: str, batch: TokenBatch, **changes: Any) -> list[dict[str, T
     recent = ~sink & (gap < 5)
     found = []
     for pattern in patterns:
-        p = pattern.double() * batch.real[:, None, :, None]
+        p = pattern.double() * batch.attention_mask[:, None, :, None]
         masses = {
             "sink_mass": (p * sink).sum(-1),
             "recent_mass": (p * recent).sum(-1),
@@ -64,9 +64,10 @@ def from_eager(name: str, batch: TokenBatch, **changes: Any) -> list[dict[str, T
                 "max_weight": p.amax(-1),
                 "argmax": p.argmax(-1),
                 "distance": (p * gap).sum(-1),
-                "columns": p.sum(2),
-                "points": torch.stack([previous, p[..., 0]], dim=2),
+                "received": p.sum(2),
+                "weights_at": torch.stack([previous, p[..., 0]], dim=2),
                 "topk_weight": p[:, :, [2, 9, 16]].topk(3, dim=-1).values,
+                "visible_keys": (p > 0).sum(-1).amax(1, keepdim=True).double(),
             }
         )
     return found
@@ -93,7 +94,7 @@ def test_statistics_are_those_of_eager_attention(architecture: str, batch: Token
 def test_the_model_computes_what_it_computes_with_sdpa(architecture: str, batch: TokenBatch) -> None:
     plain, model = tiny(architecture), hooked_of(tiny(architecture))
     with torch.no_grad():
-        expected = plain(batch.ids, attention_mask=batch.real.long()).logits
+        expected = plain(batch.ids, attention_mask=batch.attention_mask.long()).logits
         recorder = attention_statistics.Recorder(WANTED.of(batch), lambda part: None, 3)
         with attention_statistics.recording(model.engine, recorder, range(3)):
             found = model.engine.run(attention_statistics.Inputs(batch.ids))
@@ -124,10 +125,10 @@ def test_a_window_shorter_than_a_chunk_drops_keys_and_keeps_their_columns() -> N
     ids = torch.randint(3, 60, (1, 40), generator=torch.Generator().manual_seed(4))
     model = hooked_of(tiny("mistral"))
     whole = attention_statistics.attention_statistics(
-        model.engine, ids, StatisticsSpec(columns="sum", segments=torch.arange(40) // 10)
+        model.engine, ids, StatisticsSpec(received="sum", segments=torch.arange(40) // 10)
     )
     parts = attention_statistics.attention_statistics(
-        model.engine, ids, StatisticsSpec(columns="sum", segments=torch.arange(40) // 10), chunk=7
+        model.engine, ids, StatisticsSpec(received="sum", segments=torch.arange(40) // 10), chunk=7
     )
     for layer, stats in whole.items():
         for name, value in stats.present().items():
@@ -197,7 +198,7 @@ def test_nothing_of_query_by_key_exists() -> None:
     model = hooked_of(tiny("llama", max_position_embeddings=8192))
     with Sizes():
         attention_statistics.attention_statistics(
-            model.engine, torch.ones(1, 5000, dtype=torch.int64), StatisticsSpec(columns="sum")
+            model.engine, torch.ones(1, 5000, dtype=torch.int64), StatisticsSpec(received="sum")
         )
     assert 0 < largest < 5000 * 61 * 4 * 2
 
@@ -225,7 +226,7 @@ def test_progress_tells_layers_and_a_cancel_stops_between_them(batch: TokenBatch
     [
         (StatisticsSpec(stats=("entorpy",)), {}, "no statistics named 'entorpy'"),
         (StatisticsSpec(segments=torch.zeros(5, dtype=torch.int64)), {}, "5 entries for a text of 23 tokens"),
-        (StatisticsSpec(columns="mean"), {}, "'sum' or weights"),  # type: ignore[arg-type]
+        (StatisticsSpec(received="mean"), {}, "'sum' or weights"),  # type: ignore[arg-type]
         (StatisticsSpec(topk=2, rows=(99,)), {}, "position 99 is outside row 0"),
         (StatisticsSpec(topk=2, rows=(-1,)), {}, "count from 0"),
         (StatisticsSpec(topk=2, rows=(4, 2)), {}, "rising order"),
@@ -251,7 +252,7 @@ def test_attention_that_is_no_plain_softmax_is_refused(batch: TokenBatch) -> Non
 
     recorder = attention_statistics.Recorder(WANTED.of(batch), lambda part: None, 1)
     with (
-        pytest.raises(WorkbenchError, match="neither causal nor a window"),
+        pytest.raises(WorkbenchError, match="its mask is not causal"),
         attention_statistics.recording(model.engine, recorder, [0]),
         attention.watching({module: hide}),
     ):

@@ -54,9 +54,15 @@ def _everything(session: Session, engine: str) -> dict[str, Tensor]:
         for rows in (ROWS, ROWS[0]):
             made = session.generate(rows, 4, changed[:3], [7], heat, engine=engine)
             found[f"generated {heat} {len(rows)}"] = made.ids
-    few = {"stats": ("entropy", "argmax"), "segments": torch.arange(10) // 4, "columns": "sum", "topk": 3, "rows": (2,)}
+    few = {
+        "stats": ("entropy", "argmax"),
+        "segments": torch.arange(10) // 4,
+        "received": "sum",
+        "topk": 3,
+        "rows": (2,),
+    }
     points = torch.arange(10)[None] - 1
-    asked: list[dict[str, Any]] = [{**few, "points": points, "logits_at": [-1]}]
+    asked: list[dict[str, Any]] = [{**few, "weights_at": points, "logits_at": [-1]}]
     if engine == "hf":
         asked.append({"chunk": 4, "topk": 2})
     for each in asked:
@@ -105,7 +111,7 @@ def test_gradients_come_from_a_gpu(session):
 
 def test_what_is_asked_for_on_a_gpu_stays_there(session):
     devices = set()
-    session.attention_statistics(ROWS, lambda part: devices.add(part.stats.entropy.device), columns="sum")
+    session.attention_statistics(ROWS, lambda part: devices.add(part.stats.entropy.device), received="sum")
     assert devices == {session.logits(ROWS, [-1], device="cuda:1").device} == {gpu.GPU}
 
 

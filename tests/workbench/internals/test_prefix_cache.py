@@ -8,10 +8,14 @@ import pytest
 import torch
 
 from tests.conftest import build, tiny
-from workbench.errors import UsageError
+from tests.tiny_families import family
+from workbench.errors import SiteError, UsageError
 from workbench.internals.cache_checks import checked
+from workbench.internals.engines import Hook
 from workbench.internals.prefix_cache import prefill, residuals, run
 from workbench.internals.session import Session, load
+from workbench.internals.sites import Site
+from workbench.progress import Reporter
 
 PROMPTS = [[5, 9, 11, 4, 8], [7, 3, 22], [40, 41, 42, 43, 6, 30, 12]]
 _SIZES = {"vocab_size": 61, "hidden_size": 32, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
@@ -110,7 +114,7 @@ def test_whatever_counts_columns_or_keeps_states_is_right(name: str) -> None:
                 "num_hidden_layers": 2,
                 "rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4},
             },
-            r"on llama: its rotation \(dynamic\) depends on the length of the text",
+            "on llama: the frequencies of its rotation depend on the length of the text",
         ),
     ],
 )
@@ -118,3 +122,26 @@ def test_a_model_that_cannot_go_on_from_a_cache_is_refused(stem: str, changes: d
     session = load(build(stem, {**_SIZES, **changes}))
     with pytest.raises(UsageError, match=says):
         prefill(session, PROMPTS)
+
+
+@pytest.mark.parametrize("engine", ["hf", "nnsight", "transformerlens"])
+def test_a_site_that_is_not_there_is_told_with_its_reason(engine: str) -> None:
+    session = load(tiny("gpt_neox"), engine=engine)
+    cached = prefill(session, PROMPTS)
+    for site, reason in ((Site("resid_mid", 1), "parallel residual"), (Site("resid_post", 9), "no layer 9")):
+        with pytest.raises(SiteError, match=reason):
+            run(session, cached.pick([0]), [Hook(site, lambda whole: None)])
+    with pytest.raises(SiteError, match="no layer 9"):
+        residuals(session, cached, [9])
+
+
+def test_no_site_in_a_model_of_several_streams_is_told_in_words() -> None:
+    session = load(family("gemma3n"))
+    cached = prefill(session, [[5, 9, 11, 4], [7, 3, 22, 8]])
+    with pytest.raises(SiteError, match="several residual streams"):
+        residuals(session, cached, [1])
+    with pytest.raises(SiteError, match="several residual streams"):
+        session.capture([5, 9, 11], "resid_post.1")
+    steps: list[object] = []
+    told = session.hooked.capture([5, 9, 11], ["pattern.1"], progress=Reporter(steps.append))
+    assert told["pattern.1"].shape[-1] == 3

@@ -43,11 +43,11 @@ def test_an_engine_that_reads_something_else_is_found() -> None:
     other = session.engine("nnsight").engine
     run = other.run
 
-    def wrong(inputs: Any, taps: Any = (), **options: Any) -> Any:
-        def off(tap: Hook) -> Hook:
-            return tap._replace(see=lambda whole: tap.see(whole * 1.001)) if tap.site.kind == "z" else tap
+    def wrong(inputs: Any, hooks: Any = (), **options: Any) -> Any:
+        def off(hook: Hook) -> Hook:
+            return hook._replace(see=lambda whole: hook.see(whole * 1.001)) if hook.site.kind == "z" else hook
 
-        return run(inputs, [off(tap) for tap in taps], **options)
+        return run(inputs, [off(hook) for hook in hooks], **options)
 
     other.run = wrong  # type: ignore[method-assign]
     check, _ = session_checks.check(session)

@@ -36,6 +36,7 @@ def test_an_adapter_acts_unmerged_and_is_recorded(saved: Path, adapter: tuple[Pa
     assert session.info.fingerprint == plain.info.fingerprint, "the fingerprint is that of the model's own weights"
     told = session.info.adapter
     assert told is not None and told.id == folder.resolve().as_posix() and len(told.sha256) == 64
+    assert told.id in session._repr_mimebundle_()["text/plain"]
     seen = session.capture([1, 2, 3], ["q.1"])["q.1"]
     assert not torch.allclose(seen, plain.capture([1, 2, 3], ["q.1"])["q.1"])
     config = json.loads((folder / "adapter_config.json").read_text())

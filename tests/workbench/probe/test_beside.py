@@ -112,7 +112,7 @@ def test_a_class_in_a_notebook_brings_its_own() -> None:
 
     Alone.__module__ = "__main__"
     registry: Registry[Probe] = Registry("probe", _check_probe, lambda probe: probe.name)
-    with pytest.raises(UsageError, match="it lacks figures, run, summary, work"):
+    with pytest.raises(UsageError, match="is not a whole probe: it lacks figures, run, summary, work"):
         registry.add(Alone)  # type: ignore[type-abstract]
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pytest
+from pydantic import Field, create_model
 
 from tests.dashboards import slow_probe
 from workbench.dashboards.components.snippets import cli_command, python_snippet
@@ -42,6 +43,45 @@ def test_every_type_of_setting_has_its_kind(slow: Probe) -> None:
     assert by_name["n"].help == "Steps. A whole number from 1 to 500."
     assert by_name["pause"].help == "Seconds of a step. A number from 0 below 5."
     assert by_name["layers"].optional and not by_name["n"].optional
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [Path, Path | None, str | int, list[str], tuple[str, ...], dict[str, int], tuple[Path, int], Any, bytes, object],
+)
+def test_a_setting_that_could_become_a_path_is_refused_when_its_probe_is_registered(annotation: Any) -> None:
+    class Open(slow_probe.Slow):
+        name = "open"
+        Config = create_model("OpenConfig", __base__=slow_probe.SlowConfig, place=(annotation, Field(None)))
+
+    with pytest.raises(UsageError, match="the probe 'open' has the setting 'place' of a type that no form takes"):
+        PROBES.add(Open)
+    assert "open" not in PROBES.names()
+
+
+@pytest.mark.parametrize(
+    ("annotation", "default", "text", "value"),
+    [
+        (int | None, None, "3", 3),
+        (int | float, 1, "2.5", 2.5),
+        (bool | None, None, "true", True),
+        (tuple[int, float], (1, 2.0), "3, 4", (3, 4.0)),
+        (list[Annotated[int, Field(ge=0)]], [0], "5", [5]),
+        (list[Literal["up", "down"]], ["up"], "down, up", ["down", "up"]),
+        (Literal[1, 2], 1, "2", 2),
+    ],
+)
+def test_numbers_flags_and_fixed_words_are_typed_as_a_line(
+    annotation: Any, default: Any, text: str, value: Any
+) -> None:
+    class Closed(slow_probe.Slow):
+        Config = create_model("ClosedConfig", __base__=slow_probe.SlowConfig, amount=(annotation, Field(default)))
+
+    probe = Closed()
+    field = next(field for field in fields_of(probe) if field.name == "amount")
+    assert field.kind == "line"
+    assert check(probe, "quick", typed(probe, amount=text)) == ({"amount": value}, {})
+    assert check(probe, "quick", typed(probe, amount="/etc/passwd"))[1].keys() == {"amount"}
 
 
 @pytest.mark.parametrize("name", PROBES.names())

@@ -59,7 +59,7 @@ def test_what_is_not_there_is_not_what_holds_nothing():
     texts = {row.name: row.texts for row in found.differences}
     assert texts == {"layers": ["nothing", "–"], "n": ["[1, 2]", '{"least": 1}']}
     two.model.adapter = AdapterInfo(id="a", sha256="0")
-    assert comparison.compare([one, two])["model"] == {"adapter": [None, {"id": "a", "sha256": "0"}]}
+    assert comparison.compare([one, two])["model"] == {"adapter": [None, {"id": "a", "sha256": "0", "merged": []}]}
 
 
 def test_report_page_terminal_and_notebook_tell_the_same_differences(session, at, cli):

@@ -13,10 +13,13 @@ import pytest
 
 from tests.sample_figures import HOSTILE
 from tests.sample_reports import FakeRun, failed_run, hostile_run, sample_run
+from tests.sample_runs import write_run
 from tests.workbench.reports.pages import Tags, page_of
 from workbench.errors import WorkbenchError
-from workbench.figures import Figure
-from workbench.reports import build, html
+from workbench.figures import Figure, matplotlib
+from workbench.reports import build, html, pictures
+from workbench.reports.redacted import Redacted
+from workbench.runs.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -108,15 +111,66 @@ def test_a_page_is_the_same_bytes_each_time_and_small_enough(whole: tuple[FakeRu
     assert 4e6 < len(page.encode()) < 6e6
 
 
-def test_too_large_a_report_keeps_its_figures_static_and_then_is_refused(run: FakeRun, monkeypatch) -> None:
+def test_too_large_a_report_leaves_out_what_moves_then_numbers_then_figures(run: FakeRun, monkeypatch) -> None:
     monkeypatch.setattr(html, "INTERACTIVE_BYTES", 6_000)
     monkeypatch.setattr(html, "CSV_BYTES", 3_000)
     page, tags = page_of([run])
-    assert tags.counts["figure"] == 4 and len(re.findall("data-spec=", page)) == 1
+    assert tags.counts["figure"] == 4 and len(re.findall("data-spec=", page)) == 1 and "plotly.js v" in page
     assert "figures/grid.json of the run" in page and "tables/heads.csv of the run" in page
-    monkeypatch.setattr(html, "MOST_BYTES", 1_000_000)
+    assert "To keep this file small" not in page
+    sizes = []
+    for notice, numbers, drawn in (("answer to the mouse", 1, 1), ("their numbers", 0, 1), ("are left out;", 0, 0)):
+        monkeypatch.setattr(html, "MOST_BYTES", len(page.encode()) - 1)
+        page, tags = page_of([run])
+        sizes.append(len(page.encode()))
+        assert notice in tags.text and 'data-spec="run' not in page and "plotly.js v" not in page
+        assert bool(re.search("Numbers in the figure", page)) is bool(numbers)
+        assert ('class="static' in page) is bool(drawn)
+        assert "figures/grid.svg of the run" in page or drawn
+    assert sizes == sorted(sizes, reverse=True)
+    monkeypatch.setattr(html, "MOST_BYTES", 10_000)
     with pytest.raises(WorkbenchError, match="report fewer runs"):
         page_of([run])
+
+
+def test_a_report_shows_the_pictures_that_the_run_saved(tmp_path: Path, monkeypatch) -> None:
+    saved = Run(tmp_path / write_run(tmp_path))
+    drawn = page_of([saved])[0]
+
+    def draw(*given, **how):
+        raise AssertionError("drawn again")
+
+    monkeypatch.setattr(matplotlib, "draw", draw)
+    page, tags = page_of([saved])
+    assert page == drawn and tags.counts["figure"] == len(saved.figures)
+    tops = [float(top) for top in re.findall(r'<svg xmlns=[^>]*viewBox="0 ([\d.]+)', page)]
+    assert "title-above" not in page and len(tops) == len(saved.figures) and all(10 < top < 60 for top in tops)
+    saved.report(tmp_path / "r.md")
+    kept = (tmp_path / "r_files" / "run-1-figure-1.svg").read_text()
+    assert kept.startswith("<svg") and "title-above" not in kept and "#ffffff" in kept
+    bare = Redacted(saved)
+    assert not hasattr(bare, "saved_svg"), "a saved picture may hold texts"
+
+
+def test_a_saved_picture_that_was_changed_is_drawn_again_and_a_foreign_one_is_made_harmless(tmp_path: Path) -> None:
+    run = Run(tmp_path / write_run(tmp_path))
+    path = run.folder / "figures" / "grid.svg"
+    kept = path.read_text()
+    path.write_text(kept.replace("</svg>", '<text id="evil">changed</text></svg>'))
+    assert run.saved_svg("grid") is None and "changed</" not in page_of([run])[0]
+    hostile = kept.replace(
+        "</svg>",
+        '<script>hit()</script><g onload="hit()"><text x="1" y="2" onclick="hit()">words</text></g>'
+        '<image href="https://elsewhere.example/x.png"/><use href="https://elsewhere.example/#x"/>'
+        '<rect style="fill: url(https://elsewhere.example/x)"/><foreignObject><b>bold</b></foreignObject></svg>',
+    )
+    inline = pictures.inline_svg(run.figures["grid"], "key", hostile)
+    assert inline is not None and "words" in inline
+    for sign in ("script", "hit()", "onload", "onclick", "elsewhere", "foreignObject", "bold"):
+        assert sign not in inline
+    figure, entity = run.figures["grid"], '<!DOCTYPE x [<!ENTITY a "b">]><svg/>'
+    for broken in ("no svg", "<svg/>", kept.replace("title-above-", "title-"), entity):
+        assert pictures.inline_svg(figure, "key", broken) == pictures.inline_svg(figure, "key")
 
 
 def test_a_report_without_figures_carries_no_plotly(tmp_path: Path) -> None:

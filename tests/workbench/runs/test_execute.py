@@ -39,6 +39,7 @@ def test_a_run_keeps_everything_and_opens_again(session, at):
         "given": {"length": 6},
         "resolved": {"n": 2, "length": 6, "layers": None, "data": "random", "pause": 0.0},
         "seed": 3,
+        "clock": None,
     }
     assert record["model"] == json.loads(session.info.model_dump_json()) and record["model"]["fingerprint"]
     assert record["headline"][0]["control"]["name"] == "zero"

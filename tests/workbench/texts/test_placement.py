@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from workbench.errors import UsageError
 from workbench.probes.head_roles.ablation import matched, ranked, replace
-from workbench.texts import Needle, make_needles
-from workbench.texts.placement import Unplaceable, place
+from workbench.texts import Needle, make_needles, read_haystack, synthetic_haystack
+from workbench.texts.placement import Unplaceable, place, place_at_length
 from workbench.texts.vocabulary import word_tokenizer
 
 SENTENCES = [f"The old baker walked slowly to the market {time}." for time in ("before noon", "on Monday", "at dawn")]
@@ -49,6 +51,36 @@ def test_spans_hold_exactly_the_needle_and_its_answer(make: Any, depth: float) -
     assert unseen.ids[slice(*unseen.answer)] == trial.ids[slice(*trial.answer)]
     if depth in (0.0, 1.0):
         assert trial.depth == depth
+
+
+@pytest.mark.parametrize("make", [lambda: word_tokenizer(512), letters], ids=["words", "letters"])
+@pytest.mark.parametrize("depth", [0.0, 0.4, 1.0])
+def test_a_prompt_has_exactly_the_length_that_was_asked_for(make: Any, depth: float) -> None:
+    tokenizer, haystack = make(), synthetic_haystack()
+    needle = make_needles(1, np.random.default_rng(0))[0][0]
+    least = len(place(tokenizer, needle, [], 0.0).prompt)
+    for length in (least + 16, least + 61, least + 400):
+        trial = place_at_length(tokenizer, needle, haystack, length, depth, np.random.default_rng(length))
+        assert len(trial.prompt) == length and trial.answer == (length, len(trial.ids))
+        text = [tokenizer.decode(trial.ids[slice(*span)]).strip().replace(" .", ".") for span in (
+            trial.needle, trial.value, trial.answer, (trial.question, length)
+        )]  # fmt: skip
+        assert text[0] == needle.sentence and text[1] == text[2] == needle.answer
+        assert text[3].startswith("Question") and needle.question.rstrip("?") in text[3]
+        assert trial.ids[slice(*trial.value)] == trial.ids[slice(*trial.answer)]
+        around = trial.needle[0] + trial.question - trial.needle[1]
+        assert trial.depth == trial.needle[0] / around and (around < 400 or abs(trial.depth - depth) < 0.15)
+        assert place(tokenizer, needle, [], depth).without_needle().question == 0
+    with pytest.raises(UsageError, match="leave 15 for the text around the needle"):
+        place_at_length(tokenizer, needle, haystack, least + 15, depth, np.random.default_rng(0))
+
+
+def test_a_haystack_that_ends_too_soon_says_so(tmp_path: Path) -> None:
+    (tmp_path / "short.txt").write_text("A baker sold cake. A tailor bought bread.")
+    haystack, tokenizer = read_haystack(tmp_path / "short.txt"), word_tokenizer(512)
+    needle = make_needles(1, np.random.default_rng(0))[0][0]
+    with pytest.raises(UsageError, match=r"haystack 'short\.txt' has 10 tokens and \d+ are needed"):
+        place_at_length(tokenizer, needle, haystack, 200, 0.5, np.random.default_rng(0))
 
 
 def test_an_answer_with_other_tokens_in_its_needle_is_not_placed() -> None:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...errors import UnknownName, WorkbenchError
-from ..architectures import bare
+from ..own_attention import own_attention
 from .base import Engine, Hook, Inputs
-
-if TYPE_CHECKING:
-    from ..architectures import Architecture
 
 ENGINES = {
     "hf": ".hf:HfEngine",
@@ -27,8 +24,8 @@ def check(name: str) -> None:
         raise UnknownName("engine", str(name), ENGINES)
 
 
-def build(name: str, model: Any, tokenizer: Any = None, architecture: Architecture | None = None) -> Engine:
-    """An engine by name on a model that is in memory; `architecture` is what plain hooks have verified of it.
+def build(name: str, model: Any, tokenizer: Any = None, plain: Engine | None = None) -> Engine:
+    """An engine by name on a model that is in memory; `plain` is the engine of plain hooks on it, if there is one.
 
     Raises `UnknownName`, and `WorkbenchError` if the engine cannot be loaded here.
     """
@@ -38,14 +35,14 @@ def build(name: str, model: Any, tokenizer: Any = None, architecture: Architectu
         engine = getattr(importlib.import_module(module, __name__), attribute)
     except ImportError as error:
         raise WorkbenchError(f"the engine {name!r} cannot be loaded: {error}") from error
-    given = {"tokenizer": tokenizer, "architecture": architecture}
+    given = {"tokenizer": tokenizer, "plain": plain}
     return engine(model, **{word: given[word] for word in inspect.signature(engine).parameters if word in given})
 
 
 def attention_of(engine: Engine) -> str:
     """The implementation of attention that runs under an engine, in words."""
-    told = getattr(bare(engine.model).config, "_attn_implementation", None) or "unknown"
-    return "workbench (sdpa)" if told == "workbench" else str(told)
+    told = engine.implementation or "unknown"
+    return "workbench (sdpa)" if told == "workbench" else own_attention(engine.source) or told
 
 
 __all__ = ["ENGINES", "Engine", "Inputs", "Hook", "attention_of", "build", "check"]

@@ -20,7 +20,7 @@ from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_f
 
 from ...errors import UsageError, WorkbenchError
 from .. import attention
-from ..architectures import Architecture
+from ..architectures import Architecture, ModuleSite, view
 from ..sites import Site
 from . import hook_values
 from .base import Hook
@@ -54,9 +54,10 @@ def build(
             model_name=getattr(model, "name_or_path", "") or kind,
             post_adapter_hook=partial(_keep_attention, architecture=architecture) if native else None,
         )
-    except ValueError as error:
+    except Exception as error:  # its adapters fail in many ways on what they were not made for
+        told = " ".join(str(error).split())[:300]
         raise WorkbenchError(
-            f"TransformerLens cannot wrap {kind} ({error}); use the engine 'hf' or 'nnsight'"
+            f"TransformerLens cannot wrap {kind} ({told}); use the engine 'hf' or 'nnsight'"
         ) from error
     # the standard bridge needs the mask that eager attention is given; some adapters set that by themselves
     model.set_attn_implementation(own if is_native(bridge) else "eager")  # type: ignore[operator]
@@ -85,8 +86,21 @@ def _keep_attention(adapter: Any, architecture: Architecture) -> None:
     inside = adapter.component_mapping["blocks"].submodules
     modules = set(inside["attn"].submodules) if "attn" in inside else set()
     fused = {"qkv", "o"} <= modules and set(PARTS) <= set(architecture.places)
-    if "scores" in architecture.places and (fused or {*PARTS, "o"} <= modules):
+    alike = all(
+        _same_place(layer.places.get(part), architecture.places.get(part))
+        for layer in architecture.layers
+        for part in PARTS
+    )
+    at_seam = all((place := layer.places.get("scores")) and place.side == "attention" for layer in architecture.layers)
+    if at_seam and alike and (fused or {*PARTS, "o"} <= modules):
         inside["attn"] = NativeAttention(inside["attn"], architecture)
+
+
+def _same_place(place: ModuleSite | None, other: ModuleSite | None) -> bool:
+    """Whether a kind is in the same columns of the same module in two layers."""
+    if place is None or other is None or place.columns is None or other.columns is None:
+        return place is other
+    return place.module == other.module and torch.equal(place.columns.index, other.columns.index)
 
 
 class NativeAttention(AttentionBridge):
@@ -168,12 +182,12 @@ class NativeAttention(AttentionBridge):
         return written
 
     def _part(self, passing_through: Tensor, part: str) -> Tensor:
-        return self._architecture.view(passing_through, self._architecture.places[part], part)
+        return view(passing_through, self._architecture.places[part])
 
     def _at_seam(self, call: attention.Call) -> Tensor | None:
         for kind, name in (("q_rot", "hook_rot_q"), ("k_rot", "hook_rot_k")):
             if self._hooked(name):
-                hook_values.at_attention(call, Hook(Site(kind, 0), partial(self._fire_heads, name)))
+                hook_values.at_attention(call, Hook(Site(kind, 0), partial(self._fire_heads, name)), cached=True)
         for watcher in self._watchers:
             watcher(call)
         if self._hooked("hook_attn_scores") or self._hooked("hook_pattern"):

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from ..architectures import Architecture, ModuleSite, read_in_of
-from ..shared_weights import clone_sharing_weights
 from ..sites import KINDS, MAP_KINDS, Site
 from . import hook_values
-from .base import Engine, Hook, Inputs
+from .base import Hook, Inputs
+from .twin import TwinEngine
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
+
 
 ORDER = (
     "embed", "resid_pre", "q", "k", "v", "q_rot", "k_rot", *MAP_KINDS, "z", "attn_out", "resid_mid", "mlp_pre",
@@ -30,11 +31,11 @@ class TracePoint(NamedTuple):
 
     wait: Callable[[], Any]
     act: Callable[[Any], Any]
-    """Gets what `wait` gave, calls the taps, and returns what is to take its place, or None."""
+    """Gets what `wait` gave, calls the hooks, and returns what is to take its place, or None."""
     put: Callable[[Any], None]
 
 
-class NnsightEngine(Engine):
+class NnsightEngine(TwinEngine):
     """Serves what the architecture has; inside attention it reads the operations that nnsight finds in the source.
 
     It traces a twin of the model, which shares its weights, so nnsight's rewriting of modules never meets the hooks of
@@ -44,18 +45,13 @@ class NnsightEngine(Engine):
 
     name: ClassVar[str] = "nnsight"
 
-    def __init__(self, model: nn.Module, tokenizer: Any = None, architecture: Architecture | None = None) -> None:
+    def _wrap(self) -> None:
         import nnsight
 
-        from .hf import HfEngine
-
-        self.architecture = architecture or HfEngine(model).architecture
-        self.model = clone_sharing_weights(model)
-        self.read_in = read_in_of(model)
-        self._tokenizer = tokenizer
-        self._traced = nnsight.NNsight(self.model)
-        self.refused = self._unreachable()
-        """Why a kind that the model has is not served."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Module .* has a submodule named")  # `_at` knows of it
+            self._traced = nnsight.NNsight(self.model)
+        vars(self).pop("wrapped", None)
 
     @cached_property
     def wrapped(self) -> Any:
@@ -69,29 +65,31 @@ class NnsightEngine(Engine):
         # nnsight sets the padding side and token of the tokenizer it is given
         return TransformersModel(self.model, task="text-generation", tokenizer=copy.deepcopy(self._tokenizer))
 
-    def kinds(self) -> tuple[str, ...]:
-        return tuple(kind for kind in self.architecture.kinds if kind not in self.refused)
-
     def _unreachable(self) -> dict[str, str]:
-        seam = [kind for kind in self.architecture.kinds if self._place(kind).side == "attention"]
-        if not seam or _calls(self._traced.get(self.architecture.path(Site(seam[0], 0)))):
-            return {}
-        return dict.fromkeys(seam, f"nnsight finds no call of {CALL!r} in the source of its attention")
+        sides = {kind: place.side for kind, place in self.architecture.places.items()}
+        refused = dict.fromkeys((kind for kind, side in sides.items() if side == "weights"), "it is inside attention")
+        if sides.get("z") == "attention":
+            refused["z"] = "its heads' outputs pass no module"
+        seam = [kind for kind, side in sides.items() if side == "attention" and kind != "z"]
+        if not seam:
+            return refused
+        first = self.architecture.layers_with(seam[0])[0]
+        if _calls(_at(self._traced, self.architecture.path(Site(seam[0], first)))):
+            return refused
+        return refused | dict.fromkeys(seam, f"nnsight finds no call of {CALL!r} in the source of its attention")
 
-    def run(self, inputs: Inputs, taps: Sequence[Hook] = (), *, logits: bool | Tensor = True) -> Tensor | None:
+    def _run(self, inputs: Inputs, hooks: Sequence[Hook], logits: bool | Tensor) -> Tensor | None:
         from nnsight.intervention.interleaver import OutOfOrderError
 
-        if not taps and logits is False:
-            return None
-        waiting = set(range(len(taps)))
-        stops = self._stops(taps, waiting.discard)
+        waiting = set(range(len(hooks)))
+        stops = self._stops(hooks, waiting.discard, inputs.cache is not None)
         try:
             output = self._trace(self.arguments(inputs, logits), stops, logits is False)
         except OutOfOrderError as error:
-            raise self.never_called(taps[index].site for index in waiting) from error
+            raise self.never_called(hooks[index].site for index in waiting) from error
         if waiting:
-            raise self.never_called(taps[index].site for index in waiting)
-        return output
+            raise self.never_called(hooks[index].site for index in waiting)
+        return None if output is None else self.chosen(output, logits)
 
     def _trace(self, arguments: dict[str, Any], stops: Sequence[TracePoint], early: bool) -> Tensor | None:
         import nnsight
@@ -107,42 +105,43 @@ class NnsightEngine(Engine):
             output = nnsight.save(tracer.result.logits)
         return output  # noqa: RET504
 
-    def _stops(self, taps: Sequence[Hook], called: Callable[[int], None]) -> list[TracePoint]:
-        """The places where these taps are, in the order in which the model comes to them."""
+    def _stops(self, hooks: Sequence[Hook], called: Callable[[int], None], cached: bool) -> list[TracePoint]:
+        """The places where these hooks are, in the order in which the model comes to them."""
         at: dict[tuple[str, str], list[tuple[int, Hook]]] = {}
-        for index, tap in sorted(enumerate(taps), key=lambda item: self._when(item[1])):
-            place = self._place(tap.site.kind)
+        for index, hook in sorted(enumerate(hooks), key=lambda item: self._when(item[1])):
+            place = self.architecture.place(hook.site)
             side = "input" if place.side == "stream" else place.side
-            at.setdefault((self.architecture.path(tap.site), side), []).append((index, tap))
-        return [self._stop(path, side, group, called) for (path, side), group in at.items()]
+            at.setdefault((self.architecture.path(hook.site), side), []).append((index, hook))
+        return [self._stop(path, side, group, called, cached) for (path, side), group in at.items()]
 
-    def _when(self, tap: Hook) -> tuple[int, int]:
+    def _when(self, hook: Hook) -> tuple[int, int]:
         last = self.architecture.shape.layers
-        return (last if tap.site.kind == "final_norm" else tap.site.layer or 0, ORDER.index(tap.site.kind))
+        return (last if hook.site.kind == "final_norm" else hook.site.layer or 0, ORDER.index(hook.site.kind))
 
-    def _place(self, kind: str) -> ModuleSite:
-        return self.architecture.places.get(kind, ModuleSite("", "output"))
-
-    def _stop(self, path: str, side: str, taps: list[tuple[int, Hook]], called: Callable[[int], None]) -> TracePoint:
-        envoy = self._traced.get(path)
+    def _stop(
+        self, path: str, side: str, hooks: list[tuple[int, Hook]], called: Callable[[int], None], cached: bool
+    ) -> TracePoint:
+        envoy = _at(self._traced, path)
         if side == "attention":
-            return self._attention(envoy, taps, called)
+            return self._attention(envoy, hooks, called, cached)
 
         def act(passed: Any) -> Any:
-            now = passed[0] if isinstance(passed, tuple) else passed
+            now = passed[0] if isinstance(passed, (tuple, list)) else passed
             changed = False
-            for index, tap in taps:
-                new = hook_values.replaced(self.architecture, now, tap, self._place(tap.site.kind))
+            for index, hook in hooks:
+                new = hook_values.replaced(now, hook, self.architecture.place(hook.site))
                 called(index)
                 if new is not None:
                     now, changed = new, True
             if not changed:
                 return None
-            return (now, *passed[1:]) if isinstance(passed, tuple) else now
+            return hook_values.with_first(passed, now)
 
         return TracePoint(lambda: getattr(envoy, side), act, lambda new: setattr(envoy, side, new))
 
-    def _attention(self, envoy: Any, taps: list[tuple[int, Hook]], called: Callable[[int], None]) -> TracePoint:
+    def _attention(
+        self, envoy: Any, hooks: list[tuple[int, Hook]], called: Callable[[int], None], cached: bool
+    ) -> TracePoint:
         """Where the module calls its attention function: with q and k as attention uses them."""
         from .. import attention
 
@@ -151,16 +150,25 @@ class NnsightEngine(Engine):
         def act(passed: Any) -> Any:
             arguments, options = passed
             call = attention.Call.of(*arguments, **options)
-            before = call.q, call.k
-            for index, tap in taps:
-                hook_values.at_attention(call, tap)
+            before = call.q, call.k, call.v
+            for index, hook in hooks:
+                hook_values.at_attention(call, hook, cached)
                 called(index)
-            if call.q is before[0] and call.k is before[1] and call.edited is None:
+            same = call.q is before[0] and call.k is before[1] and call.v is before[2]
+            if same and call.edited is None:
                 return None
             handed_on = {} if call.edited is None else {attention.EDITED: call.edited}
-            return (arguments[0], call.q, call.k, *arguments[3:]), {**options, **handed_on}
+            return (arguments[0], call.q, call.k, call.v, *arguments[4:]), {**options, **handed_on}
 
         return TracePoint(lambda: operation.inputs, act, lambda new: setattr(operation, "inputs", new))
+
+
+def _at(envoy: Any, path: str) -> Any:
+    """nnsight's view of the module at a path; one that is called `output` or `input` has another name there."""
+    for name in path.split("."):
+        moved = vars(envoy).get(f"{envoy.OVERLOAD_PREFIX}{name}")
+        envoy = envoy.get(name) if moved is None else moved
+    return envoy
 
 
 def _calls(envoy: Any) -> list[str]:

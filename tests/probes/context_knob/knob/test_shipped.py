@@ -62,10 +62,12 @@ def test_the_direction_is_one_line() -> None:
 def test_a_fact_is_known_that_comes_in_both_forms_of_asking(default_model: Any) -> None:
     facts = [fact for fact in read_facts("facts").facts if split_of(fact.subject) == "validation"][:24]
     prompter, tokenizer = Prompter(default_model), default_model.tokenizer
+    forms = [(prompter.bare(fact.query, fact.answer), tokenizer(fact.query)["input_ids"]) for fact in facts]
     right = []
-    for fact in facts:
-        forms = prompter.bare(fact.query, fact.answer), tokenizer(fact.query)["input_ids"]
-        said = [tokenizer.decode(default_model.generate([ids], 8).rows()[0], skip_special_tokens=True) for ids in forms]
-        right.append([strict(text, fact.answer) for text in said])
+    for prompts in zip(*forms, strict=True):
+        rows = default_model.generate(list(prompts), 8).rows()
+        said = [tokenizer.decode(row, skip_special_tokens=True) for row in rows]
+        right.append([strict(text, fact.answer) for text, fact in zip(said, facts, strict=True)])
+    right = list(zip(*right, strict=True))
     assert known_items(default_model, facts, Reporter()) == [all(each) for each in right]
-    assert {(True, True), (True, False), (False, False)} <= {(bare, alone) for bare, alone in right}
+    assert {(True, True), (True, False), (False, False)} <= set(right)

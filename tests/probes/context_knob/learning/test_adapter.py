@@ -64,20 +64,21 @@ def test_the_adapter_is_what_a_plain_loop_makes(session: Session, tmp_path: Path
     facts = [fact for fact in read_facts(config.data).facts if split_of(fact.subject) == "train"]
     facts = [fact for fact, yes in zip(facts, known_items(session, facts, Reporter()), strict=True) if yes]
     torch.manual_seed(3)
-    model = get_peft_model(
-        session.model, LoraConfig(r=2, lora_alpha=2, target_modules=list(config.modules), bias="none")
-    )
-    weights = {name: each for name, each in model.named_parameters() if each.requires_grad}
-    optimiser = torch.optim.AdamW(weights.values(), lr=1e-2, weight_decay=0.01)
-    losses = []
-    for step in range(6):
-        optimiser.param_groups[0]["lr"] = 1e-2 * min((step + 1) / 3, (6 - step) / 4)
-        loss = _loss(model, *_batch(facts, config, [3, step], Prompter(session), session))
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(weights.values(), 1.0)
-        optimiser.step()
-        losses.append(loss.item())
+    with session.borrowed():  # as the recipe runs it
+        model = get_peft_model(
+            session.model, LoraConfig(r=2, lora_alpha=2, target_modules=list(config.modules), bias="none")
+        )
+        weights = {name: each for name, each in model.named_parameters() if each.requires_grad}
+        optimiser = torch.optim.AdamW(weights.values(), lr=1e-2, weight_decay=0.01)
+        losses = []
+        for step in range(6):
+            optimiser.param_groups[0]["lr"] = 1e-2 * min((step + 1) / 3, (6 - step) / 4)
+            loss = _loss(model, *_batch(facts, config, [3, step], Prompter(session), session))
+            optimiser.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(weights.values(), 1.0)
+            optimiser.step()
+            losses.append(loss.item())
     assert record["results"]["losses"] == losses
     assert len(kept) == len(weights)
     assert all(torch.equal(each, kept[name.replace(".default", "")]) for name, each in weights.items())

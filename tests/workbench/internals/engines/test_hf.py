@@ -12,7 +12,7 @@ from tests.workbench.internals.hf_reference import everything
 from workbench.errors import SiteError, UnknownName, UsageError
 from workbench.internals import edits
 from workbench.internals.engines import Hook
-from workbench.internals.sites import KINDS, MAP_KINDS, RESIDUAL_KINDS, Site
+from workbench.internals.sites import MAP_KINDS, RESIDUAL_KINDS, Site
 from workbench.internals.tokens import TokenBatch
 from workbench.progress import Cancelled, Progress, Reporter
 
@@ -103,6 +103,8 @@ def test_a_run_ends_after_the_last_site_unless_logits_are_asked_for() -> None:
     ran: list[str] = []
     for name, module in model.engine.model.named_modules():
         module.register_forward_hook(lambda _, __, ___, name=name: ran.append(name))
+    model.engine.refresh()  # hooks of the user's own have the model checked anew
+    ran.clear()
     model.capture(ROWS, ["resid_pre.1", "q.1"])
     assert "model.layers.0" in ran and "model.layers.1.self_attn.k_proj" not in ran and "lm_head" not in ran
     model.capture(ROWS, ["resid_pre.1"], logits=True)
@@ -121,24 +123,27 @@ def test_what_was_captured_does_not_change_with_later_edits_of_the_same_memory()
 def test_no_hook_stays_after_an_error() -> None:
     model = hooked(tiny("llama"))
 
-    def hooks() -> int:
+    def left_hooks() -> int:
         return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.engine.model.modules())
 
     def fail(_: torch.Tensor) -> None:
-        raise RuntimeError("broken tap")
+        raise RuntimeError("broken hook")
 
-    expected, before = model.logits(ROWS), hooks()
+    expected, before = model.logits(ROWS), left_hooks()
     for kind in ("q_rot", "resid_mid", "z", "mlp_pre"):
-        with pytest.raises(RuntimeError, match="broken tap"):
+        with pytest.raises(RuntimeError, match="broken hook"):
             model._run(TokenBatch.of(ROWS), [Hook(Site(kind, 1), fail)], True, None, None)
-        assert hooks() == before
+        assert left_hooks() == before
     assert torch.equal(model.logits(ROWS), expected)
 
 
-def test_a_tap_that_is_never_called_is_an_error() -> None:
+def test_a_hook_that_is_never_called_is_an_error() -> None:
     model = hooked(tiny("llama"))
     block = model.engine.model.model.layers[1]
-    block.mlp.forward = torch.zeros_like  # the gate is there and never used
+    own, skipped = block.mlp.forward, list[bool]()
+    block.mlp.forward = lambda x: torch.zeros_like(x) if skipped else own(x)
+    model.engine.refresh()
+    skipped.append(True)  # the gate was there when the model was checked, and is no longer used
     with pytest.raises(SiteError, match=r"never reached mlp_pre\.1; it serves: embed, resid_pre"):
         model.capture(ROWS, ["mlp_pre.1"])
 
@@ -188,12 +193,6 @@ def test_progress_tells_each_block_and_a_cancelled_run_stops_between_blocks() ->
         model.logits(ROWS, progress=reporter)
 
 
-def test_every_kind_has_its_place_in_some_architecture() -> None:
-    from workbench.internals.architectures import TABLE
-
-    assert {kind for places in TABLE.values() for kind in places} == set(KINDS) - {"final_norm", "logits"}
-
-
 @pytest.mark.model
 def test_the_default_model_agrees_with_hugging_face(default_model: Any) -> None:
     from transformers import AutoModelForCausalLM
@@ -214,8 +213,8 @@ def test_the_default_model_agrees_with_hugging_face(default_model: Any) -> None:
             elif not name.startswith("scores"):
                 assert relative(found[:, :n], wanted) <= bound(name), name
     # Scores reach 17 here, where eager attention in float32 is 2e-5 away from float64 and Hugging Face's own padded
-    # batch 1.3e-5 away from the same row alone: 1e-5 can only be asked for with the same attention on the same batch.
-    reference.set_attn_implementation("sdpa")
+    # batch 1.3e-5 away from the same row alone: 1e-5 can only be asked for with the same attention on the same batch,
+    # which for a short text is eager attention.
     same = everything(reference, rows)
     for name in (name for name in names if name.startswith("scores")):
         for i, row in enumerate(rows):

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tests.conftest import tiny
+from workbench.internals import edits
 from workbench.internals.engines.nnsight import ORDER, NnsightEngine
 from workbench.internals.hooked_model import HookedModel
 from workbench.internals.session import load
@@ -57,9 +58,26 @@ def test_the_order_of_the_kinds_is_the_models_own(architecture: str) -> None:
     model = hooked(tiny(architecture))
     came: list[Site] = []
     sites = [Site(kind, 1) for kind in model.kinds if kind not in ENDS]
-    taps = [Hook(site, lambda _, site=site: came.append(site)) for site in sites]  # type: ignore[misc]
-    model.engine.run(Inputs(torch.tensor(IDS)), taps)
+    hooks = [Hook(site, lambda _, site=site: came.append(site)) for site in sites]  # type: ignore[misc]
+    model.engine.run(Inputs(torch.tensor(IDS)), hooks)
     assert came == sorted(came, key=lambda site: ORDER.index(site.kind))
+
+
+def test_a_module_that_is_called_output_is_read_and_edited() -> None:
+    """Blocks made of BERT hold one, and nnsight serves what leaves a module under the same name."""
+    from transformers import BertConfig, BertLMHeadModel
+
+    torch.manual_seed(0)
+    config = BertConfig(vocab_size=61, hidden_size=24, num_hidden_layers=2, num_attention_heads=4, intermediate_size=40)
+    config.is_decoder = True
+    session = load(BertLMHeadModel(config).eval())
+    ids = list(range(3, 12))
+    sites = ["resid_pre.1", "resid_post.0", "q.1", "pattern.0", "mlp_post.1"]
+    own, traced = (session.capture(ids, sites, logits=True, engine=name) for name in ("hf", "nnsight"))
+    assert all(torch.equal(own[site], traced[site]) for site in sites)
+    change = [edits.add("resid_post.0", torch.ones(24))]
+    one, other = (session.logits(ids, edits=change, engine=name) for name in ("hf", "nnsight"))
+    assert torch.allclose(one, other, atol=1e-6) and not torch.allclose(one, own.logits, atol=1e-3)
 
 
 def test_the_other_engines_model_is_left_as_it_was() -> None:
