@@ -95,7 +95,8 @@ def value_constants(problem: Problem) -> dict[str, Any]:
     """What the forward kernel is compiled for beside that: the size of values, and tiles for the larger of the two."""
     assert problem.v is not None
     d = problem.v.shape[3]
-    tiles = config(FORWARD, max(d, problem.q.shape[3]), problem.q.dtype)
+    size = max(d, problem.q.shape[3])
+    tiles = config(FORWARD, size, problem.q.dtype, problem.block_mask is not None)
     return {"DV": d, "DV_PAD": max(16, 1 << (d - 1).bit_length()), **tiles}
 
 

@@ -106,10 +106,10 @@ def pattern(call: Call, queries: Tensor) -> Tensor:
     if call.edited is not None:
         return call.edited.pattern(queries)
     queries = queries.to(call.q.device)
-    return _weights(scores(call, queries), visible_to(call, queries), _sink_rows(call, queries))
+    return _weights(scores(call, queries), visible_to(call, queries), sink_rows(call, queries))
 
 
-def _sink_rows(call: Call, queries: Tensor | None = None) -> Tensor | None:
+def sink_rows(call: Call, queries: Tensor | None = None) -> Tensor | None:
     """The learned sinks' scores for the asked queries, broadcast to `[batch, head, query, 1]`."""
     if call.sinks is None:
         return None
@@ -197,7 +197,7 @@ def log_normaliser(call: Call) -> Tensor:
     logits, mask = scores(call), call.visible(0, call.q.shape[2])
     if mask is not None:
         logits = logits.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else logits + mask
-    sinks = _sink_rows(call)
+    sinks = sink_rows(call)
     if sinks is not None:
         logits = torch.cat([logits, sinks.to(logits.dtype).expand(*logits.shape[:3], 1)], dim=-1)
     return logits.logsumexp(-1)
@@ -206,7 +206,7 @@ def log_normaliser(call: Call) -> Tensor:
 def _explicit(call: Call) -> Tensor:
     """The pattern of all queries times the values, as eager attention writes it."""
     mask = call.visible(0, call.q.shape[2])
-    return mixed(_weights(_logits(call), mask, _sink_rows(call)), call.v)
+    return mixed(_weights(_logits(call), mask, sink_rows(call)), call.v)
 
 
 def _weights(logits: Tensor, mask: Tensor | None, sinks: Tensor | None = None) -> Tensor:
@@ -268,6 +268,7 @@ __all__ = [
     "part",
     "pattern",
     "scores",
+    "sink_rows",
     "visible_to",
     "watching",
 ]

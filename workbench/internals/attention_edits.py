@@ -50,19 +50,21 @@ class AttentionEdit(EditValue):
         return self.heads is not None and any(isinstance(head, tuple) for head in self.heads)
 
     def heads_in(self, layer: int, architecture: Architecture) -> tuple[int, ...]:
-        """The query heads of a layer that it acts on."""
+        """The query heads of a layer that it acts on; none where the layer has no attention that can be told."""
+        if "pattern" not in architecture.layers[layer].places:
+            return ()
         if self.pairs:
             return tuple(sorted({head for at, head in self.heads if at == layer}))  # type: ignore[misc, union-attr]
         if self.layers is not None and layer not in self.layers:
             return ()
-        every = range(architecture.heads("pattern"))
+        every = range(architecture.heads("pattern", layer))
         return tuple(every) if self.heads is None else tuple(sorted(dict.fromkeys(self.heads)))  # type: ignore[arg-type]
 
     def check(self, architecture: Architecture) -> None:
         """Raise `SiteError` for a layer or head that the model does not have."""
         named: Sequence[Any] = self.heads or ()
-        pairs = named if self.pairs else [(layer, None) for layer in self.layers or ()]
-        pairs = [*pairs, *((0, head) for head in named if not self.pairs)]
+        layers = self.layers or architecture.layers_with("pattern") or (0,)
+        pairs = named if self.pairs else [(layer, head) for layer in layers for head in named or (None,)]
         for layer, head in pairs:
             architecture.check(Site("pattern", layer, head))
 

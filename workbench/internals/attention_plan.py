@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ..errors import SiteError, UsageError
 from . import attention
-from .architectures import bare
 from .attention_edits import AttentionEdit
 from .attention_rules import FAR, Rule, rule, sees_nothing
 from .edit_frame import Frame
@@ -57,7 +56,7 @@ class AttentionPlan:
         by_edits: dict[tuple[int, ...], list[int]] = {}
         acting = [index for index, edit in enumerate(self.edits) if frame.acts(edit.during)]
         named = {index: set(self.edits[index].heads_in(layer, self.engine.architecture)) for index in acting}
-        for head in range(self.engine.architecture.heads("pattern")):
+        for head in range(self.engine.architecture.heads("pattern", layer)):
             chosen = tuple(index for index in acting if head in named[index])
             if chosen:
                 by_edits.setdefault(chosen, []).append(head)
@@ -105,17 +104,12 @@ class AttentionPlan:
         if not self.edits:
             return
         architecture, tokens = self.engine.architecture, self.frame.tokens
-        self.engine.check([Site("scores", 0)])
-        if getattr(bare(self.engine.model).config, "_attn_implementation", None) != attention.NAME:  # type: ignore[union-attr]
-            raise SiteError(
-                f"the engine {self.engine.name!r} computes attention of {architecture.name} by itself and cannot edit "
-                "it; take the engine 'hf'"
-            )
         for edit in self.edits:
             edit.check(architecture)
             if isinstance(edit, FixedWeights) and edit.lengths is not None:
                 self._check_lengths(edit, tokens.lengths.tolist())
-        layers = range(architecture.shape.layers)
+        layers = self.layers
+        self._check_seam(layers)
         for layer in layers:
             moves = [e for e in self.edits if isinstance(e, PositionEdit) and e.heads_in(layer, architecture)]
             if moves:
@@ -130,6 +124,18 @@ class AttentionPlan:
                     if (key := hash((id(one), window))) not in seen:
                         seen.add(key)
                         _check_visible(one, window)
+
+    def _check_seam(self, layers: Sequence[int]) -> None:
+        """Raise `SiteError` where attention does not pass the seam, at which it is edited."""
+        engine, architecture = self.engine, self.engine.architecture
+        if "pattern" not in engine.kinds():
+            engine.check([Site("pattern", layer) for layer in layers[:1] or [0]])
+        elsewhere = [layer for layer in layers if architecture.place(Site("pattern", layer)).side != "attention"]
+        if engine.implementation != attention.NAME or elsewhere:
+            raise SiteError(
+                f"the engine {engine.name!r} reads the attention of {architecture.name} where it cannot be edited; "
+                + ("take the engine 'hf'" if engine.name != "hf" else f"layers: {', '.join(map(str, elsewhere))}")
+            )
 
     def _frames(self) -> list[Frame]:
         """The passes in which edits act, as far as they differ: the prompt, and each one's first step of generation."""
@@ -152,13 +158,9 @@ class AttentionPlan:
 
 
 def window_of(engine: Engine, layer: int) -> int:
-    """How many tokens back a layer sees by the model's configuration, as far as that tells."""
-    config = bare(engine.model).config.get_text_config()  # type: ignore[operator, union-attr]
-    size = getattr(config, "sliding_window", None)
-    kinds = getattr(config, "layer_types", None)
-    if not size or getattr(config, "use_sliding_window", True) is False:
-        return FAR
-    return size if kinds is None or kinds[layer] == "sliding_attention" else FAR
+    """How many tokens back a layer sees: its window, `FAR` where it has none."""
+    found = engine.architecture.layers[layer]
+    return found.reach if found.kind == "window" and found.reach is not None else FAR
 
 
 def _check_visible(rule: Rule, window: int) -> None:

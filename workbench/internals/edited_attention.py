@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from ..errors import UsageError
-from . import attention, edited_kernels, layer_statistics
+from ..kernels import AttentionStats
+from . import attention, call_statistics, edited_kernels, pattern_statistics
 from .attention import Call
 from .attention_plan import AttentionPlan
 from .attention_rules import Rule
-from .edited_heads import Group, mixed, of_heads
+from .edited_heads import Group, of_heads
 from .engines.base import Hook
 from .layer_statistics import LayerChunk, Request
 from .sites import Site
@@ -90,7 +91,7 @@ class EditedCall:
             stop = min(some[-1] + 1, start + step)
             queries = torch.arange(start, stop, device=out.device).expand(len(out), -1)
             _, weights = group.weights(queries, self.call.visible(start, stop))
-            new = mixed(weights, group.v)
+            new = attention.mixed(weights.to(group.v.dtype), group.v)
             old = out[:, start:stop, heads]
             out[:, start:stop, heads] = torch.where(edited[:, start:stop, None, None], new, old)
             while position < len(some) and some[position] < stop:
@@ -119,11 +120,37 @@ class EditedCall:
         return out
 
     def statistics(self, request: Request, start: int) -> tuple[Tensor, LayerChunk]:
-        """The output and the statistics of this layer for the queries from `start` on."""
-        plain, chunk = layer_statistics.attend(self.call, request, self.layer, start)
-        return (
-            edited_kernels.statistics(self.call, self.groups, request, plain, chunk) if self.groups else (plain, chunk)
-        )
+        """The output and the statistics of this layer for the queries from `start` on.
+
+        `visible_keys` tells what the model's own mask shows.
+        """
+        plain, chunk = call_statistics.attend(self.call, request, self.layer, start)
+        if not self.groups:
+            return plain, chunk
+        if all(edited_kernels.knows(group) for group in self.groups):
+            return edited_kernels.statistics(self.groups, request, plain, chunk)
+        key_start = start + self.call.q.shape[2] - self.call.k.shape[2]
+        out, found = pattern_statistics.in_blocks(replace(self.call, edited=self), request, start, key_start)
+        visible = {"visible_keys": chunk.stats.visible_keys}
+        stats = request.cleaned(AttentionStats(**found | visible), start, key_start)
+        return out, chunk._replace(stats=stats)
+
+    def log_normaliser(self, queries: Tensor) -> Tensor:
+        """The logarithm of what weights are divided by in the softmax, `[batch, head, query]`; see `pattern`."""
+        call, asked = self.call, queries.to(self.call.q.device)
+        visible = attention.visible_to(call, asked)
+
+        def of(found: Tensor, sinks: Tensor | None) -> Tensor:
+            if visible is not None:
+                found = found.masked_fill(~visible, -torch.inf) if visible.dtype == torch.bool else found + visible
+            if sinks is not None:
+                found = torch.cat([found, sinks.to(found).expand(*found.shape[:3], 1)], dim=-1)
+            return found.logsumexp(-1, keepdim=True)
+
+        plain = of(attention.scores(call, asked), attention.sink_rows(call, asked))
+        return self._maps(
+            asked, lambda group, asked: of(group.scores(asked), attention.sink_rows(group.call, asked)), plain
+        )[..., 0]
 
 
 def attention_hooks(plan: AttentionPlan) -> list[Hook]:
@@ -134,4 +161,10 @@ def attention_hooks(plan: AttentionPlan) -> list[Hook]:
             raise UsageError(f"two sets of attention edits meet in layer {layer}: give all of them in one list")
         call.edited = EditedCall(plan, layer, replace(call))
 
-    return [Hook(Site("scores", layer), lambda _: None, change=partial(change, layer=layer)) for layer in plan.layers]
+    layers = plan.engine.architecture.layers
+
+    def hook(layer: int) -> Hook:
+        kind = "scores" if "scores" in layers[layer].places else "pattern"  # with a learned sink there is only that
+        return Hook(Site(kind, layer), lambda _: None, change=partial(change, layer=layer))
+
+    return [hook(layer) for layer in plan.layers]

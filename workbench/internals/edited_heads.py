@@ -76,11 +76,15 @@ class Group:
         if blind.any():
             row, which = (int(n) for n in blind.nonzero()[0])
             raise sees_nothing(self.rule, row, int(queries[row, which]))
-        at_least = torch.promote_types(masked.dtype, torch.float32)
-        lowest = torch.finfo(masked.dtype).min
-        shares = masked.masked_fill(~seen, lowest).softmax(-1, dtype=at_least) * seen
+        hidden = masked.masked_fill(~seen, torch.finfo(masked.dtype).min)
+        sinks = attention.sink_rows(self.call, queries)
+        if sinks is None:
+            shares = hidden.softmax(-1) * seen
+        else:  # a learned sink takes its share of each row, as without edits
+            joined = torch.cat([hidden, sinks.to(hidden).expand(*hidden.shape[:3], 1)], dim=-1)
+            shares = joined.softmax(-1)[..., :-1] * seen
         classes = self.rule.query_class.gather(1, queries)
-        return found, (shares * self._cells(self.rule.weight, classes).to(shares)).to(found.dtype)
+        return found, shares * self._cells(self.rule.weight, classes).to(shares)
 
     def _gap(self, queries: Tensor) -> Tensor:
         """How many tokens each key is before each asked query, `[batch, query, key]`."""
@@ -103,7 +107,19 @@ def of_heads(call: Call, heads: tuple[int, ...]) -> Call:
     kinds = sorted(set(sharing))
     even = len({sharing.count(kind) for kind in kinds}) == 1
     keys = kinds if even else sharing
-    return replace(call, q=call.q[:, list(heads)], k=_picked(call.k, keys), v=_picked(call.v, keys))
+    return replace(
+        call,
+        q=call.q[:, list(heads)],
+        k=_picked(call.k, keys),
+        v=_picked(call.v, keys),
+        sinks=None if call.sinks is None else _of_each(call.sinks, heads, 0 if call.sinks.ndim == 1 else 1),
+        bias=None if call.bias is None else _of_each(call.bias, heads, 1),
+    )
+
+
+def _of_each(value: Tensor, heads: tuple[int, ...], axis: int) -> Tensor:
+    """What is kept for each query head, of some heads; one for all stays."""
+    return value if value.shape[axis] == 1 else value.index_select(axis, torch.tensor(heads, device=value.device))
 
 
 def _picked(x: Tensor, heads: list[int]) -> Tensor:
@@ -111,10 +127,3 @@ def _picked(x: Tensor, heads: list[int]) -> Tensor:
     if heads == list(range(heads[0], heads[0] + len(heads))):
         return x[:, heads[0] : heads[0] + len(heads)]
     return x[:, heads]
-
-
-def mixed(weights: Tensor, v: Tensor) -> Tensor:
-    """Weights `[batch, head, query, key]` times values `[batch, kv_head, key, d]`: `[batch, query, head, d]`."""
-    per = weights.shape[1] // v.shape[1]
-    summed = weights.unflatten(1, (-1, per)).flatten(2, 3) @ v
-    return summed.unflatten(2, (per, -1)).flatten(1, 2).transpose(1, 2)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ..errors import WorkbenchError
 from ..kernels import AttentionStats, BlockMask, attention_stats
+from . import attention
 from .attention_rules import FAR, sees_nothing
 from .layer_statistics import LayerChunk, Request
 
@@ -83,11 +83,19 @@ def serves(group: Group, small: int) -> bool:
     """Whether the kernels compute this group: a long text, without gradients, of a mask that they know."""
     call, rule = group.call, group.rule
     rows = int(rule.rows.any(dim=0).sum())
-    if rows * call.k.shape[2] <= small or call.q.dtype not in (torch.float32, torch.float16, torch.bfloat16):
+    if rows * call.k.shape[2] <= small or not knows(group):
         return False
     if torch.is_grad_enabled() and any(x.requires_grad for pair in group.sources for x in (*pair, call.v)):
         return False
-    return call.q.device.type in ("cpu", "cuda") and call.q.shape[3] == call.v.shape[3] and is_plain(call, rule)
+    return call.q.device.type in ("cpu", "cuda")
+
+
+def knows(group: Group) -> bool:
+    """Whether the kernels know attention of this form: in their types, without a bias or sinks, of a mask they have."""
+    call = group.call
+    if call.q.dtype not in (torch.float32, torch.float16, torch.bfloat16) or call.sinks is not None:
+        return False
+    return max(call.q.shape[2], call.k.shape[2]) > attention.SHORT and is_plain(call, group.rule)
 
 
 def is_plain(call: Call, rule: Rule) -> bool:
@@ -125,29 +133,24 @@ def write(group: Group, out: Tensor) -> None:
     out[:, start:stop, heads] = torch.where(here, new.transpose(1, 2), old)
 
 
-def statistics(
-    call: Call, groups: Sequence[Group], request: Request, out: Tensor, chunk: LayerChunk
-) -> tuple[Tensor, LayerChunk]:
+def statistics(groups: Sequence[Group], request: Request, out: Tensor, chunk: LayerChunk) -> tuple[Tensor, LayerChunk]:
     """The output `[batch, query, head, d]` and statistics of a call, from those without edits, which are written to.
 
-    Raises `WorkbenchError` where the model's mask is not known to the kernels.
+    The kernels know each group.
     """
-    count, keys = call.q.shape[2], call.k.shape[2]
+    count, keys = groups[0].call.q.shape[2], groups[0].call.k.shape[2]
     key_start = chunk.start + count - keys
     arguments = request.arguments(chunk.start, chunk.start + count, key_start, key_start + keys)
     wanted = tuple(name for name in request.wanted.stats if name != "segment_mass")
     found = chunk.stats.present()
     for group in groups:
-        if not is_plain(group.call, group.rule):
-            raise WorkbenchError(
-                f"{type(call.module).__name__} hides keys in a way that is neither causal nor a window; "
-                "its attention statistics are not computed"
-            )
         edited = _merged(group, 0, count, (*wanted, "out"), arguments).present()
         heads = torch.tensor(group.heads, device=out.device)
         out[:, :, heads] = edited.pop("out").transpose(1, 2)
         cleaned = request.cleaned(AttentionStats(**edited), chunk.start, key_start).present()
         for name, value in found.items():
+            if name == "visible_keys":
+                continue
             # where all weights were set to zero there is nothing to add up
             none = torch.full_like(value[:, heads], -1 if name in ("argmax", "topk_index") else 0)
             value[:, heads] = cleaned.get(name, none).to(value)

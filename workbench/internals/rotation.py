@@ -16,6 +16,7 @@ from .sites import Site
 from .values import example
 
 if TYPE_CHECKING:
+    from .architectures import Architecture
     from .position_edits import Placement
 
 _PLACES = ((0, 1, 2, 3, 4, 5, 6, 7), (1, 3, 4, 5, 7, 8, 9, 11))
@@ -23,7 +24,7 @@ _CHANGING = ("dynamic", "longrope")
 """Kinds of rotation whose frequencies depend on how long the text is."""
 
 
-_known: WeakKeyDictionary[Engine, Positions] = WeakKeyDictionary()
+_known: WeakKeyDictionary[Engine, tuple[Architecture, Positions]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,13 +84,16 @@ class Positions:
 
 
 def positions_of(engine: Engine) -> Positions:
-    """What positions do in the model behind an engine, found out the first time in two runs of eight tokens.
+    """What positions do in the model behind an engine, found out in two runs of eight tokens, once a model.
 
     Every block is given the same residual stream in both, so its queries differ by their rotation alone.
     """
-    if engine not in _known:
-        _known[engine] = _found(engine)
-    return _known[engine]
+    engine.refresh()
+    of, found = _known.get(engine, (None, None))
+    if found is None or of is not engine.architecture:
+        found = _found(engine)
+        _known[engine] = engine.architecture, found
+    return found
 
 
 def _found(engine: Engine) -> Positions:
@@ -102,7 +106,7 @@ def _found(engine: Engine) -> Positions:
     candidates = _frequencies(model)
     found: list[Rotation | None] = []
     for layer in range(architecture.shape.layers):
-        if "q_rot" not in architecture.kinds:
+        if layer not in first[1]:
             found.append(None)
             continue
         before, after = first[1][layer], second[1][layer]
@@ -149,9 +153,9 @@ def _run(engine: Engine, places: tuple[int, ...]) -> tuple[Tensor, dict[int, Ten
         return Hook(Site("q_rot", layer), lambda whole: queries.__setitem__(layer, whole.detach().clone()))
 
     hooks = [Hook(Site("embed"), lambda whole: embedded.append(whole.detach().clone()))]
-    hooks += [Hook(Site("resid_pre", layer), lambda whole: fixed.to(whole)) for layer in range(shape.layers)]
-    if "q_rot" in engine.architecture.kinds:
-        hooks += [keep(layer) for layer in range(shape.layers)]
+    layers_with = engine.architecture.layers_with
+    hooks += [Hook(Site("resid_pre", layer), lambda whole: fixed.to(whole)) for layer in layers_with("resid_pre")]
+    hooks += [keep(layer) for layer in layers_with("q_rot")]
     ids = torch.arange(len(places))[None] % max(shape.vocabulary, 1)
     given = ids if shape.d_in is None else torch.stack(example(shape.d_in, [len(places)]))
     with torch.no_grad():

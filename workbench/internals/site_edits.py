@@ -80,12 +80,25 @@ class Edit(EditValue):
 
 
 def set(site: str | Site, value: float | Tensor, positions: PositionsLike = None, during: During = "all") -> Edit:
-    """Write a value: a number, or a tensor that broadcasts to `[batch, position, …]` at the edited positions."""
+    """Write a value: a number, or a tensor that broadcasts to `[batch, position, …]` at the edited positions.
+
+    >>> prompt = "marathon dolphin shop carpenter marathon dolphin"
+    >>> heads = [wb.edits.set("z.2.1", 0.0), wb.edits.set("z.2.3", 0.0)]
+    >>> session.text(session.generate(prompt, 2, edits=heads).rows()[0])
+    'dolphin dolphin'
+    """
     return Edit(address(site), "set", value, positions=positions, during=during)
 
 
 def add(site: str | Site, value: float | Tensor, positions: PositionsLike = None, during: During = "all") -> Edit:
-    """Add a value: a number, or a tensor that broadcasts to `[batch, position, …]` at the edited positions."""
+    """Add a value: a number, or a tensor that broadcasts to `[batch, position, …]` at the edited positions.
+
+    >>> before = session.capture("marathon dolphin", "resid_post.1")["resid_post.1"]
+    >>> raised = wb.edits.add("resid_post.1", 1.0, positions=[-1])
+    >>> after = session.capture("marathon dolphin", "resid_post.1", edits=[raised])["resid_post.1"]
+    >>> (after - before).mean(-1).round()                 # [batch, position]
+    tensor([[0., 1.]])
+    """
     return Edit(address(site), "add", value, positions=positions, during=during)
 
 
@@ -119,6 +132,13 @@ def project(
     """Set the component along a direction to `value`, 0 if None: x − (x·u)u + value·u with u of length one.
 
     The direction has the site's last axis. `value` is a number, or broadcasts to the site's axes without the last one.
+
+    >>> import torch
+    >>> direction = torch.ones(96)
+    >>> without = wb.edits.project("resid_post.1", direction)
+    >>> after = session.capture("marathon dolphin", "resid_post.1", edits=[without])["resid_post.1"]
+    >>> bool((after @ direction).abs().max() < 1e-4)
+    True
     """
     return Edit(address(site), "project", value, _directions(direction), positions, during)
 
@@ -146,6 +166,12 @@ def patch(site: str | Site, value: Tensor, positions: PositionsLike = None, duri
 
     It broadcasts to `[batch, position, …]` with one entry for each edited position, or has one for each position of
     the prompt, of which the edited ones are taken.
+
+    >>> other = session.capture("carpenter dolphin", "resid_post.0")
+    >>> patched = wb.edits.patch("resid_post.0", other["resid_post.0"])
+    >>> logits = session.logits("marathon dolphin", edits=[patched])
+    >>> bool((logits - session.logits("carpenter dolphin")).abs().max() < 1e-4)
+    True
     """
     return Edit(address(site), "patch", value, positions=positions, during=during)
 
@@ -172,7 +198,7 @@ def _number(value: Any) -> bool:
 def _directions(direction: Any) -> Tensor:
     import torch
 
-    direction = torch.as_tensor(direction)
+    direction = torch.as_tensor(direction, dtype=None if hasattr(direction, "dtype") else torch.float32)
     if not direction.is_floating_point():
         direction = direction.float()
     if not bool(direction.norm(dim=-1).gt(0).all()) or not bool(direction.isfinite().all()):

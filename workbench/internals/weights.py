@@ -71,8 +71,8 @@ def neurons(architecture: Architecture, model: nn.Module, site: Site) -> int:
     """How many neurons the MLP of a site's layer has."""
     from .architectures import bare
 
-    if "mlp_post" not in architecture.places:
-        raise SiteError(f"how many neurons the MLPs of {architecture.name} have is not known here")
+    if site.layer not in architecture.layers_with("mlp_post"):
+        raise SiteError(f"how many neurons the MLP of '{site}' has is not known in {architecture.name}")
     module = architecture.module(bare(model), Site("mlp_post", site.layer))
     out = _of_linear(_base(module), "weight")
     return out.shape[1]
@@ -95,14 +95,15 @@ class _Reader:
             if head is not None:
                 raise SiteError(f"b_O is one for all heads; write 'b_O.{layer}'")
             return self._linear(Site("z", layer), "bias")
+        from .architectures import view
+
         site = self.architecture.check(Site(kind, layer, head))
-        place = self.architecture.places[kind]
+        place = self.architecture.place(site)
         rows = self._linear(site, "weight" if letter == "W" else "bias")  # [out, in] or [out]
         if which == "O":
-            found = rows.T.unflatten(0, (self.architecture.heads("z"), -1))
+            found = rows.T.unflatten(0, (self.architecture.heads("z", layer), -1))
         else:
-            found = self.architecture.view(rows.T if letter == "W" else rows, place, kind)
-            found = found.movedim(-2, 0)
+            found = view(rows.T if letter == "W" else rows, place).movedim(-2, 0)
         return found if head is None else found[head]
 
     def pair(self, name: str, layer: int, head: int | None) -> Tensor:
@@ -110,7 +111,7 @@ class _Reader:
         if head is None:
             raise SiteError(f"{name!r} is a matrix of one head; write '{name}.{layer}.0'")
         self.architecture.check(Site("z", layer, head))
-        shared = head // (self.architecture.heads("z") // self.architecture.heads("k"))
+        shared = head // (self.architecture.heads("z", layer) // self.architecture.heads("k", layer))
         if name == "W_OV":
             return self.attention("W", "V", layer, shared) @ self.attention("W", "O", layer, head)
         return self.attention("W", "Q", layer, head) @ self.attention("W", "K", layer, shared).T
