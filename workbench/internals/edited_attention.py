@@ -127,7 +127,8 @@ class EditedCall:
         plain, chunk = call_statistics.attend(self.call, request, self.layer, start)
         if not self.groups:
             return plain, chunk
-        if all(edited_kernels.knows(group) for group in self.groups):
+        short = max(self.call.q.shape[2], self.call.k.shape[2]) <= attention.SHORT
+        if not short and all(edited_kernels.knows(group) for group in self.groups):
             return edited_kernels.statistics(self.groups, request, plain, chunk)
         key_start = start + self.call.q.shape[2] - self.call.k.shape[2]
         out, found = pattern_statistics.in_blocks(replace(self.call, edited=self), request, start, key_start)

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from ..kernels import AttentionStats, BlockMask, attention_stats
-from . import attention
 from .attention_rules import FAR, sees_nothing
 from .layer_statistics import LayerChunk, Request
 
@@ -95,7 +94,7 @@ def knows(group: Group) -> bool:
     call = group.call
     if call.q.dtype not in (torch.float32, torch.float16, torch.bfloat16) or call.sinks is not None:
         return False
-    return max(call.q.shape[2], call.k.shape[2]) > attention.SHORT and is_plain(call, group.rule)
+    return is_plain(call, group.rule)
 
 
 def is_plain(call: Call, rule: Rule) -> bool:

@@ -180,10 +180,13 @@ def test_rows_that_nothing_edits_keep_every_bit(name: str, path: str) -> None:
     made = edits.knock_out([6, 9], [4], layers=[0], heads=[1])
     before, after = model.capture(ROW, "z.0")["z.0"], model.capture(ROW, "z.0", edits=made)["z.0"]
     changed = torch.zeros(len(ROW), 4, dtype=torch.bool)
-    changed[[6, 9], 1] = before[0, 6, 1].isfinite().all()
+    changed[[6, 9], 1] = True
     assert torch.equal(after[0][~changed], before[0][~changed])
-    visible = plain(name)[1][0][0, 1, [6, 9], 4] > 0
-    assert torch.equal((after != before)[0, [6, 9], 1].any(-1), visible)
+    for query in (6, 9):  # a window may hide the key from the later one without the edit
+        if plain(name)[1][0][0, 1, query, 4] > 0:
+            assert (after - before)[0, query, 1].abs().max() > 1e-4
+        else:
+            close(after[0, query, 1], before[0, query, 1], path)
 
 
 def test_alone_with_itself_a_head_gives_its_own_value(path: str) -> None:
