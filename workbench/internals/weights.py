@@ -104,6 +104,11 @@ class _Reader:
             found = rows.T.unflatten(0, (self.architecture.heads("z", layer), -1))
         else:
             found = view(rows.T if letter == "W" else rows, place).movedim(-2, 0)
+            if letter == "W" and found.shape[1] != self.architecture.shape.d_model:
+                raise SiteError(
+                    f"'{site}' of {self.architecture.name} is projected from {found.shape[1]} numbers that another "
+                    "projection gives, not from the residual stream: there is no one matrix of it"
+                )
         return found if head is None else found[head]
 
     def pair(self, name: str, layer: int, head: int | None) -> Tensor:
