@@ -42,7 +42,7 @@ def check_causal_class(model: nn.Module) -> None:
 def find_stack(model: nn.Module, entering: dict[str, Tensor]) -> Stack:
     """Find the stack by running the model on two rows that agree in their first half.
 
-    Raises `UsageError` for a model that is not causal, and `WorkbenchError`
+    Raises `UsageError` for a model that is not causal or draws at random, and `WorkbenchError`
     where no list of blocks passes on one stream.
     """
     lists = {
@@ -81,7 +81,10 @@ def find_stack(model: nn.Module, entering: dict[str, Tensor]) -> Stack:
                 unembedded.append(value)
 
         stack.callback(head.register_forward_pre_hook(at_head, with_kwargs=True).remove)
+        before = _random_state(model)
         logits = _logits(model, entering)
+    if not torch.equal(before, _random_state(model)):
+        _check_repeats(model, entering, logits)
     _check_causal(model, logits)
     ran = {path: modules for path, modules in lists.items() if all(id(module) in given for module in modules)}
     outer = {p: m for p, m in ran.items() if not any(p.startswith(other + ".") for other in ran if other != p)}
@@ -159,6 +162,24 @@ def _logits(model: nn.Module, entering: dict[str, Tensor]) -> Tensor:
     ):
         raise UsageError(f"{name} gives no logits for every token of a text; give a causal language model")
     return logits
+
+
+def _random_state(model: nn.Module) -> Tensor:
+    device = next(model.parameters()).device
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+
+
+def _check_repeats(model: nn.Module, entering: dict[str, Tensor], logits: Tensor) -> None:
+    """Refuse a model that drew random numbers and says something else of the same text when it draws others."""
+    with torch.no_grad():
+        again = _logits(model, entering)
+    if not torch.equal(logits, again):
+        apart = float((logits.double() - again.double()).norm() / logits.double().norm().clamp(min=1e-30))
+        raise UsageError(
+            f"{type(model).__name__} draws random numbers in evaluation mode, and its logits for one text differ from "
+            f"run to run by {apart:.1e} of their size: no number read from it would be the same twice; give it a "
+            "fixed seed, or give another model"
+        )
 
 
 def _check_causal(model: nn.Module, logits: Tensor) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .architectures import bare, read_in_of, unwrapped
 from .values import example
 
-SHORT, LONGEST = 16, 640
+SHORT, LONGEST = 24, 640
 """Tokens of the text where nothing is bounded, and at most."""
 LOWERED = 7
 AROUND = 6

@@ -11,6 +11,7 @@ import workbench as wb
 from tests.conftest import TINY, build, hooked, tiny
 from workbench.errors import SiteError, UsageError, WorkbenchError
 from workbench.internals import attention, check_text
+from workbench.internals.engines.hf import HfEngine
 from workbench.internals.float32_run import in_float32
 
 SIZES = TINY["llama"][1]
@@ -115,6 +116,33 @@ def test_what_is_no_causal_language_model_is_refused_with_the_reason() -> None:
     t5 = transformers.T5Config(vocab_size=61, d_model=24, d_kv=6, d_ff=28, num_layers=2, num_heads=4)
     with pytest.raises(UsageError, match="is an encoder with a decoder"):
         wb.load(transformers.T5ForConditionalGeneration(t5))
+
+
+def test_a_model_that_draws_at_random_is_refused_and_one_with_a_seed_is_judged_by_its_numbers() -> None:
+    model = tiny("llama")
+    mlp = model.model.layers[1].mlp
+    hook = mlp.register_forward_hook(lambda module, args, output: output * (1 + 0.1 * torch.rand(1)))
+    with pytest.raises(UsageError, match=r"LlamaForCausalLM draws random numbers .* differ from run to run by"):
+        HfEngine(model)
+    hook.remove()
+    inner = mlp.forward
+    mlp.forward = lambda x: (torch.rand(1), inner(x))[1]  # drawn and not used: the numbers are the same
+    assert HfEngine(model).architecture.shape.layers == 3
+    del mlp.forward
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_reformer_hashes_at_random_unless_told_a_seed(seed: int) -> None:
+    import transformers
+
+    torch.manual_seed(seed)
+    config = transformers.ReformerConfig(
+        vocab_size=61, hidden_size=32, attn_layers=["local", "lsh"] * 2, axial_pos_embds=False, num_attention_heads=4,
+        local_attn_chunk_length=8, lsh_attn_chunk_length=8, feed_forward_size=48, attention_head_size=8,
+        num_buckets=4, is_decoder=True, hash_seed=None,
+    )  # fmt: skip
+    with pytest.raises(UsageError, match=r"ReformerModelWithLMHead (draws random numbers|is not causal)"):
+        wb.load(transformers.ReformerModelWithLMHead(config).eval())
 
 
 def test_layers_whose_parts_lie_in_lists_side_by_side_are_refused() -> None:
