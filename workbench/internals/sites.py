@@ -138,7 +138,7 @@ class Site:
     @property
     def axes(self) -> tuple[str, ...]:
         """The axes of what is read here; a site of one head has no head axis, one of a neuron no axis of neurons."""
-        gone = () if self.head is None else ("head", "kv_head")
+        gone: tuple[str, ...] = () if self.head is None else ("head", "kv_head")
         gone += () if self.neuron is None else ("d_mlp",)
         return tuple(axis for axis in KINDS[self.kind] if axis not in gone)
 

@@ -11,11 +11,9 @@ from torch import Tensor
 
 from tests.conftest import hooked, tiny
 from tests.workbench.internals.edited_reference import Dense, run
-from workbench.internals import attention, edited_attention, edits
-from workbench.internals.attention_statistics import StatisticsSpec, attention_statistics
+from workbench.internals import edited_attention, edits
 from workbench.internals.edits import AttentionEdit
 from workbench.internals.hooked_model import HookedModel
-from workbench.internals.tokens import TokenBatch
 from workbench.kernels import streaming_attention
 
 NAMES = ("llama", "qwen2", "mistral", "gemma2", "gpt2", "gpt_neox", "phi3")
@@ -250,48 +248,3 @@ def test_several_rows_are_what_each_is_alone(path: str) -> None:
             for layer in range(3):
                 close(together[f"pattern.{layer}"][i, :, : len(row), : len(row)], alone[f"pattern.{layer}"][0], path)
             assert model.generate(row, 4, of([i]), stop=()).rows() == [said[i]]
-
-
-STATS = ("entropy", "max_weight", "distance", "sink_mass", "recent_mass", "far_mass", "lse")
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2"])
-def test_statistics_are_those_of_the_edited_pattern(name: str, dtype: torch.dtype) -> None:
-    length = attention.SHORT + 40
-    size = {"n_positions" if name == "gpt2" else "max_position_embeddings": length}
-    model = hooked(tiny(name, dtype, **size))
-    row = torch.randint(3, 60, (length,), generator=torch.Generator().manual_seed(3)).tolist()
-    made = [
-        edits.knock_out([-1, 50], range(20, 40), [0, 2], HEADS),
-        edits.knock_out(range(60, 70), [3, 61], [1], [0], renormalise=False),
-        edits.scale_scores(1.5, None, range(4), [1], [2]),
-        edits.window(12, 2, layers=[2], heads=[3]),
-    ]
-    segments = torch.arange(length) // 10
-    asked = StatisticsSpec(STATS, segments, sink=3, recent=9, received="sum", topk=2, rows=[50, length - 1])
-    found = attention_statistics(model.engine, TokenBatch.of([row]), asked, edits=made, logits_at=[-1])
-    seen = model.capture(row, ["pattern.*", "scores.*"], logits=True, edits=made)
-    close(found.logits, seen.logits[:, -1:], "kernels")
-    gap = torch.arange(length)[:, None] - torch.arange(length)
-    for layer in range(3):
-        pattern, stats = seen[f"pattern.{layer}"].double(), found[layer].present()
-        sink = torch.arange(length) < 3
-        recent = (gap < 9) & ~sink
-        expected = {
-            "entropy": torch.special.entr(pattern).sum(-1),
-            "max_weight": pattern.amax(-1),
-            "distance": (pattern * gap.clamp(min=0)).sum(-1),
-            "sink_mass": (pattern * sink).sum(-1),
-            "recent_mass": (pattern * recent).sum(-1),
-            "far_mass": (pattern * ~(recent | sink)).sum(-1),
-            "segment_mass": pattern @ torch.nn.functional.one_hot(segments).double(),
-            "received": pattern.sum(2),
-            "topk_weight": pattern[:, :, [50, length - 1]].topk(2).values,
-        }
-        scores = seen[f"scores.{layer}"].double().masked_fill(gap < 0, -torch.inf)
-        if name != "gemma2" or layer % 2:  # the other layers of gemma2 see a window
-            expected["lse"] = scores.logsumexp(-1)
-        for word, value in expected.items():
-            torch.testing.assert_close(stats[word].double(), value, rtol=2e-4, atol=2e-4, msg=f"{layer} {word}")
-        assert stats["visible_keys"].shape[-1] == length
