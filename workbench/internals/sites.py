@@ -92,7 +92,7 @@ class Site:
     Raises `UnknownName` for a kind that does not exist and `SiteError` for a layer or head that is missing or too many.
 
     >>> wb.Site.parse("z.5.3")
-    Site(kind='z', layer=5, head=3)
+    Site(kind='z', layer=5, head=3, neuron=None)
     >>> str(wb.Site.parse("blocks.5.hook_resid_post"))    # TransformerLens' name of it
     'resid_post.5'
     """
