@@ -16,12 +16,17 @@ python3 -m venv "$folder/venv"
 "$folder/venv/bin/pip" install --quiet --disable-pip-version-check \
   panel==1.9.4 panel-material-ui==0.16.6 playwright==1.63.0
 cat > "$folder/look.py" <<'PYTHON'
+import socket
 import sys
 
 import panel as pn
 import panel_material_ui as pmu
 from playwright.sync_api import sync_playwright
 
+with socket.socket() as free:
+    free.bind(("", 0))
+    port = free.getsockname()[1]
+loopback = socket.getaddrinfo(None, port, socket.AF_INET)[0][4][0]
 told = {"material": [], "panel": []}
 
 
@@ -33,7 +38,7 @@ def page(kind, made):
 
 server = pn.serve(
     {"material": lambda: page("material", pmu.IntInput), "panel": lambda: page("panel", pn.widgets.IntInput)},
-    port=int(sys.argv[2]), show=False, threaded=True, verbose=False,
+    port=port, show=False, threaded=True, verbose=False,
 )
 STEP = """(first, second) => {
   first.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowUp", bubbles: true, composed: true }));
@@ -43,7 +48,7 @@ with sync_playwright() as playwright:
     browser = playwright.chromium.launch(executable_path=sys.argv[1], args=["--no-sandbox"])
     for kind in told:
         tab = browser.new_page()
-        tab.goto(f"http://127.0.0.1:{sys.argv[2]}/{kind}")
+        tab.goto(f"http://{loopback}:{port}/{kind}")
         first, second = (tab.get_by_role("textbox", name=name) for name in ("First", "Second"))
         first.wait_for(timeout=60_000)
         tab.wait_for_timeout(1000)
@@ -57,5 +62,4 @@ print("told to Python:  ", told)
 server.stop()
 sys.exit(0 if shown == {"material": "1", "panel": "2"} and told == {"material": [], "panel": [2]} else 1)
 PYTHON
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-"$folder/venv/bin/python" "$folder/look.py" "$browser" "$port"
+"$folder/venv/bin/python" "$folder/look.py" "$browser"

@@ -155,6 +155,7 @@ def pretended_gpu() -> Iterator[None]:
         "current_device": lambda: current[0],
         "synchronize": lambda device=None: None,
         "get_device_name": lambda device=None: "pretended",
+        "get_rng_state": lambda device=None: torch.zeros(16, dtype=torch.uint8),
         "mem_get_info": lambda device=None: (FREE, 80 * GIB),
         "memory_reserved": lambda device=None: RESERVED,
         "memory_allocated": lambda device=None: ALLOCATED,

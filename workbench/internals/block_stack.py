@@ -81,9 +81,9 @@ def find_stack(model: nn.Module, entering: dict[str, Tensor]) -> Stack:
                 unembedded.append(value)
 
         stack.callback(head.register_forward_pre_hook(at_head, with_kwargs=True).remove)
-        before = _random_state(model)
+        before = _random_states(model)
         logits = _logits(model, entering)
-    if not torch.equal(before, _random_state(model)):
+    if not all(torch.equal(a, b) for a, b in zip(before, _random_states(model), strict=True)):
         _check_repeats(model, entering, logits)
     _check_causal(model, logits)
     ran = {path: modules for path, modules in lists.items() if all(id(module) in given for module in modules)}
@@ -164,9 +164,11 @@ def _logits(model: nn.Module, entering: dict[str, Tensor]) -> Tensor:
     return logits
 
 
-def _random_state(model: nn.Module) -> Tensor:
-    device = next(model.parameters()).device
-    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+def _random_states(model: nn.Module) -> list[Tensor]:
+    """What random numbers follow on the CPU and on each device of the model."""
+    devices = dict.fromkeys(parameter.device for parameter in model.parameters())
+    elsewhere = [device for device in devices if device.type not in ("cpu", "meta")]
+    return [torch.get_rng_state(), *(torch.get_device_module(device).get_rng_state(device) for device in elsewhere)]
 
 
 def _check_repeats(model: nn.Module, entering: dict[str, Tensor], logits: Tensor) -> None:
