@@ -37,7 +37,8 @@ class BlockMask:
             if low < 0 or high >= sees.shape[axis]:
                 raise ValueError(f"the {name} classes go from {low} to {high}; sees has 0 to {sees.shape[axis] - 1}")
             classes.append(ids.to(torch.int32).expand(wanted).contiguous())
-        return BlockMask(*classes, sees.contiguous())
+        query, key = classes
+        return BlockMask(query, key, sees.contiguous())
 
     def visible(self, batch: int, query: Tensor, key: Tensor) -> Tensor:
         """Whether the queries see the keys, given as indices that broadcast, in one row of the batch."""

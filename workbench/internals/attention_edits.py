@@ -154,7 +154,7 @@ class DocumentMask(AttentionEdit):
     def numbers(self) -> set[int]:
         """The numbers that there are."""
         rows = self.documents if isinstance(self.documents[0], tuple) else (self.documents,)
-        return {number for row in rows for number in row}  # type: ignore[union-attr]
+        return {number for row in rows for number in row}
 
 
 def knock_out(
@@ -254,10 +254,10 @@ def _numbers(word: str, value: Any) -> tuple[int, ...] | None:
     found = positions_of(value, word)
     if found is None:
         return None
-    plain = tuple(found)
+    plain: tuple[Any, ...] = tuple(found)
     if not plain or any(isinstance(one, tuple) or one < 0 for one in plain):
         raise UsageError(f"{word} are whole numbers from 0 on, at least one, or None for all; not {value!r}")
-    return plain  # type: ignore[return-value]
+    return plain
 
 
 def _heads(value: Any, layers: tuple[int, ...] | None) -> Any:

@@ -6,7 +6,7 @@ outputs and statistics add up, each weighted by its share of the softmax, which 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -257,7 +257,7 @@ def _sums(
 
 
 def _later(
-    kept: list[tuple[Branch, dict[str, Tensor], Tensor]], again: list[dict[str, Tensor]], asked: dict[str, Any]
+    kept: list[tuple[Branch, dict[str, Tensor], Tensor]], again: list[dict[str, Tensor]], asked: Mapping[Any, Any]
 ) -> dict[str, Tensor]:
     """Attention received and top keys, which need the normaliser of all branches."""
     found: dict[str, Tensor] = {}

@@ -52,7 +52,7 @@ def fix_weights(
     if isinstance(to, str):
         if to != "uniform":
             raise UsageError(f"weights are fixed to 'uniform' or to what was captured in another run, not {to!r}")
-        return FixedWeights(to=to, queries=queries, layers=layers, heads=heads, during=during or "all")
+        return FixedWeights(to="uniform", queries=queries, layers=layers, heads=heads, during=during or "all")
     if during not in (None, "prompt"):
         raise UsageError("another run's weights are those of its prompt: leave during out")
     asked = FixedWeights(to="uniform", queries=queries, layers=layers, heads=heads)
@@ -75,7 +75,7 @@ def _captured(seen: Any, layers: Sequence[int] | None) -> tuple[dict[int, tuple[
         raise UsageError(
             f"weights are fixed to 'uniform' or to what session.capture read in another run, not {type(seen).__name__}"
         )
-    if seen.positions is not None:
+    if getattr(seen, "positions", None) is not None:
         raise UsageError("the other run's q_rot and k_rot are needed at all positions: capture them without positions")
     if layers is None:
         sites = [Site.parse(name) for name in seen]

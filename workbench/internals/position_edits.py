@@ -41,7 +41,7 @@ class PositionEdit(AttentionEdit):
             raise UsageError(f"there are no other positions {self.op!r}; there is: {', '.join(OPS)}")
         if self.queries is not None:
             raise UsageError("positions are those of all queries and keys of a head: leave queries out")
-        by = self.by.tolist() if hasattr(self.by, "tolist") else self.by
+        by: Any = self.by.tolist() if hasattr(self.by, "tolist") else self.by
         by = tuple(tuple(one) if isinstance(one, (list, tuple)) else one for one in by) if _many(by) else by
         object.__setattr__(self, "by", by)
         if _many(by) != (self.op == "at") and not (_many(by) and self.op == "step"):
@@ -168,7 +168,8 @@ def placement(edits: tuple[PositionEdit, ...], frame: Frame, columns: int) -> Pl
     import torch
 
     own = torch.arange(columns, dtype=torch.float64) - frame.pads[:, None].double()
-    new, rest = own, {}
+    new = own
+    rest: dict[str, Any] = {}
     for edit in edits:
         if edit.op in ("shift", "step", "at"):
             new = _placed(edit, new, frame)
@@ -180,7 +181,7 @@ def placement(edits: tuple[PositionEdit, ...], frame: Frame, columns: int) -> Pl
             grouped = (new / edit.by).floor()  # type: ignore[operator]
             ahead = edit.neighbours - edit.neighbours // int(edit.by)  # type: ignore[arg-type, operator]
             rest = {"neighbours": edit.neighbours, "far_key": grouped, "far_query": grouped + ahead}
-    return Placement(own, new, edits, **rest)  # type: ignore[arg-type]
+    return Placement(own, new, edits, **rest)
 
 
 def _placed(edit: PositionEdit, now: Tensor, frame: Frame) -> Tensor:
@@ -195,15 +196,16 @@ def _placed(edit: PositionEdit, now: Tensor, frame: Frame) -> Tensor:
         columns, keep = columns_of(frame.tokens.lengths, edit.tokens, "tokens")
         columns, inside = columns + pads[:, None], keep & (columns + pads[:, None] < prompt.shape[1])
         rows = torch.arange(len(prompt))[:, None].expand_as(columns)
-        prompt[rows[inside], columns[inside]] += edit.by  # type: ignore[operator]
+        prompt[rows[inside], columns[inside]] += edit.by  # type: ignore[arg-type]
     elif not edit.by_token:
         step = float(edit.by)  # type: ignore[arg-type]
         prompt = prompt * step
     else:
-        rows = edit.by if _many(edit.by[0]) else (edit.by,)  # type: ignore[index]
-        if len({len(row) for row in rows}) > 1:  # type: ignore[arg-type, union-attr]
+        numbers: Any = edit.by
+        numbers = numbers if _many(numbers[0]) else (numbers,)
+        if len({len(row) for row in numbers}) > 1:
             raise UsageError("positions of every row need as many numbers as the longest row has tokens")
-        given = torch.tensor(rows, dtype=torch.float64)
+        given = torch.tensor(numbers, dtype=torch.float64)
         if given.shape[1] != int(lengths.max()) or len(given) not in (1, len(prompt)):
             raise UsageError(
                 f"positions of {len(given)} row(s) with {given.shape[1]} tokens are given, and the prompt has "

@@ -113,7 +113,7 @@ def _found(engine: Engine) -> Positions:
         if _close(before, after):
             found.append(None)
             continue
-        tried = [Rotation(one, layout) for one in candidates for layout in ("halves", "pairs")]  # type: ignore[arg-type]
+        tried = [Rotation(one, layout) for one in candidates for layout in ("halves", "pairs")]
         right = next((one for one in tried if _explains(one, before, after)), None)
         if right is None:
             return Positions((), learned, f"how layer {layer} rotates its queries by position is not known here")

@@ -152,8 +152,8 @@ def project_out(
     """
     import torch
 
-    stacked = torch.stack(list(directions)) if isinstance(directions, (list, tuple)) else directions
-    stacked = _directions(stacked[None] if stacked.ndim == 1 else stacked)
+    stacked = _directions(torch.stack(list(directions)) if isinstance(directions, (list, tuple)) else directions)
+    stacked = stacked[None] if stacked.ndim == 1 else stacked
     basis, factor = torch.linalg.qr(stacked.double().T)
     sizes = factor.diagonal().abs()
     if stacked.shape[0] > stacked.shape[1] or bool((sizes < 1e-10 * sizes.max()).any()):

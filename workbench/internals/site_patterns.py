@@ -49,7 +49,7 @@ class SitePattern:
                 continue
             inner = "neuron" if self.kind in MLP_KINDS else "head"
             parts = _numbers(self.heads, 0 if inner == "neuron" else architecture.heads(self.kind))
-            found += [Site(self.kind, layer, **{inner: part}) for part in parts]  # type: ignore[arg-type]
+            found += [Site(self.kind, layer, **{inner: part}) for part in parts]
         for site in found:
             architecture.check(site)
         return found
@@ -58,7 +58,7 @@ class SitePattern:
     def axes(self) -> tuple[str, ...]:
         """The axes of what is read at each of its sites."""
         inner = "neuron" if self.kind in MLP_KINDS else "head"
-        return Site(self.kind, 0, **({} if self.heads is None else {inner: 0})).axes  # type: ignore[arg-type]
+        return Site(self.kind, 0, **({} if self.heads is None else {inner: 0})).axes
 
     def covers(self, site: Site) -> bool:
         """Whether a site is one of those that it stands for."""

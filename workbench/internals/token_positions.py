@@ -55,9 +55,9 @@ def columns_of(lengths: Tensor, positions: Positions, word: str = "positions") -
         columns = torch.arange(int(lengths.max())).expand(batch, -1)
         return columns, columns < lengths[:, None]
     if not by_row(positions):
-        rows: Sequence[Sequence[int]] = [positions] * batch  # type: ignore[list-item]
+        rows: list[Any] = [positions] * batch
     elif len(positions) in (1, batch):
-        rows = list(positions) * (batch if len(positions) == 1 else 1)  # type: ignore[arg-type]
+        rows = [*positions] * (batch if len(positions) == 1 else 1)
     else:
         raise UsageError(f"{word} are given for {len(positions)} rows, and there are {batch}")
     most = max(map(len, rows))
