@@ -15,7 +15,7 @@ from torch import Tensor
 from ..errors import UsageError
 from .cache_checks import check_edits, checked
 from .cached_prompts import CachedPrompts, fill
-from .edits import Edit, Frame
+from .edits import EditLike, Frame, refuse_learning
 from .engines.base import Hook, Inputs
 from .hooks import edit_hooks
 from .sites import Site
@@ -65,8 +65,9 @@ def residuals(session: Session, waiting: CachedPrompts, layers: Sequence[int]) -
     return torch.stack([kept[layer].cpu() for layer in layers])
 
 
-def answers(session: Session, waiting: CachedPrompts, edits: Sequence[Edit] = (), new: int = NEW) -> list[str]:
+def answers(session: Session, waiting: CachedPrompts, edits: EditLike = (), new: int = NEW) -> list[str]:
     """What picked prompts are answered, greedily, up to the token that ends a turn; the edits see each last token."""
+    refuse_learning(edits, "an answer")
     hooked = session.hooked
     ends = torch.tensor(session.ends, dtype=torch.int64)
     batch = len(waiting.last)
@@ -87,7 +88,7 @@ def answers(session: Session, waiting: CachedPrompts, edits: Sequence[Edit] = ()
             if done.all():
                 break
             mask = torch.cat([mask, torch.ones(batch, 1, dtype=torch.bool)], dim=1)
-            frame.generating = True
+            frame.generating, frame.step = True, step
     return [_text(session, row, ends) for row in said]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from ..progress import Reporter
-from .edits import Edit
+from .edits import EditLike
 from .generation import Generated
 from .hooked_model import ActivationCache, HookedModel, SiteLike
 from .prompts import Boundary, Prompt
@@ -46,7 +46,7 @@ class SessionCalls:
         sites: SiteLike | Sequence[SiteLike],
         positions: Sequence[int] | None = None,
         logits: bool = False,
-        edits: Sequence[Edit] = (),
+        edits: EditLike = (),
         device: str = "cpu",
         *,
         chat: bool = False,
@@ -61,7 +61,7 @@ class SessionCalls:
         self,
         prompt: Prompt,
         positions: Sequence[int] | None = None,
-        edits: Sequence[Edit] = (),
+        edits: EditLike = (),
         device: str = "cpu",
         *,
         chat: bool = False,
@@ -77,7 +77,7 @@ class SessionCalls:
         prompt: Prompt,
         sites: SiteLike | Sequence[SiteLike],
         objective: Callable[[Tensor], Tensor],
-        edits: Sequence[Edit] = (),
+        edits: EditLike = (),
         logits_at: Sequence[int] | None = None,
         device: str = "cpu",
         *,
@@ -96,7 +96,7 @@ class SessionCalls:
         ids: Sequence[int] | None = None,
         positions: Sequence[int] | None = None,
         through: Through = "norm",
-        edits: Sequence[Edit] = (),
+        edits: EditLike = (),
         device: str = "cpu",
         *,
         log_probs: bool = False,
@@ -121,7 +121,7 @@ class SessionCalls:
         *,
         layers: Sequence[int] | None = None,
         chunk: int | None = None,
-        edits: Sequence[Edit] = (),
+        edits: EditLike = (),
         logits_at: Sequence[int] | None = None,
         chat: bool = False,
         engine: str | None = None,
@@ -149,7 +149,7 @@ class SessionCalls:
         self,
         prompt: Prompt,
         max_new_tokens: int,
-        edits: Sequence[Edit] = (),
+        edits: EditLike = (),
         stop: Sequence[int] | None = None,
         temperature: float = 0.0,
         seed: int = 0,
@@ -157,20 +157,21 @@ class SessionCalls:
         chat: bool = False,
         engine: str | None = None,
         progress: Reporter | None = None,
+        sites: SiteLike | Sequence[SiteLike] = (),
     ) -> Generated:
-        """Generate token by token, greedily unless a temperature is given; see `HookedModel.generate`.
+        """Generate token by token, and read `sites` at every step into `seen`; see `HookedModel.generate`.
 
         `stop` are the ids that end a row; None is `ends`, empty never.
         """
         stop = self.ends if stop is None else stop
         with self._turn(prompt, chat, engine, progress) as (hooked, tokens):
-            return hooked.generate(tokens, max_new_tokens, edits, stop, temperature, seed, progress)
+            return hooked.generate(tokens, max_new_tokens, edits, stop, temperature, seed, progress, sites)
 
     def answer_logprobs(
         self,
         prompts: Prompt,
         answers: Any,
-        edits: Sequence[Edit] = (),
+        edits: EditLike = (),
         *,
         boundary: Boundary = "exact",
         chat: bool = False,
