@@ -6,9 +6,10 @@ if __name__ == "kernels":
 
     hand_over()
 else:
+    from .block_mask import BlockMask
     from .merge import merge_stats
     from .result import AttentionStats
     from .stats import attention_stats
     from .streaming import streaming_attention
 
-    __all__ = ["AttentionStats", "attention_stats", "merge_stats", "streaming_attention"]
+    __all__ = ["AttentionStats", "BlockMask", "attention_stats", "merge_stats", "streaming_attention"]

@@ -71,9 +71,9 @@ def check_finite(problem: Problem) -> None:
 
 def tiles_of(problem: Problem) -> list[list[KeyTile]]:
     """Key tiles of every sequence."""
-    mask, segments = problem.key_mask, problem.segments
+    of_keys = problem.key_mask, problem.segments, None if problem.block_mask is None else problem.block_mask.key
     return [
-        key_tiles(problem.k.shape[2], None if mask is None else mask[b], None if segments is None else segments[b])
+        key_tiles(problem.k.shape[2], *(None if each is None else each[b] for each in of_keys))
         for b in range(problem.k.shape[0])
     ]
 

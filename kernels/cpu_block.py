@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from . import cpu_tiles
+from .block_mask import BlockMask
 from .cpu_keys import TILE, KeyTile
 from .problem import Problem
 
@@ -25,6 +26,30 @@ class KeyRange:
     low: int = 0
     high: int = FAR_AWAY
     window: int = FAR_AWAY
+
+
+@dataclass(frozen=True)
+class HidingClasses:
+    """What a block mask hides from the rows of a block: rows `[row]` are their classes."""
+
+    rows: NDArray[np.int32]
+    sees: NDArray[np.bool_]
+    any: NDArray[np.bool_]  # [key class], whether some row sees it
+    all: NDArray[np.bool_]  # whether every row does
+
+    @classmethod
+    def of(cls, mask: BlockMask, batch: int, first: int, last: int) -> "HidingClasses":
+        rows, sees = mask.query[batch, first:last].numpy(), mask.sees.numpy()
+        of_rows = sees[np.unique(rows)]
+        return cls(np.ascontiguousarray(rows), sees, of_rows.any(axis=0), of_rows.all(axis=0))
+
+    def all_of(self, tile: KeyTile) -> bool:
+        """Whether no row sees any key of the tile."""
+        return not self.any[tile.classes[:, 2]].any()
+
+    def some_of(self, tile: KeyTile) -> bool:
+        """Whether some row does not see some key of the tile."""
+        return not self.all[tile.classes[:, 2]].all()
 
 
 @dataclass
@@ -56,9 +81,10 @@ class Block:
         buffer = torch.empty(q.shape[0] * TILE, dtype=torch.float32)
         i0, i1 = p.query_start + self.first, p.query_start + self.last
         s0 = int(p.sink_start[self.batch])
+        hiding = None if p.block_mask is None else HidingClasses.of(p.block_mask, self.batch, self.first, self.last)
         for reach in reaches:
             low = max(reach.low, i0 - reach.window + 1) - p.key_start
-            high = min(reach.high, i1 if p.causal else i1 - 1 + reach.window) - p.key_start
+            high = min(reach.high, i1 - p.lag if p.causal else i1 - 1 + reach.window) - p.key_start
             layout = (
                 self.last - self.first,
                 0,
@@ -69,11 +95,12 @@ class Block:
                 s0,
                 s0 + p.sink,
                 p.recent,
+                p.lag,
             )
             block = np.array(layout, dtype=np.int64)
             for tile in tiles:
                 stop = min(tile.stop, high)
-                if stop <= max(tile.start, low):
+                if stop <= max(tile.start, low) or (hiding is not None and hiding.all_of(tile)):
                     continue
                 n = stop - tile.start
                 block[1] = tile.start + p.key_start
@@ -84,6 +111,8 @@ class Block:
                     cpu_tiles.cap_tile(s, p.softcap * LOG2E)
                 if tile.hidden is not None:
                     cpu_tiles.hide_columns(s, tile.hidden[:n])
+                if hiding is not None and hiding.some_of(tile):
+                    cpu_tiles.hide_classes(s, hiding.rows, tile.classes, hiding.sees)
                 if rows:
                     cpu_tiles.add_tile(s, block, i0, fixed, tile.runs, self.state, self.mass, out)
                 else:

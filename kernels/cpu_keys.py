@@ -12,16 +12,22 @@ NO_RUNS: NDArray[np.int64] = np.zeros((0, 3), dtype=np.int64)
 
 @dataclass(frozen=True)
 class KeyTile:
-    """Keys [start, stop); which are padding, if some are; runs [start, end, segment] of equal segments."""
+    """Keys [start, stop); which are padding, if some are; runs [start, end, segment] of equal segments.
+
+    classes: runs [start, end, class] of equal classes of a block mask.
+    """
 
     start: int
     stop: int
     hidden: NDArray[np.bool_] | None
     runs: NDArray[np.int64]
+    classes: NDArray[np.int64]
 
 
-def key_tiles(n_key: int, key_mask: Tensor | None, segments: Tensor | None) -> list[KeyTile]:
-    """The tiles of one sequence that hold a real key; `key_mask`, `segments` are `[key]`."""
+def key_tiles(
+    n_key: int, key_mask: Tensor | None, segments: Tensor | None, classes: Tensor | None = None
+) -> list[KeyTile]:
+    """The tiles of one sequence that hold a real key; `key_mask`, `segments` and `classes` are `[key]`."""
     tiles = []
     for start in range(0, n_key, TILE):
         stop = min(start + TILE, n_key)
@@ -31,7 +37,8 @@ def key_tiles(n_key: int, key_mask: Tensor | None, segments: Tensor | None) -> l
             if hidden.all():
                 continue
         runs = NO_RUNS if segments is None else _runs(segments[start:stop].numpy())
-        tiles.append(KeyTile(start, stop, hidden if hidden is not None and hidden.any() else None, runs))
+        kinds = NO_RUNS if classes is None else _runs(classes[start:stop].numpy())
+        tiles.append(KeyTile(start, stop, hidden if hidden is not None and hidden.any() else None, runs, kinds))
     return tiles
 
 

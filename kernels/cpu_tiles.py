@@ -83,12 +83,26 @@ def hide_columns(s, hidden):  # type: ignore[no-untyped-def]
                 s[r, j] = F(-np.inf)
 
 
+@compiled("void(float32[:,::1], int32[::1], int64[:,::1], boolean[:,::1])")
+def hide_classes(s, rows, runs, sees):  # type: ignore[no-untyped-def]
+    """Scores of keys whose class a row's class does not see become -inf, in place.
+
+    rows: the class of each row of a head. runs: [start, end, class] within the tile, which may have more keys than s.
+    """
+    for r in range(s.shape[0]):
+        of_row = sees[rows[r % rows.size]]
+        for c in range(runs.shape[0]):
+            if not of_row[runs[c, 2]]:
+                for j in range(runs[c, 0], min(runs[c, 1], s.shape[1])):
+                    s[r, j] = F(-np.inf)
+
+
 @compiled(inline="always")
 def _span(i, block, n):  # type: ignore[no-untyped-def]
     """The columns [a, b) of a tile of n keys that the query at position i sees."""
-    j0, causal, window, low, high = block[1], block[2], block[3], block[4], block[5]
+    j0, causal, window, low, high, lag = block[1], block[2], block[3], block[4], block[5], block[9]
     a = max(low, i - window + 1) - j0
-    b = min(high, i + 1 if causal else i + window) - j0
+    b = min(high, i + 1 - lag if causal else i + window) - j0
     a = min(max(a, 0), n)
     return a, max(a, min(b, n))
 
@@ -125,8 +139,8 @@ def add_tile(s, block, first, fixed, runs, state, mass, out):  # type: ignore[no
     """Add one tile of keys to every row's statistics; scores become weights exp2(s - m), in place.
 
     block: rows a head, position of the tile's first key, causal, window, first and end position of visible keys,
-    first and end position of sinks, recent. runs: [start, end, segment] within the tile. With `fixed`, m is the final
-    lse; otherwise it is the running maximum, and earlier sums, masses and outputs are rescaled when it grows.
+    first and end position of sinks, recent, lag. runs: [start, end, segment] within the tile. With `fixed`, m is the
+    final lse; otherwise it is the running maximum, and earlier sums, masses and outputs are rescaled when it grows.
     """
     n = s.shape[1]
     j0, sink_low, sink_high, recent = block[1], block[6], block[7], block[8]

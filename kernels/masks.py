@@ -9,10 +9,10 @@ def positions(start: int, length: int, device: torch.device) -> Tensor:
     return torch.arange(start, start + length, device=device)
 
 
-def visible(query: Tensor, key: Tensor, causal: bool, window: int | None) -> Tensor:
+def visible(query: Tensor, key: Tensor, causal: bool, window: int | None, lag: int = 0) -> Tensor:
     """Whether a query at one position may see a key at another (positions broadcast; padding is not known here)."""
     gap = query - key
-    seen = gap >= 0 if causal else torch.ones_like(gap, dtype=torch.bool)
+    seen = gap >= lag if causal else torch.ones_like(gap, dtype=torch.bool)
     return seen if window is None else seen & (gap.abs() < window)
 
 

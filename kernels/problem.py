@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .block_mask import BlockMask
 from .masks import first_real_key
 
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -22,6 +23,8 @@ class Problem:
     causal: bool = True
     softcap: float | None = None
     window: int | None = None
+    lag: int = 0
+    block_mask: BlockMask | None = None
     sink_logits: Tensor | None = None  # [head] float32
     key_mask: Tensor | None = None  # [batch, key] bool
     query_start: int

@@ -17,9 +17,11 @@ def reference_scores(problem: Problem) -> Tensor:
         scores = problem.softcap * torch.tanh(scores / problem.softcap)
     query = positions(problem.query_start, q.shape[2], q.device)[:, None]
     key = positions(problem.key_start, k.shape[2], q.device)[None, :]
-    seen = visible(query, key, problem.causal, problem.window)
+    seen = visible(query, key, problem.causal, problem.window, problem.lag)
     if problem.key_mask is not None:
         seen = seen & problem.key_mask[:, None, None, :]
+    if (mask := problem.block_mask) is not None:
+        seen = seen & mask.sees[mask.query.long()[:, :, None], mask.key.long()[:, None, :]][:, None]
     return scores.masked_fill(~seen, -torch.inf)
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from . import problem as check
 from .backends import Backend, choose_backend
+from .block_mask import BlockMask
 from .earlier_words import understood
 from .problem import Problem
 from .result import ROW_STATS, AttentionStats
@@ -28,6 +29,8 @@ def attention_stats(
     causal: bool = True,
     softcap: float | None = None,
     window: int | None = None,
+    lag: int = 0,
+    block_mask: BlockMask | None = None,
     sink_logits: Tensor | None = None,
     key_mask: Tensor | None = None,
     query_start: int | None = None,
@@ -55,6 +58,8 @@ def attention_stats(
         causal: whether a query sees only keys at its own position or before.
         softcap: scores become softcap * tanh(score / softcap).
         window: a query sees only keys fewer than this many tokens away.
+        lag: a query sees only keys at least this many tokens before it; causal attention only.
+        block_mask: which classes of queries see which classes of keys, beside the other masks.
         sink_logits: `[head]`, a learned score without a key that joins the normaliser; masses then sum to less than 1.
         key_mask: `[batch, key]` bool, True for a real token.
         query_start, key_start: positions of the first row and key; by default the rows are the last ones.
@@ -104,9 +109,11 @@ def attention_stats(
     query_start = check.check_starts(q, k, query_start, key_start)
     key_mask = check.check_key_mask(key_mask, k)
     segments, n_segments = check.check_segments(segments, n_segments, k)
-    for name, value, least in (("sink", sink, 0), ("recent", recent, 0), ("window", window, 1)):
+    for name, value, least in (("sink", sink, 0), ("recent", recent, 0), ("window", window, 1), ("lag", lag, 0)):
         if value is not None and value < least:
             raise ValueError(f"{name} is {value}; give {least} or more")
+    if lag and not causal:
+        raise ValueError(f"lag is {lag}, and attention is not causal; leave one of them away")
     if softcap is not None and softcap <= 0:
         raise ValueError(f"softcap is {softcap}; give a positive number, or None for no cap")
     exact = torch.float64 if q.dtype == torch.float64 else torch.float32
@@ -137,6 +144,8 @@ def attention_stats(
         causal=causal,
         softcap=softcap,
         window=window,
+        lag=lag,
+        block_mask=None if block_mask is None else block_mask.checked(q, k),
         sink_logits=sink_logits,
         key_mask=key_mask,
         query_start=query_start,

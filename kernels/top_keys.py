@@ -30,9 +30,11 @@ def point_weights(problem: Problem, lse: Tensor) -> Tensor:
         for s, point in enumerate(problem.weights_at[b]):
             index = (point - problem.key_start).clamp(0, n_key - 1)
             seen = (point >= problem.key_start) & (point < problem.key_start + n_key)
-            seen &= visible(query, point, problem.causal, problem.window)
+            seen &= visible(query, point, problem.causal, problem.window, problem.lag)
             if problem.key_mask is not None:
                 seen &= problem.key_mask[b, index]
+            if problem.block_mask is not None:
+                seen &= problem.block_mask.visible(b, torch.arange(n_query, device=index.device), index)
             for h in range(heads):
                 key = problem.k[b, h // problem.group, index].float()
                 products = (problem.q[b, h].float() * key).sum(1)
@@ -56,9 +58,12 @@ def top_keys(problem: Problem, lse: Tensor) -> tuple[Tensor, Tensor]:
             keys = problem.k[b, h // problem.group].float()
             for start in range(0, problem.rows.numel(), step):
                 rows = problem.rows[start : start + step]
-                seen = visible((rows + problem.query_start)[:, None], key, problem.causal, problem.window)
+                at = (rows + problem.query_start)[:, None]
+                seen = visible(at, key, problem.causal, problem.window, problem.lag)
                 if problem.key_mask is not None:
                     seen = seen & problem.key_mask[b]
+                if problem.block_mask is not None:
+                    seen = seen & problem.block_mask.visible(b, rows[:, None], key - problem.key_start)
                 products = problem.q[b, h, rows].float() @ keys.T
                 best, where = _masked(problem, products, lse[b, h, rows, None], seen).topk(count, dim=1)
                 # equals come in any order from topk: put the earlier key first

@@ -8,11 +8,12 @@ from .triton_tiles import load_rows, tile_scores
 
 @triton.jit
 def columns_kernel(  # type: ignore[no-untyped-def]
-    q_ptr, k_ptr, columns_ptr, weight_ptr, lse_ptr, mask_ptr,
+    q_ptr, k_ptr, columns_ptr, weight_ptr, lse_ptr, mask_ptr, row_class_ptr, key_class_ptr, sees_ptr,
     q_batch, q_head, q_row, k_batch, k_head, k_row, weight_batch,
-    heads, n_query, n_key, shift, scale, cap, window,
+    heads, n_query, n_key, shift, scale, cap, lag, classes, window,
     GROUP: tl.constexpr, D: tl.constexpr, D_PAD: tl.constexpr, CAUSAL: tl.constexpr, WINDOW: tl.constexpr,
-    MASK: tl.constexpr, CAP: tl.constexpr, PRECISION: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr,
+    MASK: tl.constexpr, CAP: tl.constexpr, BLOCKS: tl.constexpr, PRECISION: tl.constexpr,
+    ROWS: tl.constexpr, KEYS: tl.constexpr,
 ):  # fmt: skip
     """columns `[batch * head, key]` of rows weighted by `[batch or 1, query]`."""
     bh = tl.program_id(1)
@@ -23,7 +24,7 @@ def columns_kernel(  # type: ignore[no-untyped-def]
     q_base = q_ptr + b * q_batch + h * q_head
     low, high = 0, n_query
     if CAUSAL:
-        low = tl.maximum(first - shift, 0) // ROWS
+        low = tl.maximum(first + lag - shift, 0) // ROWS
     if WINDOW:
         if not CAUSAL:
             low = tl.maximum(first - window + 1 - shift, 0) // ROWS
@@ -31,19 +32,22 @@ def columns_kernel(  # type: ignore[no-untyped-def]
     # from this tile of rows on, every row sees all of these keys
     whole = tl.cdiv(tl.maximum(high, 0), ROWS)
     if not WINDOW and CAUSAL:
-        whole = tl.minimum(whole, tl.cdiv(tl.maximum(first + KEYS - 1 - shift, 0), ROWS))
+        whole = tl.minimum(whole, tl.cdiv(tl.maximum(first + KEYS - 1 + lag - shift, 0), ROWS))
     received = tl.zeros([KEYS], tl.float32)
     lse_row, mask_row = lse_ptr + bh.to(tl.int64) * n_query, mask_ptr + b * n_key
     weight_row = weight_ptr + b * weight_batch
+    row_class_row, class_row = row_class_ptr + b * n_query, key_class_ptr + b * n_key
     for tile in range(low, whole):
         received += from_rows(
             q_base, q_row, k, lse_row, weight_row, mask_row, tile, j, n_query, n_key, shift, window, scale, cap,
-            False, CAUSAL, WINDOW, MASK, CAP, PRECISION, D, D_PAD, ROWS,
+            lag, row_class_row, class_row, sees_ptr, classes,
+            False, CAUSAL, WINDOW, MASK, CAP, BLOCKS, PRECISION, D, D_PAD, ROWS,
         )  # fmt: skip
     for tile in range(tl.maximum(low, whole), tl.cdiv(tl.maximum(high, 0), ROWS)):
         received += from_rows(
             q_base, q_row, k, lse_row, weight_row, mask_row, tile, j, n_query, n_key, shift, window, scale, cap,
-            True, CAUSAL, WINDOW, MASK, CAP, PRECISION, D, D_PAD, ROWS,
+            lag, row_class_row, class_row, sees_ptr, classes,
+            True, CAUSAL, WINDOW, MASK, CAP, BLOCKS, PRECISION, D, D_PAD, ROWS,
         )  # fmt: skip
     tl.store(columns_ptr + bh.to(tl.int64) * n_key + j, received, mask=j < n_key)
 
@@ -51,15 +55,19 @@ def columns_kernel(  # type: ignore[no-untyped-def]
 @triton.jit
 def from_rows(  # type: ignore[no-untyped-def]
     q_base, q_row, k, lse_row, weight_row, mask_row, tile, j, n_query, n_key, shift, window, scale, cap,
+    lag, row_class_row, class_row, sees_ptr, classes,
     WHOLE: tl.constexpr, CAUSAL: tl.constexpr, WINDOW: tl.constexpr, MASK: tl.constexpr, CAP: tl.constexpr,
-    PRECISION: tl.constexpr, D: tl.constexpr, D_PAD: tl.constexpr, ROWS: tl.constexpr,
+    BLOCKS: tl.constexpr, PRECISION: tl.constexpr, D: tl.constexpr, D_PAD: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
-    """What the keys receive from one tile of rows; WHOLE: but for `key_mask`, each of the rows sees all of them."""
+    """What the keys receive from one tile of rows; WHOLE: but for masks by key, each of the rows sees all of them."""
     rows = tile * ROWS + tl.arange(0, ROWS)
     q = load_rows(q_base, q_row, rows, n_query, D, D_PAD)
+    row_class = rows
+    if BLOCKS:
+        row_class = tl.load(row_class_row + rows, mask=rows < n_query, other=0)
     s = tile_scores(
-        q, k, rows + shift, j, n_key, mask_row, window, -1, scale, cap,
-        WHOLE, CAUSAL, WINDOW, MASK, CAP, PRECISION,
+        q, k, rows + shift, j, n_key, mask_row, window, -1, scale, cap, lag, row_class, class_row, sees_ptr, classes,
+        WHOLE, CAUSAL, WINDOW, MASK, CAP, BLOCKS, PRECISION,
     )  # fmt: skip
     lse = tl.load(lse_row + rows, mask=rows < n_query, other=float("-inf"))
     base = tl.where(lse == float("-inf"), float("inf"), lse * 1.4426950408889634)

@@ -36,9 +36,10 @@ ROW_STATISTICS: Table = _SINGLE | {
 COLUMNS: Table = ROW_STATISTICS | {(128, False): _tiles(128, 64, 8, 2)}
 
 
-def config(table: Table, d: int, dtype: torch.dtype) -> Config:
-    """Tile sizes for a head size."""
+def config(table: Table, d: int, dtype: torch.dtype, blocks: bool = False) -> Config:
+    """Tile sizes for a head size; a block mask takes registers and shared memory, so it gets small ones."""
     single = dtype == torch.float32
+    d = 256 if blocks else d
     return table[min(size for size, of_single in table if of_single == single and size >= d), single]
 
 
@@ -84,8 +85,9 @@ def constants(problem: Problem, table: Table) -> dict[str, Any]:
         "WINDOW": problem.window is not None,
         "MASK": problem.key_mask is not None,
         "CAP": problem.softcap is not None,
+        "BLOCKS": problem.block_mask is not None,
         "PRECISION": SINGLE_PRECISION if problem.q.dtype == torch.float32 else "tf32",
-        **config(table, d, problem.q.dtype),
+        **config(table, d, problem.q.dtype, problem.block_mask is not None),
     }
 
 
@@ -93,15 +95,25 @@ def value_constants(problem: Problem) -> dict[str, Any]:
     """What the forward kernel is compiled for beside that: the size of values, and tiles for the larger of the two."""
     assert problem.v is not None
     d = problem.v.shape[3]
-    tiles = config(FORWARD, max(d, problem.q.shape[3]), problem.q.dtype)
+    size = max(d, problem.q.shape[3])
+    tiles = config(FORWARD, size, problem.q.dtype, problem.block_mask is not None)
     return {"DV": d, "DV_PAD": max(16, 1 << (d - 1).bit_length()), **tiles}
 
 
-def numbers(problem: Problem) -> tuple[int, int, int, int, float, float]:
-    """heads, n_query, n_key, shift of positions, scale and cap in units of log 2."""
+def numbers(problem: Problem) -> tuple[int, int, int, int, float, float, int, int]:
+    """heads, n_query, n_key, shift of positions, scale and cap in units of log 2, lag, number of key classes."""
     n_query, n_key = problem.q.shape[2], problem.k.shape[2]
     cap = 1.0 if problem.softcap is None else problem.softcap * LOG2E
-    return problem.q.shape[1], n_query, n_key, problem.query_start - problem.key_start, problem.scale * LOG2E, cap
+    shift = problem.query_start - problem.key_start
+    classes = 0 if problem.block_mask is None else problem.block_mask.sees.shape[1]
+    return problem.q.shape[1], n_query, n_key, shift, problem.scale * LOG2E, cap, problem.lag, classes
+
+
+def classes(problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
+    """The classes of queries and keys, and which see which, of a block mask."""
+    if problem.block_mask is None:
+        return problem.q, problem.q, problem.q
+    return problem.block_mask.query, problem.block_mask.key, problem.block_mask.sees
 
 
 def or_dummy(tensor: Tensor | None, like: Tensor) -> Tensor:

@@ -13,11 +13,12 @@ assert SCALARS == ("lse", "entropy", "max_weight", "distance", "sink_mass", "rec
 @triton.jit
 def rows_kernel(  # type: ignore[no-untyped-def]
     q_ptr, k_ptr, scalars_ptr, argmax_ptr, mass_ptr, lse_ptr, sink_start_ptr, mask_ptr, slot_ptr, segment_ptr, only_ptr,
+    row_class_ptr, key_class_ptr, sees_ptr,
     q_batch, q_head, q_row, k_batch, k_head, k_row,
-    heads, n_query, n_key, shift, scale, cap, window, sink, recent, n_segments, segment_from, stride_stat,
+    heads, n_query, n_key, shift, scale, cap, lag, classes, window, sink, recent, n_segments, segment_from, stride_stat,
     GROUP: tl.constexpr, D: tl.constexpr, D_PAD: tl.constexpr, CAUSAL: tl.constexpr, WINDOW: tl.constexpr,
     MASK: tl.constexpr, CAP: tl.constexpr, SLOT: tl.constexpr, FIXED: tl.constexpr, SEGMENTS: tl.constexpr,
-    PRECISION: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr,
+    BLOCKS: tl.constexpr, PRECISION: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr,
 ):  # fmt: skip
     """scalars `[7, batch * head, query]` in the order of `result.SCALARS`, argmax counted from the first key.
 
@@ -36,10 +37,13 @@ def rows_kernel(  # type: ignore[no-untyped-def]
     q = load_rows(q_ptr + b * q_batch + h * q_head, q_row, rows, n_query, D, D_PAD)
     k_base = k_ptr + b * k_batch + (h // GROUP) * k_head
     mask_row, segment_row, only_row = mask_ptr + b * n_key, segment_ptr + b * n_key, only_ptr + b * tl.cdiv(n_key, KEYS)
+    class_row, row_class = key_class_ptr + b * n_key, rows
+    if BLOCKS:
+        row_class = tl.load(row_class_ptr + b * n_query + rows, mask=inside, other=0)
     sink_low = tl.load(sink_start_ptr + b)
     low, high = 0, n_key
     if CAUSAL:
-        high = tl.minimum(n_key, last + shift + 1)
+        high = tl.minimum(n_key, last + shift + 1 - lag)
     if WINDOW:
         low = tl.maximum(first + shift - window + 1, 0) // KEYS
         high = tl.minimum(high, last + shift + window)
@@ -47,9 +51,9 @@ def rows_kernel(  # type: ignore[no-untyped-def]
     # far: tiles that hold no sink and nothing recent, and that every row sees in full; they need less
     far_from = tl.minimum(tl.maximum(tl.cdiv(tl.maximum(sink_low + sink, 0), KEYS), low), tiles)
     far_to = far_from
-    if CAUSAL:
+    if CAUSAL and not BLOCKS:  # a second loop would not leave a block mask enough registers
         far_to = tl.maximum(tl.minimum(n_key, first + shift + 1 - recent), 0) // KEYS
-        far_to = tl.maximum(tl.minimum(far_to, whole_tiles(first, shift, n_key, CAUSAL, WINDOW, KEYS)), far_from)
+        far_to = tl.maximum(tl.minimum(far_to, whole_tiles(first, shift, n_key, lag, CAUSAL, WINDOW, KEYS)), far_from)
     m = tl.full([ROWS], float("-inf"), tl.float32)
     total = tl.zeros([ROWS], tl.float32)
     shifted = tl.zeros([ROWS], tl.float32)
@@ -73,16 +77,16 @@ def rows_kernel(  # type: ignore[no-untyped-def]
         m, total, shifted, best, where, distance, sinks, near, far, mass = add_tile(
             m, total, shifted, best, where, distance, sinks, near, far, mass,
             q, k_base, k_row, mask_row, segment_row, only_row, tile, i, n_key, window, scale, cap,
-            sink_low, sink, recent, segment_from,
-            True, CAUSAL, WINDOW, MASK, CAP, FIXED, SEGMENTS, PRECISION, D, D_PAD, KEYS,
+            sink_low, sink, recent, segment_from, lag, row_class, class_row, sees_ptr, classes,
+            True, CAUSAL, WINDOW, MASK, CAP, FIXED, SEGMENTS, BLOCKS, PRECISION, D, D_PAD, KEYS,
         )  # fmt: skip
     for step in range(low, tiles - far_to + far_from):
         tile = tl.where(step < far_from, step, step - far_from + far_to)
         m, total, shifted, best, where, distance, sinks, near, far, mass = add_tile(
             m, total, shifted, best, where, distance, sinks, near, far, mass,
             q, k_base, k_row, mask_row, segment_row, only_row, tile, i, n_key, window, scale, cap,
-            sink_low, sink, recent, segment_from,
-            False, CAUSAL, WINDOW, MASK, CAP, FIXED, SEGMENTS, PRECISION, D, D_PAD, KEYS,
+            sink_low, sink, recent, segment_from, lag, row_class, class_row, sees_ptr, classes,
+            False, CAUSAL, WINDOW, MASK, CAP, FIXED, SEGMENTS, BLOCKS, PRECISION, D, D_PAD, KEYS,
         )  # fmt: skip
     share = tl.full([ROWS], 1.0, tl.float32)
     log_total = tl.zeros([ROWS], tl.float32)
@@ -114,15 +118,18 @@ def rows_kernel(  # type: ignore[no-untyped-def]
 def add_tile(  # type: ignore[no-untyped-def]
     m, total, shifted, best, where, distance, sinks, near, far, mass,
     q, k_base, k_row, mask_row, segment_row, only_row, tile, i, n_key, window, scale, cap,
-    sink_low, sink, recent, segment_from,
+    sink_low, sink, recent, segment_from, lag, row_class, class_row, sees_ptr, classes,
     FAR: tl.constexpr, CAUSAL: tl.constexpr, WINDOW: tl.constexpr, MASK: tl.constexpr, CAP: tl.constexpr,
-    FIXED: tl.constexpr, SEGMENTS: tl.constexpr, PRECISION: tl.constexpr,
+    FIXED: tl.constexpr, SEGMENTS: tl.constexpr, BLOCKS: tl.constexpr, PRECISION: tl.constexpr,
     D: tl.constexpr, D_PAD: tl.constexpr, KEYS: tl.constexpr,
 ):  # fmt: skip
     """Each row's sums with one more tile of keys; FAR: every row sees it in full, and all of it is far."""
     j = tile * KEYS + tl.arange(0, KEYS)
     k = load_rows(k_base, k_row, j, n_key, D, D_PAD)
-    s = tile_scores(q, k, i, j, n_key, mask_row, window, -1, scale, cap, FAR, CAUSAL, WINDOW, MASK, CAP, PRECISION)
+    s = tile_scores(
+        q, k, i, j, n_key, mask_row, window, -1, scale, cap, lag, row_class, class_row, sees_ptr, classes,
+        FAR, CAUSAL, WINDOW, MASK, CAP, BLOCKS, PRECISION,
+    )  # fmt: skip
     top, top_at = tl.max(s, 1, return_indices=True)
     top_at += tile * KEYS
     first_of_equals = (top == best) & (top_at < where)  # tiles do not come in order

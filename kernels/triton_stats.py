@@ -14,6 +14,7 @@ from .triton_launch import (
     LOG2E,
     ROW_STATISTICS,
     check_can_run,
+    classes,
     constants,
     numbers,
     or_dummy,
@@ -61,6 +62,7 @@ def attend(problem: Problem, sink_end: Tensor, window: Tensor, windowed: bool) -
     grid = (-(-q.shape[2] // compiled["ROWS"]), q.shape[0] * q.shape[1])
     forward_kernel[grid](
         q, k, v, out, lse, sink_end, window, or_dummy(problem.key_mask, lse), or_dummy(slot, lse),
+        *classes(problem),
         *strides(q, k, v), *numbers(problem), SLOT=slot is not None, **compiled,
     )  # fmt: skip
     return out, lse
@@ -80,7 +82,7 @@ def _rows(problem: Problem, lse: Tensor | None) -> dict[str, Tensor]:
         count = min(n_segments - start, SEGMENT_BLOCK)
         rows_kernel[grid](
             q, k, scalars, argmax, mass, or_dummy(lse, scalars), sink_rows(problem), or_dummy(problem.key_mask, q),
-            or_dummy(slot, scalars), or_dummy(problem.segments, q), or_dummy(only, q),
+            or_dummy(slot, scalars), or_dummy(problem.segments, q), or_dummy(only, q), *classes(problem),
             *strides(q, k), *numbers(problem), problem.window or FAR_AWAY, problem.sink, problem.recent,
             n_segments, start, scalars.stride(0),
             SLOT=slot is not None, FIXED=lse is not None,
@@ -109,7 +111,7 @@ def _columns(problem: Problem, lse: Tensor) -> Tensor:
     for number, received in enumerate(result):
         weight = weights[:, number].contiguous()
         columns_kernel[grid](
-            q, k, received, weight, lse.contiguous(), or_dummy(problem.key_mask, q), *strides(q, k),
+            q, k, received, weight, lse.contiguous(), or_dummy(problem.key_mask, q), *classes(problem), *strides(q, k),
             weight.shape[1] if weight.shape[0] > 1 else 0, *numbers(problem), problem.window or FAR_AWAY, **compiled,
         )  # fmt: skip
     return result.permute(1, 2, 0, 3).contiguous()

@@ -95,7 +95,8 @@ def test_a_side_of_a_module_that_is_not_one_is_an_error() -> None:
 
 
 def test_an_edit_of_an_unknown_kind_is_refused() -> None:
-    with pytest.raises(UsageError, match="an edit is 'set', 'add', 'project', 'patch', not 'erase'"):
+    there = "set, add, project, project_out, patch, scale, clamp, apply"
+    with pytest.raises(UsageError, match=f"there is no edit 'erase'; there is: {there}"):
         Edit(Site("resid_post", 0), "erase", 0.0)  # type: ignore[arg-type]
 
 

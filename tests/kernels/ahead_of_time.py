@@ -15,6 +15,7 @@ from typing import Any
 BASELINE = Path(__file__).with_name("triton_baseline.json")
 ARCHITECTURES = (80, 90)
 HEAD_SIZES = (64, 128)
+_ROWS_BLOCKS = {"SLOT": False, "WINDOW": False, "FIXED": False, "SEGMENTS": 16, "BLOCKS": True}
 VARIANTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     # name: kernel, its table of tile sizes, what it is compiled for
     "forward": ("forward", "FORWARD", {"SLOT": False, "WINDOW": False}),
@@ -22,17 +23,21 @@ VARIANTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "rows": ("rows", "ROW_STATISTICS", {"SLOT": False, "WINDOW": False, "FIXED": False, "SEGMENTS": 16}),
     "rows_lse": ("rows", "ROW_STATISTICS", {"SLOT": False, "WINDOW": False, "FIXED": True, "SEGMENTS": 32}),
     "columns": ("columns", "COLUMNS", {"WINDOW": False}),
+    "forward_blocks": ("forward", "FORWARD", {"SLOT": False, "WINDOW": False, "BLOCKS": True}),
+    "rows_blocks": ("rows", "ROW_STATISTICS", _ROWS_BLOCKS),
+    "columns_blocks": ("columns", "COLUMNS", {"WINDOW": False, "BLOCKS": True}),
 }
 POINTERS = {
     "q_ptr": "*bf16", "k_ptr": "*bf16", "v_ptr": "*bf16", "out_ptr": "*bf16", "mask_ptr": "*i1",
     "sink_end_ptr": "*i32", "window_ptr": "*i32", "sink_start_ptr": "*i32", "argmax_ptr": "*i32", "segment_ptr": "*i32",
-    "only_ptr": "*i32",
+    "only_ptr": "*i32", "row_class_ptr": "*i32", "key_class_ptr": "*i32", "sees_ptr": "*i1",
 }  # fmt: skip
 NAMES = [f"{name}-sm{arch}-d{d}" for name in VARIANTS for arch in ARCHITECTURES for d in HEAD_SIZES]
 
 
 def report(name: str, overrides: dict[str, int] | None = None) -> dict[str, Any]:
     """Registers a thread, spilled bytes, shared memory and tensor-core instructions of one variant."""
+    import torch
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -46,10 +51,11 @@ def report(name: str, overrides: dict[str, int] | None = None) -> dict[str, Any]
         "rows": triton_rows.rows_kernel,
         "columns": triton_columns.columns_kernel,
     }[kernel_name]
-    tiles = dict(getattr(triton_launch, table)[int(d), False]) | (overrides or {})
+    blocks = constants.get("BLOCKS", False)
+    tiles = triton_launch.config(getattr(triton_launch, table), int(d), torch.float16, blocks) | (overrides or {})
     options = {key: tiles.pop(key) for key in ("num_warps", "num_stages")}
     sizes = {"DV": int(d), "DV_PAD": int(d)} if kernel_name == "forward" else {}
-    constants = constants | tiles | sizes | {
+    constants = {"BLOCKS": False} | constants | tiles | sizes | {
         "GROUP": 3, "D": int(d), "D_PAD": int(d), "CAUSAL": True, "MASK": False, "CAP": False, "PRECISION": "tf32",
     }  # fmt: skip
     signature = {n: "constexpr" if n in constants else _type(n) for n in kernel.arg_names}

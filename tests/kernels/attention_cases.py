@@ -7,7 +7,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from workbench.kernels import AttentionStats, attention_stats
+from workbench.kernels import AttentionStats, BlockMask, attention_stats
 
 ROWS = ("lse", "entropy", "max_weight", "argmax", "distance", "sink_mass", "recent_mass", "far_mass")
 # absolute, on quantities of order one; distance is relative to the number of keys
@@ -70,6 +70,10 @@ def cases(draw: st.DrawFn, max_length: int = 600, dtypes: tuple[torch.dtype, ...
         options["query_start"] = max(0, options["key_start"] + draw(st.integers(-20, n_key + 20)))
     if draw(st.booleans()):
         options["window"] = draw(st.integers(1, n_key + 5))
+    if options["causal"] and draw(st.booleans()):
+        options["lag"] = draw(st.integers(1, n_key + 5))
+    if draw(st.booleans()):
+        options["block_mask"] = draw_block_mask(draw, gen, batch, n_query, n_key)
     if draw(st.booleans()):
         options["softcap"] = draw(st.sampled_from([0.5, 5.0, 50.0]))
     if draw(st.booleans()):
@@ -105,6 +109,18 @@ def cases(draw: st.DrawFn, max_length: int = 600, dtypes: tuple[torch.dtype, ...
     if draw(st.booleans()):
         options["topk"] = draw(st.integers(1, 8))
     return Case(q, k, v, options)
+
+
+def draw_block_mask(draw: st.DrawFn, gen: torch.Generator, batch: int, n_query: int, n_key: int) -> BlockMask:
+    """Classes in runs or all mixed, one set for the batch or one a row, and any table of who sees whom."""
+    n_queries, n_keys = draw(st.integers(1, 5)), draw(st.integers(1, 5))
+    query = torch.randint(0, n_queries, (batch, n_query), generator=gen)
+    key = torch.randint(0, n_keys, (batch, n_key), generator=gen)
+    if draw(st.booleans()):
+        key = key.sort(dim=1).values
+    if draw(st.booleans()):
+        query, key = query[0], key[0]
+    return BlockMask(query, key, torch.rand(n_queries, n_keys, generator=gen) < draw(st.sampled_from([0.3, 0.8, 1.0])))
 
 
 def assert_agree(found: AttentionStats, wanted: AttentionStats, case: Case) -> None:

@@ -7,16 +7,22 @@ import pytest
 import torch
 
 from tests.kernels.attention_cases import ROWS, Case, assert_agree
-from workbench.kernels import attention_stats, streaming_attention
+from workbench.kernels import BlockMask, attention_stats, streaming_attention
 
 assert os.environ.get("TRITON_INTERPRET") == "1"
 
 N_QUERY, N_KEY = 70, 150
+_SEES = torch.tensor([[1, 0, 1, 1], [0, 1, 0, 0], [1, 1, 1, 0]], dtype=torch.bool)
+_MASK = BlockMask(torch.arange(N_QUERY) % 3, torch.arange(N_KEY) // 20 % 4, _SEES)
 OPTIONS: dict[str, dict[str, Any]] = {
     "causal": {},
     "not causal": {"causal": False},
     "window": {"window": 40, "key_mask": torch.arange(N_KEY)[None] < 140},
     "window, not causal": {"window": 40, "causal": False, "query_start": 10},
+    "lag": {"lag": 30},
+    "lag and window": {"lag": 10, "window": 80},
+    "block mask": {"block_mask": _MASK},
+    "block mask, lag, far keys": {"block_mask": _MASK, "lag": 20, "sink": 3, "recent": 10},
     "left padding": {"key_mask": torch.arange(N_KEY)[None] >= 90},
     "softcap and learned sink": {"softcap": 2.0, "sink_logits": torch.tensor([0.5, -1.0, 3.0, 0.0])},
     "far keys": {"sink": 3, "recent": 10},

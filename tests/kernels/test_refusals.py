@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 import torch
 
-from workbench.kernels import attention_stats
+from workbench.kernels import BlockMask, attention_stats
 
 Q, K = torch.randn(1, 4, 8, 32), torch.randn(1, 2, 8, 32)
 
+CLASSES, ALL = torch.zeros(8, dtype=torch.int64), torch.ones(1, 1, dtype=torch.bool)
 WRONG: list[tuple[str, dict[str, Any]]] = [
     ("unknown statistics", {"stats": ("entropie",)}),
     ('"out" needs v', {"stats": ("out",)}),
@@ -31,6 +32,11 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("key_mask is torch.float32", {"key_mask": torch.ones(1, 8)}),
     ("True for a real token", {"key_mask": torch.ones(1, 7, dtype=torch.bool)}),
     ("window is 0", {"window": 0}),
+    ("lag is -1", {"lag": -1}),
+    ("attention is not causal", {"lag": 1, "causal": False}),
+    ("give bool [query class, key class]", {"block_mask": BlockMask(CLASSES, CLASSES, ALL.float())}),
+    ("query classes are", {"block_mask": BlockMask(CLASSES[:7], CLASSES, ALL)}),
+    ("key classes go from 1 to 1; sees has 0 to 0", {"block_mask": BlockMask(CLASSES, CLASSES + ALL[0], ALL)}),
     ("sink is -1", {"sink": -1}),
     ("recent is -1", {"recent": -1}),
     ("softcap is 0", {"softcap": 0.0}),

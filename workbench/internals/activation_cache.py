@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ..errors import SiteError, UsageError
 from ..html_table import bundle
-from .sites import KINDS, Site, SiteLike
+from .site_patterns import SitePattern, address
+from .sites import Site, SiteLike
 
 
 class ActivationCache(Mapping[str, Tensor]):
@@ -39,6 +40,21 @@ class ActivationCache(Mapping[str, Tensor]):
             raise SiteError(f"'{site}' was not captured; captured are: {', '.join(self._names) or 'no sites'}")
         return self._tensors[site]
 
+    def stacked(self, pattern: str | SitePattern) -> Tensor:
+        """The sites that a pattern such as `resid_post.*` or `z.2-4.0` stands for, one after the other: `[site, …]`.
+
+        They come in the order of layers, then heads. Raises `SiteError` where none of them was captured.
+        """
+        import torch
+
+        asked = address(pattern)
+        if not isinstance(asked, SitePattern):
+            return self[asked][None]
+        found = sorted(site for site in self._tensors if asked.covers(site))
+        if not found:
+            raise SiteError(f"nothing of '{asked}' was captured; captured are: {', '.join(self._names) or 'no sites'}")
+        return torch.stack([self._tensors[site] for site in found])
+
     def __contains__(self, name: object) -> bool:
         try:
             return Site.parse(name) in self._tensors  # type: ignore[arg-type]
@@ -58,8 +74,7 @@ class ActivationCache(Mapping[str, Tensor]):
         """What was read: axes, shape and type of each site, no values."""
 
         def axes(name: str) -> str:
-            site = Site.parse(name)
-            return ", ".join(axis for axis in KINDS[site.kind] if site.head is None or axis not in ("head", "kv_head"))
+            return ", ".join(Site.parse(name).axes)
 
         rows = [
             [name, axes(name), " × ".join(map(str, tensor.shape)), str(tensor.dtype).removeprefix("torch.")]

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from ..errors import UsageError
 from ..progress import Reporter
+from .attention_edits import AttentionEdit
 from .cache_checks import checked, forgets
 from .cached_prompts import CachedPrompts, fill
 from .edit_rows import for_rows
-from .edits import Edit, Frame
+from .edits import EditLike, EditValue, Frame, listed, refuse_learning
 from .engines.base import Engine, Hook, Inputs
 from .hooks import edit_hooks, known
 from .tokens import TokenBatch
@@ -97,7 +98,7 @@ def answer_logprobs(
     engine: Engine,
     prompts: Rows,
     answers: Sequence[Rows],
-    edits: Sequence[Edit] = (),
+    edits: EditLike = (),
     progress: Reporter | None = None,
 ) -> AnswerLogprobs:
     """The log-probability of each of a prompt's answers, in float32 or in the model's type where that is finer.
@@ -121,7 +122,7 @@ def answer_logits(
     engine: Engine,
     prompts: Rows,
     answers: Sequence[Rows],
-    edits: Sequence[Edit] = (),
+    edits: EditLike = (),
     progress: Reporter | None = None,
 ) -> Iterator[AnswerLogits]:
     """The logits before each token of each answer, in the order of prompts and answers; see `answer_logprobs`.
@@ -129,8 +130,11 @@ def answer_logits(
     Several of these over the same answers go side by side, whatever their prompts and models.
     """
     _check(engine, prompts, answers)
+    edits = _checked_edits(edits)
     progress = progress or Reporter()
     caching = checked(engine)
+    if caching.why is not None and any(isinstance(edit, AttentionEdit) for edit in edits):
+        raise UsageError(f"edits of attention need answers that go on from their prompts, and here {caching.why}")
     done, total = 0, sum(map(len, answers))
     progress.send(0, total, "answers")
     everything = TokenBatch.of(prompts)
@@ -160,6 +164,15 @@ def _check(engine: Engine, prompts: Rows, answers: Sequence[Rows]) -> None:
     known(engine, TokenBatch.of([ids for row in answers for ids in row]))
 
 
+def _checked_edits(edits: EditLike) -> list[EditValue]:
+    refuse_learning(edits, "an answer's log-probability")
+    found = listed(edits)
+    for edit in found:
+        if not isinstance(edit.during, str):  # type: ignore[attr-defined]
+            raise UsageError(f"the tokens of an answer are no steps of a generation: leave out during of {edit}")
+    return found
+
+
 def _batches(prompts: Rows) -> Iterator[list[int]]:
     """Prompts in their order, as many at once as their padded tokens may be."""
     batch: list[int] = []
@@ -174,7 +187,7 @@ def _batches(prompts: Rows) -> Iterator[list[int]]:
 
 
 def _branched(
-    engine: Engine, prompts: Rows, answers: Sequence[Rows], edits: Sequence[Edit], share: bool
+    engine: Engine, prompts: Rows, answers: Sequence[Rows], edits: Sequence[EditValue], share: bool
 ) -> Iterator[AnswerLogits]:
     """Prompts once, their answers after the kept keys and values."""
     cached = fill(engine, prompts, share, hold_back=0, edits=edits)
@@ -183,13 +196,19 @@ def _branched(
     for part in _answer_batches(engine, cached, answers):
         rows = [prompt for prompt, _ in part]
         before = [list(answers[prompt][answer][:-1]) for prompt, answer in part]
-        later = _later(engine, cached, rows, before, [for_rows(edit, rows, TokenBatch.of(prompts)) for edit in edits])
+        width = max(len(prompts[row]) for row in rows)
+        changed = [for_rows(edit, rows, TokenBatch.of(prompts), width) for edit in edits]
+        later = _later(engine, cached, rows, before, changed)
         for place, (prompt, answer) in enumerate(part):
             yield AnswerLogits(prompt, answer, torch.cat([firsts[prompt, None], later[place, : len(before[place])]]))
 
 
 def _later(
-    engine: Engine, cached: CachedPrompts, rows: list[int], before: list[list[int]], edits: Sequence[Edit]
+    engine: Engine,
+    cached: CachedPrompts,
+    rows: list[int],
+    before: list[list[int]],
+    edits: Sequence[EditValue],
 ) -> Tensor:
     """The logits after each token `[row, token, vocabulary]` of what follows prompts."""
     assert cached.logits is not None
@@ -200,7 +219,8 @@ def _later(
     for row, tokens in enumerate(before):
         ids[row, : len(tokens)] = torch.tensor(tokens)
     places = [(row, column) for row, tokens in enumerate(before) for column in range(len(tokens))]
-    frame = _AnswerFrame(TokenBatch(ids, torch.tensor(list(map(len, before)))), places)
+    before_them = TokenBatch(torch.zeros(len(rows), cached.mask.shape[1], dtype=torch.int64), cached.lengths[rows])
+    frame = _AnswerFrame(before_them, places, left=True)
     with torch.no_grad():
         hooks = edit_hooks(engine, edits, frame)
         logits = engine.run(cached.pick(rows).follow(ids), hooks)
@@ -209,7 +229,7 @@ def _later(
 
 
 def _whole(
-    engine: Engine, prompts: Rows, answers: Sequence[Rows], edits: Sequence[Edit], alone: bool
+    engine: Engine, prompts: Rows, answers: Sequence[Rows], edits: Sequence[EditValue], alone: bool
 ) -> Iterator[AnswerLogits]:
     """Every answer with its prompt before it, for models that cannot go on from a cache."""
     for prompt, (ids, several) in enumerate(zip(prompts, answers, strict=True)):
@@ -227,7 +247,7 @@ def _whole(
                 yield AnswerLogits(prompt, start + place, logits[place, : len(answer)])
 
 
-def _hooks_of_both(engine: Engine, prompt: Sequence[int], answers: Rows, edits: Sequence[Edit]) -> list[Hook]:
+def _hooks_of_both(engine: Engine, prompt: Sequence[int], answers: Rows, edits: Sequence[EditValue]) -> list[Hook]:
     """Edits in a run over prompts and answers: each once as in a prompt, and once as in generation."""
     first = len(prompt)
     places = [(row, first + at) for row, answer in enumerate(answers) for at in range(len(answer) - 1)]
@@ -239,11 +259,11 @@ def _hooks_of_both(engine: Engine, prompt: Sequence[int], answers: Rows, edits: 
 class _AnswerFrame(Frame):
     """TokenBatch of answers, several a row, which an edit sees as it would see them generated one by one."""
 
-    def __init__(self, tokens: TokenBatch, places: Sequence[tuple[int, int]]) -> None:
-        super().__init__(tokens, generating=True)
+    def __init__(self, tokens: TokenBatch, places: Sequence[tuple[int, int]], left: bool = False) -> None:
+        super().__init__(tokens, left, generating=True)
         self._places = torch.tensor(list(places))
 
-    def columns(self, positions: Sequence[int] | None) -> tuple[Tensor, Tensor, Tensor]:
+    def columns(self, positions: object, count: int) -> tuple[Tensor, Tensor, Tensor]:
         rows, columns = self._places.unbind(-1)
         return rows, columns, torch.zeros_like(rows)
 

@@ -18,7 +18,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from .attention_call import Call, LongMask, Unsupported
+from .attention_call import EDITED, Call, LongMask, Unsupported
 
 NAME = "workbench"
 LONG = 4096
@@ -57,6 +57,8 @@ def scores(call: Call, queries: Tensor | None = None) -> Tensor:
 
     Fused attention keeps them in float32 too: rounded to bfloat16, a score of 20 would be off by up to 0.06.
     """
+    if call.edited is not None:
+        return call.edited.scores(queries)
     wide = torch.promote_types(call.q.dtype, torch.float32)
     return _logits(replace(call, q=call.q.to(wide), k=call.k.to(wide)), queries)
 
@@ -101,11 +103,13 @@ def pattern(call: Call, queries: Tensor) -> Tensor:
 
     Each row sums to 1, less what a learned sink takes. In float32 at least, as the scores they are of.
     """
+    if call.edited is not None:
+        return call.edited.pattern(queries)
     queries = queries.to(call.q.device)
-    return _weights(scores(call, queries), _visible_to(call, queries), _sink_rows(call, queries))
+    return _weights(scores(call, queries), visible_to(call, queries), sink_rows(call, queries))
 
 
-def _sink_rows(call: Call, queries: Tensor | None = None) -> Tensor | None:
+def sink_rows(call: Call, queries: Tensor | None = None) -> Tensor | None:
     """The learned sinks' scores for the asked queries, broadcast to `[batch, head, query, 1]`."""
     if call.sinks is None:
         return None
@@ -113,7 +117,7 @@ def _sink_rows(call: Call, queries: Tensor | None = None) -> Tensor | None:
     return _rows_of(whole, call, queries)
 
 
-def _visible_to(call: Call, queries: Tensor) -> Tensor | None:
+def visible_to(call: Call, queries: Tensor) -> Tensor | None:
     """The mask's rows for the asked queries of each row of the batch, `[batch, 1, query, key]`."""
     length = call.k.shape[2]
     if isinstance(call.mask, LongMask):
@@ -130,7 +134,9 @@ def _visible_to(call: Call, queries: Tensor) -> Tensor | None:
 
 
 def attend(call: Call) -> Tensor:
-    """Attention as the model defines it: `[batch, query, head, d_value]`."""
+    """Attention as the model defines it, or as it is edited: `[batch, query, head, d_value]`."""
+    if call.edited is not None:
+        return call.edited.attend()
     length = call.q.shape[2]
     if 1 < length <= SHORT and call.k.shape[2] <= SHORT:
         return _explicit(call)
@@ -191,7 +197,7 @@ def log_normaliser(call: Call) -> Tensor:
     logits, mask = scores(call), call.visible(0, call.q.shape[2])
     if mask is not None:
         logits = logits.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else logits + mask
-    sinks = _sink_rows(call)
+    sinks = sink_rows(call)
     if sinks is not None:
         logits = torch.cat([logits, sinks.to(logits.dtype).expand(*logits.shape[:3], 1)], dim=-1)
     return logits.logsumexp(-1)
@@ -200,7 +206,7 @@ def log_normaliser(call: Call) -> Tensor:
 def _explicit(call: Call) -> Tensor:
     """The pattern of all queries times the values, as eager attention writes it."""
     mask = call.visible(0, call.q.shape[2])
-    return mixed(_weights(_logits(call), mask, _sink_rows(call)), call.v)
+    return mixed(_weights(_logits(call), mask, sink_rows(call)), call.v)
 
 
 def _weights(logits: Tensor, mask: Tensor | None, sinks: Tensor | None = None) -> Tensor:
@@ -251,6 +257,7 @@ def _plain(arguments: dict[str, Any]) -> bool:
 
 
 __all__ = [
+    "EDITED",
     "LONG",
     "NAME",
     "Call",
@@ -261,6 +268,8 @@ __all__ = [
     "part",
     "pattern",
     "scores",
+    "sink_rows",
+    "visible_to",
     "watching",
 ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,8 @@ SINKS = ("s_aux", "sinks")
 """The options in which a model hands over learned sinks."""
 CHOICES = ("indices", "block_indices")
 """The options that name the keys, or blocks of keys, that each query sees."""
+EDITED = "edited"
+"""The option that hands the edits of a call on, where an engine gives its arguments to attention anew."""
 HARMLESS = frozenset(
     {
         "dropout", "position_ids", "position_embeddings", "output_attentions", "output_hidden_states", "use_cache",
@@ -55,6 +57,16 @@ class LongMask:
         )
 
 
+class Edited(Protocol):
+    """What edits make of one call, in the place of what is computed here; see `edited_attention`."""
+
+    def attend(self) -> Tensor: ...
+    def scores(self, queries: Tensor | None) -> Tensor: ...
+    def pattern(self, queries: Tensor) -> Tensor: ...
+    def log_normaliser(self, queries: Tensor) -> Tensor: ...
+    def statistics(self, request: Any, start: int) -> tuple[Tensor, Any]: ...
+
+
 @dataclass
 class Call:
     """One call of attention: q `[batch, head, query, d_head]` and k, v `[batch, kv_head, key, d_head]` as it uses them.
@@ -77,6 +89,8 @@ class Call:
     """A learned score without a key that joins the softmax, `[head]`, or `[batch, head, query, 1]`."""
     bias: Tensor | None = None
     """What is added to the scores, broadcast to `[batch, head, query, key]` (ALiBi, relative positions)."""
+    edited: Edited | None = None
+    """What edits make of this call."""
 
     @classmethod
     def of(
@@ -95,7 +109,7 @@ class Call:
         """The call that transformers makes with these arguments; raises `Unsupported` for an option not known here."""
         chosen = {name: options.pop(name) for name in CHOICES if options.get(name) is not None}
         sinks = next((options.pop(name) for name in SINKS if options.get(name) is not None), None)
-        bias = options.pop("position_bias", None)
+        bias, edited = options.pop("position_bias", None), options.pop(EDITED, None)
         unknown = sorted(name for name, value in options.items() if value is not None and name not in HARMLESS)
         if unknown:
             raise Unsupported(
@@ -117,6 +131,7 @@ class Call:
             {"dropout": options["dropout"]} if "dropout" in options else {},
             sinks,
             bias,
+            edited,
         )
 
     def visible(self, start: int, stop: int) -> Tensor | None:

@@ -21,7 +21,7 @@ from . import attention, pattern_statistics
 from .architectures import bare
 from .cache_checks import checked
 from .call_statistics import attend
-from .edits import Edit, Frame
+from .edits import EditLike, Frame, refuse_learning
 from .engines.base import Engine, Hook, Inputs
 from .hooks import edit_hooks, known
 from .layer_statistics import ChunkAccumulator, LayerChunk, Request, StatisticsSpec
@@ -39,7 +39,7 @@ def attention_statistics(
     *,
     layers: Sequence[int] | None = None,
     chunk: int | None = None,
-    edits: Sequence[Edit] = (),
+    edits: EditLike = (),
     logits_at: Sequence[int] | None = None,
     progress: Reporter | None = None,
     stage: str = "layers",
@@ -71,6 +71,7 @@ def attention_statistics(
         if (why := checked(engine).pieces) is not None:
             raise UsageError(f"chunk cannot be used: {why}; leave it out")
     columns = None if logits_at is None else batch.columns(logits_at)
+    refuse_learning(edits, "attention_statistics")
     collected = ChunkAccumulator(batch.width)
     steps = range(0, batch.width, chunk or batch.width)
     recorder = Recorder(request, see or collected.add, len(chosen) * len(steps), progress, stage)

@@ -13,7 +13,9 @@ from ..errors import UsageError
 from . import attention, check_text
 from .architectures import Architecture, bare
 from .cached_prompts import fill
+from .edits import EditLike, divided, listed
 from .engines.base import Engine, Inputs
+from .sites import Site
 from .stream_end import stream_end
 
 if TYPE_CHECKING:
@@ -61,9 +63,9 @@ def checked(engine: Engine) -> Checked:
     return found
 
 
-def check_edits(engine: Engine, edits: Sequence[Edit]) -> None:
+def check_edits(engine: Engine, edits: EditLike) -> None:
     """Raise `UsageError` for edits that a cache would forget, or that a run without one cannot place."""
-    if not edits:
+    if not listed(edits):
         return
     found = checked(engine)
     if found.pieces is not None:
@@ -78,9 +80,10 @@ def check_edits(engine: Engine, edits: Sequence[Edit]) -> None:
         )
 
 
-def forgets(engine: Engine, edits: Sequence[Edit]) -> Edit | None:
+def forgets(engine: Engine, edits: EditLike) -> Edit | None:
     """The first edit of what the cache does not keep, None where it keeps all."""
-    for edit in edits:
+    for edit in divided(edits, engine.architecture)[0]:
+        assert isinstance(edit.site, Site)
         if edit.site.kind not in ("k_rot", "v"):
             continue
         at_seam = engine.architecture.place(edit.site).side == "attention"

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .edits import Edit, Frame
+from .edits import EditLike, Frame
 from .engines.base import Engine, Inputs
 from .hooks import edit_hooks
 from .tokens import TokenBatch
@@ -50,7 +50,7 @@ class CachedPrompts:
 
 
 def fill(
-    engine: Engine, prompts: Sequence[Sequence[int]], share: bool, hold_back: int = 1, edits: Sequence[Edit] = ()
+    engine: Engine, prompts: Sequence[Sequence[int]], share: bool, hold_back: int = 1, edits: EditLike = ()
 ) -> CachedPrompts:
     """Run prompts, of at least two tokens where the last is held back; nothing is checked, and no lock is taken.
 

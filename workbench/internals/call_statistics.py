@@ -20,6 +20,9 @@ def attend(call: Call, request: Request, layer: int, start: int) -> tuple[Tensor
     rows by block.
     Raises `WorkbenchError` for attention that is not causal.
     """
+    if call.edited is not None:
+        edited: tuple[Tensor, LayerChunk] = call.edited.statistics(request, start)
+        return edited
     count, keys = call.q.shape[2], call.k.shape[2]
     if keys < count and call.window is None:
         raise WorkbenchError(f"{type(call.module).__name__} was given {keys} keys for {count} queries")

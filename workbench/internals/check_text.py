@@ -58,8 +58,10 @@ def rows(model: nn.Module, count: int) -> Tensor:
 
 
 def parting(given: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tokens around the place where the two rows part."""
+    """The tokens around the place where the two rows part: all of a short text."""
     count = next(iter(given.values())).shape[1]
+    if count <= SHORT:
+        return given
     start = max(0, count // 2 - AROUND)
     return {name: value[:, start : start + 2 * AROUND] for name, value in given.items()}
 

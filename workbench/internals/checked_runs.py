@@ -13,7 +13,7 @@ from . import attention
 from .block_stack import Stack
 from .forward_arguments import first_input
 from .layer_places import linears, norm, same
-from .observed_run import BlockRun, run_blocks
+from .observed_run import BlockRun, Change, run_blocks
 from .own_attention import own_attention
 from .softmax_seam import SoftmaxWatch
 
@@ -29,9 +29,10 @@ class CheckedRuns:
         self.arguments: dict[str, Any] = {**self.rows(1), "use_cache": False}
         self.tokens = next(iter(given.values())).shape[1]
         self._softmaxes = True
-        self.runs = self.run()
-        """The runs that are looked at: the model's own, or stirred."""
+        self.runs: list[BlockRun] = []
+        """The runs that are looked at: with the seam or, where it cannot be, the model's own; or stirred."""
         self._stirred: dict[int, set[str]] = {}
+        self._keeps_positions = False
         self.refused: str | None = None
         """Why the seam is not in the model."""
 
@@ -75,45 +76,59 @@ class CheckedRuns:
         """Set the model's attention to the seam, unless some block then computes something else."""
         config: Any = self.model.config
         before = config._attn_implementation
-        if before == attention.NAME:
+        users = None if before == attention.NAME else own_attention(self.model)
+        if before == attention.NAME or users is not None:
+            self.runs = self.run()
+            self.refused = users and f"the model computes with {users}, which is kept and is not looked into"
             return
-        if (users := own_attention(self.model)) is not None:
-            self.refused = f"the model computes with {users}, which is kept and is not looked into"
+        row = self._first_row()
+        if row is not None and self._at_seam(row, before) is None:
             return
-        own = self.runs
+        self.runs = self.run()
+        self.refused = self._at_seam(self.runs, before)
+        if self.refused is not None and before != "eager" and not any(run.softmaxes for run in self.runs):
+            self._eagerly(before)
 
-        def as_before(layer: int, path: str, side: str, _: Tensor) -> Tensor | None:
-            return own[layer].given if side == "given" and not path else None
+    def _first_row(self) -> list[BlockRun] | None:
+        """What blocks that compute in float32 were given and gave, for the first row, in the run that found them."""
+        found = []
+        for block, (given, gave) in zip(self.stack.blocks, self.stack.passed, strict=True):
+            half = any(value.dtype in (torch.float16, torch.bfloat16) for value in (*block.parameters(), given, gave))
+            if half or given.shape[:2] != (2, self.tokens) or gave.shape != given.shape:
+                return None
+            found.append(BlockRun(given[:1], gave[:1]))
+        return found
 
+    def _at_seam(self, own: list[BlockRun], before: str) -> str | None:
+        """Look at runs with the seam, or put the attention back and tell why they are not what the model's own are."""
         try:
             self.model.set_attn_implementation(attention.NAME)  # type: ignore[operator]
-            runs = self.run(as_before)
+            runs = self.run(_given_in(own))
         except attention.Unsupported as error:
-            self.refused = str(error)
+            why: str | None = str(error)
         except Exception as error:
-            self.refused = f"its attention is not made for another implementation ({type(error).__name__}: {error})"
+            why = f"its attention is not made for another implementation ({type(error).__name__}: {error})"
         else:
-            self.refused = self._differs(runs, before)
-            if self.refused is None and not any(run.calls for run in runs):
-                self.refused = "its attention does not go through transformers' attention interface"
-            if self.refused is None:
-                self.runs, self._softmaxes = runs, any(run.softmaxes for run in own)
-                return
+            why = _differs(own, runs, before)
+            if why is None and not any(run.calls for run in runs):
+                why = "its attention does not go through transformers' attention interface"
+            if why is None:
+                self.runs, self._softmaxes = runs, False
+                return None
         self.model.set_attn_implementation(before)  # type: ignore[operator]
-        if before != "eager" and not any(run.softmaxes for run in own):
-            self._eagerly(before, as_before)
+        return why
 
-    def _eagerly(self, before: str, as_before: Any) -> None:
+    def _eagerly(self, before: str) -> None:
         """Set the attention to its eager form, whose weights can be read, unless that computes something else."""
         try:
             self.model.set_attn_implementation("eager")  # type: ignore[operator]
             # some classes cannot be switched, though their code asks the configuration at every call
             self.model.config._attn_implementation = "eager"  # type: ignore[union-attr]
-            runs = self.run(as_before)
+            runs = self.run(_given_in(self.runs))
         except Exception as error:
             self.refused = f"{self.refused}, and it has no eager form ({type(error).__name__})"
         else:
-            if not any(run.softmaxes for run in runs) or (why := self._differs(runs, before)) is None:
+            if not any(run.softmaxes for run in runs) or (why := _differs(self.runs, runs, before)) is None:
                 self.runs = runs if any(run.softmaxes for run in runs) else self.runs
                 if self.runs is runs:
                     return
@@ -122,21 +137,21 @@ class CheckedRuns:
         self.model.set_attn_implementation(before)  # type: ignore[operator]
         self.model.config._attn_implementation = before  # type: ignore[union-attr]
 
-    def _differs(self, runs: list[BlockRun], before: str) -> str | None:
-        for layer, (own, run) in enumerate(zip(self.runs, runs, strict=True)):
-            if own.given is None or own.gave is None or run.gave is None:
-                continue
-            added = norm(own.gave - own.given) if own.gave.shape == own.given.shape else norm(own.gave)
-            if not same(run.gave, own.gave, added, norm(own.gave)):
-                return f"in block {layer}, its own attention ({before}) computes something that this attention does not"
-        return None
-
     def at_position_zero(self) -> list[BlockRun] | None:
         """The run with every position 0, None where the model takes no positions."""
         zeros = torch.zeros(1, self.tokens, dtype=torch.int64, device=next(iter(self.given.values())).device)
+        # with a mask, so that equal positions are not taken for the beginnings of many texts
+        at_zero = {"position_ids": zeros, "attention_mask": torch.ones_like(zeros)}
         try:
-            # with a mask, so that equal positions are not taken for the beginnings of many texts
-            return self.run(self._noisy, position_ids=zeros, attention_mask=torch.ones_like(zeros))
+            runs = self.run(self._noisy, **at_zero, logits_to_keep=1)
+            last, own = runs[-1].given, self._own[-1].given
+            if last is not None and own is not None and last.shape == own.shape:
+                self._keeps_positions = True
+                return runs
+        except Exception:
+            pass  # what it does not take may be the number of logits
+        try:
+            return self.run(self._noisy, **at_zero)
         except Exception:
             return None  # positions of another form; what needs this run is then found in another way or refused
 
@@ -170,8 +185,8 @@ class CheckedRuns:
     def keeps_positions(self) -> bool:
         """Whether the last block is given all tokens when the logits of one are asked for."""
         own, count = self._own[-1].given, FEW
-        if own is None:
-            return False
+        if own is None or self._keeps_positions:
+            return self._keeps_positions
         if own.shape[:2] != (1, self.tokens) or own.ndim != 3:
             count = self.tokens
         wanted = own[:, :count].shape if count == FEW else own.shape
@@ -190,3 +205,22 @@ class CheckedRuns:
         finally:
             handle.remove()
         return given == [wanted]
+
+
+def _given_in(own: list[BlockRun]) -> Change:
+    """Each block is given what it was given in this run."""
+
+    def as_before(layer: int, path: str, side: str, _: Tensor) -> Tensor | None:
+        return own[layer].given if side == "given" and not path else None
+
+    return as_before
+
+
+def _differs(own: list[BlockRun], runs: list[BlockRun], before: str) -> str | None:
+    for layer, (known, run) in enumerate(zip(own, runs, strict=True)):
+        if known.given is None or known.gave is None or run.gave is None:
+            continue
+        added = norm(known.gave - known.given) if known.gave.shape == known.given.shape else norm(known.gave)
+        if not same(run.gave, known.gave, added, norm(known.gave)):
+            return f"in block {layer}, its own attention ({before}) computes something that this attention does not"
+    return None

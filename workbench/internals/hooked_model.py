@@ -16,10 +16,11 @@ from .activation_cache import ActivationCache
 from .architectures import Architecture, Shape
 from .attention import LONG
 from .borrowing import differentiable, plain_torch
-from .edits import Edit, Frame
+from .edits import EditLike, Frame, learns, listed
 from .engines.base import Engine, Hook, Inputs
 from .generation import Generated, generate
-from .hooks import edit_hooks, known
+from .hooks import known, prepare
+from .site_patterns import expanded
 from .sites import MAP_KINDS, Site, SiteLike
 from .tokens import TokenBatch, TokensLike
 
@@ -69,31 +70,35 @@ class HookedModel:
         sites: SiteLike | Sequence[SiteLike],
         positions: Sequence[int] | None = None,
         logits: bool = False,
-        edits: Sequence[Edit] = (),
+        edits: EditLike = (),
         device: str = "cpu",
         progress: Reporter | None = None,
     ) -> ActivationCache:
         """Read sites in one run of the model, which ends after the last of them unless logits are asked for.
 
         Each site has the axes of `sites.KINDS`, with the asked `positions` only (for scores and pattern: of the
-        queries), copied to `device`. Where a site is edited, the edited value is what is read. Raises `SiteError` for
-        a site that is not here, `UsageError` for a position outside a row or for all attention above 4096 tokens.
+        queries), copied to `device`. Where a site is edited, the edited value is what is read; where a value of an edit
+        carries a gradient, so does what is read. Raises `SiteError` for a site that is not here, `UsageError` for a
+        position outside a row or for all attention above 4096 tokens.
         """
         batch, wanted, names = self._asked(tokens, sites)
         self._check_maps(wanted, positions, batch)
         columns = None if positions is None else batch.columns(positions)
         kept: dict[Site, Tensor] = {}
+        learning = learns(edits)
 
         def keep(site: Site) -> Hook:
             def see(whole: Tensor) -> None:
-                kept[site] = _taken(whole, site, columns, batch, device)
+                kept[site] = _taken(whole, site, columns, batch, device, learning)
 
-            return Hook(Site(site.kind, site.layer), see, columns if site.kind in MAP_KINDS else None)
+            return Hook(site.whole, see, columns if site.kind in MAP_KINDS else None)
 
         inner = [site for site in wanted if site.kind != "logits"]
-        hooks = [*edit_hooks(self.engine, edits, Frame(batch)), *map(keep, inner)]
-        with torch.no_grad():
-            out = self._run(batch, hooks, logits or len(inner) < len(wanted), columns, progress)
+        ready = prepare(self.engine, edits, Frame(batch))
+        hooks = [*ready.hooks, *map(keep, inner)]
+        end = logits or len(inner) < len(wanted)
+        with _learning(self.engine.model) if learning else torch.no_grad():
+            out = self._run(batch, hooks, end, columns, progress, ready.positions(batch.width))
         seen = None if out is None else batch.at_columns(out, columns).to(device)
         if seen is not None and Site("logits") in wanted:
             kept[Site("logits")] = seen
@@ -103,11 +108,14 @@ class HookedModel:
         self,
         tokens: TokensLike,
         positions: Sequence[int] | None = None,
-        edits: Sequence[Edit] = (),
+        edits: EditLike = (),
         device: str = "cpu",
         progress: Reporter | None = None,
     ) -> Tensor:
-        """The model's output before the softmax, `[batch, position, vocabulary]`, at the asked positions only."""
+        """The model's output before the softmax, `[batch, position, vocabulary]`, at the asked positions only.
+
+        Where a value of an edit carries a gradient, so do the logits: a steering vector can be learnt through them.
+        """
         seen = self.capture(tokens, (), positions, True, edits, device, progress).logits
         assert seen is not None
         return seen
@@ -118,7 +126,7 @@ class HookedModel:
         tokens: TokensLike,
         sites: SiteLike | Sequence[SiteLike],
         objective: Callable[[Tensor], Tensor],
-        edits: Sequence[Edit] = (),
+        edits: EditLike = (),
         logits_at: Sequence[int] | None = None,
         device: str = "cpu",
         progress: Reporter | None = None,
@@ -144,23 +152,23 @@ class HookedModel:
 
             return Hook(site, see)
 
-        whole = dict.fromkeys(Site(site.kind, site.layer) for site in wanted if site.kind != "logits")
-        edits = differentiable(self.engine.model, edits)
-        hooks = [*edit_hooks(self.engine, edits, Frame(batch)), *map(hold, whole)]
-        with plain_torch(self.engine.device.type), frozen(self.engine.model), torch.enable_grad():
-            out = self._run(batch, hooks, True, columns, progress)
+        whole = dict.fromkeys(site.whole for site in wanted if site.kind != "logits")
+        ready = prepare(self.engine, differentiable(self.engine.model, listed(edits)), Frame(batch))
+        hooks = [*ready.hooks, *map(hold, whole)]
+        with plain_torch(self.engine.device.type), _learning(self.engine.model):
+            out = self._run(batch, hooks, True, columns, progress, ready.positions(batch.width))
             assert out is not None
             held[Site("logits")] = out if out.requires_grad else out.requires_grad_()
             value = objective(batch.at_columns(out, columns))
             if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
                 raise UsageError("the objective must return one number that depends on the logits it is given")
-            asked = list(dict.fromkeys(Site(site.kind, site.layer) for site in wanted))
+            asked = list(dict.fromkeys(site.whole for site in wanted))
             found = torch.autograd.grad(value.reshape(()), [held[site] for site in asked], allow_unused=True)
         pairs = zip(asked, found, strict=True)
         by_site = {site: torch.zeros_like(held[site]) if gradient is None else gradient for site, gradient in pairs}
         tensors = {}
         for site in wanted:
-            gradient = by_site[Site(site.kind, site.layer)]
+            gradient = by_site[site.whole]
             if site.kind == "logits":
                 tensors[site] = batch.at_columns(gradient, columns).to(device)
             else:
@@ -172,23 +180,24 @@ class HookedModel:
         self,
         tokens: TokensLike,
         max_new_tokens: int,
-        edits: Sequence[Edit] = (),
+        edits: EditLike = (),
         stop: Sequence[int] | None = None,
         temperature: float = 0.0,
         seed: int = 0,
         progress: Reporter | None = None,
+        sites: SiteLike | Sequence[SiteLike] = (),
     ) -> Generated:
         """Generate token by token with a cache of keys and values; see `generation.generate`."""
         batch = known(self.engine, tokens)
-        return generate(self.engine, batch, max_new_tokens, edits, stop, temperature, seed, progress)
+        return generate(self.engine, batch, max_new_tokens, edits, stop, temperature, seed, progress, sites)
 
     def _asked(
         self, tokens: TokensLike, sites: SiteLike | Sequence[SiteLike]
     ) -> tuple[TokenBatch, list[Site], list[SiteLike]]:
-        names = [sites] if isinstance(sites, (str, Site)) else list(sites)
-        wanted = list(dict.fromkeys(Site.parse(name) for name in names))
+        found = expanded(sites, self.architecture)
+        wanted = list(dict.fromkeys(site for _, site in found))
         self.engine.check(wanted)
-        return known(self.engine, tokens), wanted, names
+        return known(self.engine, tokens), wanted, [name for name, _ in found]
 
     def _check_maps(self, wanted: Sequence[Site], positions: Sequence[int] | None, batch: TokenBatch) -> None:
         maps = [site for site in wanted if site.kind in MAP_KINDS]
@@ -205,12 +214,13 @@ class HookedModel:
         logits: bool,
         columns: Tensor | None,
         progress: Reporter | None,
+        positions: Tensor | None = None,
     ) -> Tensor | None:
         """One run over a whole prompt; with `columns`, logits come at their sorted union only."""
         if progress is not None:
             hooks = [*hooks, *self._progress_hooks(hooks, logits, progress)]
         wanted: bool | Tensor = columns.unique() if logits and columns is not None else logits
-        return self.engine.run(Inputs(batch.ids), hooks, logits=wanted)
+        return self.engine.run(Inputs(batch.ids, positions=positions), hooks, logits=wanted)
 
     def _progress_hooks(self, hooks: Sequence[Hook], logits: bool, progress: Reporter) -> list[Hook]:
         """Tell after each block, as far as the run will go."""
@@ -221,6 +231,13 @@ class HookedModel:
             return Hook(Site("resid_post", layer), lambda _: progress.send(layer + 1, last, "blocks"))
 
         return [hook(layer) for layer in self.architecture.layers_with("resid_post") if layer < last]
+
+
+@contextmanager
+def _learning(model: nn.Module) -> Iterator[None]:
+    """Gradients go through the model and not into its parameters."""
+    with frozen(model), torch.enable_grad():
+        yield
 
 
 @contextmanager
@@ -236,8 +253,10 @@ def frozen(model: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def _taken(whole: Tensor, site: Site, columns: Tensor | None, batch: TokenBatch, device: str) -> Tensor:
-    """A copy on `device` of what was asked for: the head, the positions, and zero at padding."""
+def _taken(
+    whole: Tensor, site: Site, columns: Tensor | None, batch: TokenBatch, device: str, learning: bool = False
+) -> Tensor:
+    """A copy on `device` of what was asked for: the head or neuron, the positions, and zero at padding."""
     if site.kind in MAP_KINDS:
         part = whole if site.head is None else whole[:, site.head]
         if batch.padded:
@@ -246,6 +265,7 @@ def _taken(whole: Tensor, site: Site, columns: Tensor | None, batch: TokenBatch,
             part = part.where(keep if site.head is not None else keep[:, None], 0)
     else:
         part = whole if site.head is None else whole[:, :, site.head]
+        part = part if site.neuron is None else part[:, :, site.neuron]
         if columns is not None:
             rows = torch.arange(batch.batch, device=whole.device)[:, None]
             part = part[rows, columns.to(whole.device)]
@@ -253,4 +273,4 @@ def _taken(whole: Tensor, site: Site, columns: Tensor | None, batch: TokenBatch,
             part = part.where(
                 batch.attention_mask.to(whole.device).reshape(batch.batch, batch.width, *[1] * (part.ndim - 2)), 0
             )
-    return part.detach().to(device, copy=True).contiguous()
+    return (part if learning else part.detach()).to(device, copy=True).contiguous()

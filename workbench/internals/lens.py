@@ -15,7 +15,7 @@ from ..html_table import bundle
 from ..progress import Reporter
 from .activation_cache import ActivationCache
 from .affine_maps import AffineMaps
-from .edits import Edit
+from .edits import EditLike
 from .hooks import known, refuse_without_vocabulary
 from .sites import RESIDUAL_KINDS, Site, SiteLike
 from .tokens import TokensLike
@@ -54,7 +54,7 @@ def lens(
     ids: Sequence[int] | None = None,
     positions: Sequence[int] | None = None,
     through: Through = "norm",
-    edits: Sequence[Edit] = (),
+    edits: EditLike = (),
     device: str = "cpu",
     *,
     log_probs: bool = False,

@@ -113,15 +113,24 @@ def in_blocks(call: attention.Call, request: Request, start: int, key_start: int
     outputs, parts = [], []
     received: Tensor | None = None
     for first in range(0, length, step):
-        rows, lowest = attention.part(call, first, min(first + step, length))
-        every = torch.arange(rows.q.shape[2], device=call.q.device).expand(len(call.q), -1)
-        weights = attention.pattern(rows, every)
+        stop = min(first + step, length)
+        every = torch.arange(first, stop, device=call.q.device).expand(len(call.q), -1)
+        edited = call.edited
+        if edited is None:
+            rows, lowest = attention.part(call, first, stop)
+            weights = attention.pattern(rows, every - first)
+        else:
+            rows, lowest, weights = call, 0, edited.pattern(every)
         outputs.append(attention.mixed(weights.to(rows.v.dtype), rows.v))
         found = of_rows(weights, request, start + first, key_start + lowest)
         if "lse" in request.wanted.stats:
-            found["lse"] = attention.log_normaliser(rows)
+            found["lse"] = attention.log_normaliser(rows) if edited is None else edited.log_normaliser(every)
         if rows.sinks is not None:
             found["learned_sink_mass"] = 1 - weights.float().sum(-1)
+            if edited is not None:  # weights may have been changed after the softmax, in which the sink took its share
+                sinks, whole = attention.sink_rows(call, every), edited.log_normaliser(every)
+                assert sinks is not None
+                found["learned_sink_mass"] = torch.exp(sinks[..., 0].to(whole) - whole)
         if (part := found.pop("received", None)) is not None:
             part = torch.nn.functional.pad(part, (lowest, keys - lowest - part.shape[-1]))
             received = part if received is None else received + part

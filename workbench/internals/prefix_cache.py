@@ -17,7 +17,7 @@ from torch import Tensor
 from ..errors import UsageError
 from .cache_checks import check_edits, checked
 from .cached_prompts import CachedPrompts, fill
-from .edits import Edit, Frame
+from .edits import EditLike, Frame, refuse_learning
 from .engines.base import Hook, Inputs
 from .hooks import edit_hooks
 from .sites import Site
@@ -70,7 +70,7 @@ def residuals(session: Session, waiting: CachedPrompts, layers: Sequence[int]) -
 def answers(
     session: Session,
     waiting: CachedPrompts,
-    edits: Sequence[Edit] = (),
+    edits: EditLike = (),
     new: int = NEW,
     enough: Callable[[int, str], bool] | None = None,
 ) -> list[str]:
@@ -78,6 +78,7 @@ def answers(
 
     Nothing more is generated once `enough`, given a row and its answer so far, is true of every row that goes on.
     """
+    refuse_learning(edits, "an answer")
     hooked = session.hooked
     ends = torch.tensor(session.ends, dtype=torch.int64)
     batch = len(waiting.last)
@@ -101,7 +102,7 @@ def answers(
             if done.all():
                 break
             mask = torch.cat([mask, torch.ones(batch, 1, dtype=torch.bool)], dim=1)
-            frame.generating = True
+            frame.generating, frame.step = True, step
     return [_text(session, row, ends) for row in said]
 
 

@@ -23,6 +23,7 @@ from .session_identity import HeldModel, Identity
 from .session_table import session_table
 from .tokens import TokenBatch
 from .values import ValuePrompts
+from .weights import weight
 
 if TYPE_CHECKING:
     import torch
@@ -162,6 +163,10 @@ class Session(SessionCalls, HeldModel):
         if context is None or longest <= context:
             return None
         return f"{longest} tokens are more than the {context} that this model was made for: it was not trained there"
+
+    def weight(self, address: str, adapters: bool = True) -> torch.Tensor:
+        """A weight by address, such as `W_Q.5.3`, `W_OV.5.3` or `W_U`, with active adapters or not; see `weights`."""
+        return weight(self._open.model, self.engine("hf").architecture, address, adapters)
 
     def close(self) -> None:
         """Let go of the weights, once the thread at work is done; later calls raise `WorkbenchError`."""

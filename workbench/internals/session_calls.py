@@ -8,19 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from ..progress import Reporter
-from .edits import Edit
+from .edits import EditLike
 from .generation import Generated
 from .hooked_model import ActivationCache, HookedModel, SiteLike
 from .prompts import Boundary, Prompt
 from .tokens import TokenBatch
 
 if TYPE_CHECKING:
+    import xarray as xr
     from torch import Tensor
 
     from .answer_logprobs import AnswerLogprobs
     from .attention_statistics import StatisticsByLayer
     from .layer_statistics import LayerChunk
     from .lens import LensLogits, Reduce, Through
+    from .sweeps.grid import Grid
+    from .sweeps.metrics import MetricLike
+    from .sweeps.sweep import Into, Method
 
 
 class SessionCalls:
@@ -46,7 +50,7 @@ class SessionCalls:
         sites: SiteLike | Sequence[SiteLike],
         positions: Sequence[int] | None = None,
         logits: bool = False,
-        edits: Sequence[Edit] = (),
+        edits: EditLike = (),
         device: str = "cpu",
         *,
         chat: bool = False,
@@ -61,7 +65,7 @@ class SessionCalls:
         self,
         prompt: Prompt,
         positions: Sequence[int] | None = None,
-        edits: Sequence[Edit] = (),
+        edits: EditLike = (),
         device: str = "cpu",
         *,
         chat: bool = False,
@@ -77,7 +81,7 @@ class SessionCalls:
         prompt: Prompt,
         sites: SiteLike | Sequence[SiteLike],
         objective: Callable[[Tensor], Tensor],
-        edits: Sequence[Edit] = (),
+        edits: EditLike = (),
         logits_at: Sequence[int] | None = None,
         device: str = "cpu",
         *,
@@ -96,7 +100,7 @@ class SessionCalls:
         ids: Sequence[int] | None = None,
         positions: Sequence[int] | None = None,
         through: Through = "norm",
-        edits: Sequence[Edit] = (),
+        edits: EditLike = (),
         device: str = "cpu",
         *,
         log_probs: bool = False,
@@ -121,7 +125,7 @@ class SessionCalls:
         *,
         layers: Sequence[int] | None = None,
         chunk: int | None = None,
-        edits: Sequence[Edit] = (),
+        edits: EditLike = (),
         logits_at: Sequence[int] | None = None,
         chat: bool = False,
         engine: str | None = None,
@@ -149,7 +153,7 @@ class SessionCalls:
         self,
         prompt: Prompt,
         max_new_tokens: int,
-        edits: Sequence[Edit] = (),
+        edits: EditLike = (),
         stop: Sequence[int] | None = None,
         temperature: float = 0.0,
         seed: int = 0,
@@ -157,20 +161,21 @@ class SessionCalls:
         chat: bool = False,
         engine: str | None = None,
         progress: Reporter | None = None,
+        sites: SiteLike | Sequence[SiteLike] = (),
     ) -> Generated:
-        """Generate token by token, greedily unless a temperature is given; see `HookedModel.generate`.
+        """Generate token by token, and read `sites` at every step into `seen`; see `HookedModel.generate`.
 
         `stop` are the ids that end a row; None is `ends`, empty never.
         """
         stop = self.ends if stop is None else stop
         with self._turn(prompt, chat, engine, progress) as (hooked, tokens):
-            return hooked.generate(tokens, max_new_tokens, edits, stop, temperature, seed, progress)
+            return hooked.generate(tokens, max_new_tokens, edits, stop, temperature, seed, progress, sites)
 
     def answer_logprobs(
         self,
         prompts: Prompt,
         answers: Any,
-        edits: Sequence[Edit] = (),
+        edits: EditLike = (),
         *,
         boundary: Boundary = "exact",
         chat: bool = False,
@@ -192,3 +197,36 @@ class SessionCalls:
         with self._turn(asked.prompts, False, engine, progress) as (hooked, _):
             found = answer_logprobs.answer_logprobs(hooked.engine, asked.prompts, asked.answers, edits, progress)
         return found.placed(asked.places)
+
+    def sweep(
+        self,
+        clean: Prompt,
+        corrupted: Prompt | None,
+        grid: Grid,
+        metric: MetricLike,
+        *,
+        into: Into | None = None,
+        method: Method = "run",
+        memory: int | str | None = None,
+        seed: int = 0,
+        chat: bool = False,
+        engine: str | None = None,
+        progress: Reporter | None = None,
+    ) -> xr.Dataset:
+        """A metric under every edit of a grid, for one prompt or several, as a labelled table; nothing is run twice.
+
+        `grid` is one of `wb.grids`, `metric` one of `wb.metrics` or a function of the logits after the prompt. `clean`
+        and `corrupted` are prompts in pairs; `into` is the run that is edited (None: the corrupted one where values of
+        the other are patched in, otherwise the clean one). `effect` is how much an edit changes the metric, in the mean
+        over prompts with its bootstrap interval, `share` that as a share of how far the two runs are apart. `method`
+        "gradient" estimates effects instead (attribution patching), "both" has them side by side with their rank
+        correlation. `memory` (bytes, or such as "2GiB") bounds how many cells are run at once.
+
+        Raises `UsageError` or `SiteError`, before anything runs, for positions that cannot be aligned, for a grid that
+        the model does not have, and where not even one cell fits into the memory.
+        """
+        from .sweeps import sweep
+
+        with self._turn(clean, chat, engine, progress) as (hooked, _):
+            asked = sweep.prepare(hooked, self._prompts, clean, corrupted, grid, metric, into, memory, method, chat)
+            return sweep.sweep(hooked, asked, method, seed, progress)

@@ -84,15 +84,15 @@ _ALIASES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 
 @dataclass(frozen=True, order=True)
 class Site:
-    """One place in a model: a kind, with a layer and a head where the kind has them.
+    """One place in a model: a kind, with a layer and a head or MLP neuron where the kind has them.
 
-    `str(site)` and `Site.parse` are inverse: `"resid_post.5"`, `"z.5.3"`, `"logits"`. For k, v and k_rot the head
-    counts key-value heads, elsewhere query heads.
+    `str(site)` and `Site.parse` are inverse: `"resid_post.5"`, `"z.5.3"`, `"mlp_post.5.17"`, `"logits"`. For k, v
+    and k_rot the head counts key-value heads, elsewhere query heads.
 
     Raises `UnknownName` for a kind that does not exist and `SiteError` for a layer or head that is missing or too many.
 
     >>> wb.Site.parse("z.5.3")
-    Site(kind='z', layer=5, head=3)
+    Site(kind='z', layer=5, head=3, neuron=None)
     >>> str(wb.Site.parse("blocks.5.hook_resid_post"))    # TransformerLens' name of it
     'resid_post.5'
     """
@@ -100,6 +100,7 @@ class Site:
     kind: str
     layer: int | None = None
     head: int | None = None
+    neuron: int | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -110,7 +111,9 @@ class Site:
             raise SiteError(f"{self.kind!r} needs a layer; write for example '{self.kind}.5'")
         if self.head is not None and not self.has_heads:
             raise SiteError(f"{self.kind!r} has no heads; write '{self.kind}.{self.layer}'")
-        for word, value in (("layer", self.layer), ("head", self.head)):
+        if self.neuron is not None and self.kind not in MLP_KINDS:
+            raise SiteError(f"{self.kind!r} has no neurons; {' and '.join(MLP_KINDS)} have")
+        for word, value in (("layer", self.layer), ("head", self.head), ("neuron", self.neuron)):
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
                 raise SiteError(f"{word} {value!r} of {self.kind!r} is not a number from 0 on")
 
@@ -123,7 +126,8 @@ class Site:
             raise SiteError(f"a site is a text such as 'resid_post.5', not {type(text).__name__} {text!r}")
         match = re.fullmatch(r"([a-z_]+)(?:\.(\d+))?(?:\.(\d+))?", text)
         if match and match[1] in KINDS:
-            return cls(match[1], *(None if part is None else int(part) for part in match.groups()[1:]))
+            layer_of, part = (None if number is None else int(number) for number in match.groups()[1:])
+            return cls(match[1], layer_of, **{"neuron" if match[1] in MLP_KINDS else "head": part})
         for pattern, kind in _ALIASES:
             if found := pattern.match(text):
                 groups = found.groupdict()
@@ -133,9 +137,15 @@ class Site:
 
     @property
     def axes(self) -> tuple[str, ...]:
-        """The axes of what is read here; a site of one head has no head axis."""
-        axes = KINDS[self.kind]
-        return axes if self.head is None else tuple(axis for axis in axes if axis not in ("head", "kv_head"))
+        """The axes of what is read here; a site of one head has no head axis, one of a neuron no axis of neurons."""
+        gone: tuple[str, ...] = () if self.head is None else ("head", "kv_head")
+        gone += () if self.neuron is None else ("d_mlp",)
+        return tuple(axis for axis in KINDS[self.kind] if axis not in gone)
+
+    @property
+    def whole(self) -> Site:
+        """The site of all heads or neurons."""
+        return Site(self.kind, self.layer)
 
     @property
     def has_heads(self) -> bool:
@@ -143,7 +153,7 @@ class Site:
         return self.kind in QUERY_KINDS + KEY_KINDS + MAP_KINDS
 
     def __str__(self) -> str:
-        return ".".join(str(part) for part in (self.kind, self.layer, self.head) if part is not None)
+        return ".".join(str(part) for part in (self.kind, self.layer, self.head, self.neuron) if part is not None)
 
 
 SiteLike = str | Site

@@ -19,7 +19,7 @@ from torch import Tensor
 from ..errors import UsageError
 from ..progress import Reporter
 from .cache_checks import check_edits, checked
-from .edits import Edit
+from .edits import EditLike
 from .engines.base import Hook
 from .generation import Decoding, Generated, Growing
 from .hooks import known, refuse_without_vocabulary
@@ -48,7 +48,7 @@ class Stream:
 
     session: Session
     prompt: Prompt
-    edits: Sequence[Edit] = ()
+    edits: EditLike = ()
     sites: Sequence[SiteLike] = ()
     norm: bool = True
     chat: bool = False

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Union
 
 from ..errors import UsageError
+from .token_positions import columns_of, positions_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,29 +75,17 @@ class TokenBatch:
         """The ids of each row without padding."""
         return [row[:length] for row, length in zip(self.ids.tolist(), self.lengths.tolist(), strict=True)]
 
-    def columns(self, positions: Sequence[int]) -> Tensor:
-        """The column of each position in each row, int64 `[batch, position]`.
+    def columns(self, positions: Any) -> Tensor:
+        """The column of each position in each row, int64 `[batch, position]`; positions may be given row by row.
 
-        Raises `UsageError` for a position outside a row, with that row's length.
+        Raises `UsageError` for a position outside a row, with that row's length, and for rows with more than others.
         """
-        import torch
-
-        wrong = [p for p in positions if not isinstance(p, int) or isinstance(p, bool)]
-        if isinstance(positions, str) or wrong or not len(positions):
-            raise UsageError(
-                f"positions are whole numbers, negative from each row's end, or None for all; not {positions!r}"
-            )
-        asked = torch.tensor(list(positions), dtype=torch.int64)[None, :]
-        lengths = self.lengths.cpu()[:, None]
-        columns = torch.where(asked < 0, asked + lengths, asked)
-        outside = (columns < 0) | (columns >= lengths)
-        if outside.any():
-            row, which = (int(n) for n in outside.nonzero()[0])
-            length = int(lengths[row])
-            raise UsageError(
-                f"position {positions[which]} is outside row {row}, which has {length} tokens; "
-                f"give {-length} to {length - 1}"
-            )
+        asked = positions_of(positions)
+        if asked is None or not len(asked):
+            raise UsageError(f"at least one position is needed, or None for all where that can be; not {positions!r}")
+        columns, keep = columns_of(self.lengths, asked)
+        if not keep.all() or not columns.numel():
+            raise UsageError("every row needs as many positions as the others, at least one")
         return columns
 
     def at_columns(self, logits: Tensor, columns: Tensor | None) -> Tensor:

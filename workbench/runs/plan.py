@@ -6,11 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import psutil
-
 from ..errors import WorkbenchError
 from ..formatting import byte_size
 from ..internals import engine_checks
+from ..internals.memory import SHARE, free_bytes
 from ..probe.contract import Config, Probe, Work
 from ..probe.setting_names import CHEAPER
 from ..records.record import Plan
@@ -19,8 +18,6 @@ from .calibration import Calibration, calibrate
 if TYPE_CHECKING:
     from ..internals.session import Session
 
-SHARE = 0.8
-"""Share of the available memory that a run may take unless told otherwise."""
 _BACKWARD = 2.0
 """A backward pass to activations, the weights being frozen, costs about one more forward."""
 _FIGURES = 6
@@ -143,15 +140,7 @@ def budget(session: Session, memory: int | None = None) -> int:
     """The bytes that a run may take in all, weights included."""
     if memory is not None:
         return memory
-    device = next(session.model.parameters()).device
-    if device.type == "cuda":
-        import torch
-
-        # what PyTorch keeps for itself after earlier work is free to it too
-        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        free = torch.cuda.mem_get_info(device)[0] + kept
-    else:
-        free = psutil.virtual_memory().available
+    free = free_bytes(next(session.model.parameters()).device)
     return int(SHARE * (free + weights(session)[0]))
 
 

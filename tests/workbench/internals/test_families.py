@@ -203,3 +203,29 @@ def test_rows_of_several_lengths_generate_what_each_generates_alone() -> None:
         session = opened(name).session
         alone = [session.generate(row, 4, stop=()).rows()[0] for row in rows]
         assert session.generate(rows, 4, stop=()).rows() == alone, name
+
+
+def test_a_knock_out_leaves_each_query_the_rest_of_its_weights(each: str) -> None:
+    if each in WITHOUT_PATTERN:
+        with pytest.raises(SiteError):
+            opened(each).session.logits(IDS, edits=wb.edits.knock_out([-1], [3]))
+        return
+    session, layer = opened(each).session, opened(each).having[0]
+    made = wb.edits.knock_out([-1, 9], [7, 8, 14], [layer])
+    architecture = session.hooked.architecture
+    if architecture.place(Site("pattern", layer)).side != "attention":
+        with pytest.raises(SiteError, match="cannot be edited"):
+            session.logits(IDS, edits=made)
+        return
+    sites = [f"{kind}.{layer}" for kind in ("pattern", "z", "v") if layer in architecture.layers_with(kind)]
+    before, after = session.capture(IDS, sites), session.capture(IDS, sites, edits=made)
+    plain, left = before[f"pattern.{layer}"], before[f"pattern.{layer}"].clone()
+    for query, keys in ((16, [7, 8, 14]), (9, [7, 8])):
+        left[:, :, query, keys] = 0
+        # a learned sink keeps its share: it is no key
+        left[:, :, query] /= 1 - plain[:, :, query, keys].sum(-1, keepdim=True)
+    torch.testing.assert_close(after[f"pattern.{layer}"], left, rtol=1e-4, atol=1e-5)
+    assert (left - plain).abs().max() > 1e-4
+    if {f"z.{layer}", f"v.{layer}"} <= set(sites):
+        values = after[f"v.{layer}"].transpose(1, 2).repeat_interleave(left.shape[1] // after[f"v.{layer}"].shape[2], 1)
+        torch.testing.assert_close(after[f"z.{layer}"], (left @ values).transpose(1, 2), rtol=1e-4, atol=1e-4)

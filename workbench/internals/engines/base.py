@@ -12,12 +12,14 @@ from ..architectures import bare
 from ..borrowing import borrowed
 from ..module_state import users_own
 from ..sites import Site
+from ..weights import check_neuron
 from .current import Current
 
 if TYPE_CHECKING:
     from torch import Tensor, device, nn
 
     from ..architectures import Architecture
+    from ..attention import Call
     from ..forward_arguments import Arguments
 
 
@@ -26,12 +28,14 @@ class Hook(NamedTuple):
 
     `see` is given the site's tensor with the axes of `sites.KINDS` and returns a replacement, or None to leave it. For
     `scores` and `pattern` it is given only the rows of `queries`, columns `[batch, query]` of the run; they cannot be
-    replaced. Hooks at the same site are called in the order they were given.
+    replaced. Hooks at the same site are called in the order they were given. With `change`, it is given the call of
+    attention itself before `scores` and `pattern` are read, may set what edits make of it, and sees nothing.
     """
 
     site: Site
     see: Callable[[Tensor], Tensor | None]
     queries: Tensor | None = None
+    change: Callable[[Call], None] | None = None
 
 
 class Inputs(NamedTuple):
@@ -124,6 +128,9 @@ class Engine(Current):
             found["attention_mask"] = inputs.mask.to(device)
         if inputs.positions is not None and takes.positions:
             found["position_ids"] = inputs.positions.to(device)
+            if inputs.mask is None and inputs.cache is None:
+                # without a mask, transformers takes positions that jump for texts that lie one after the other
+                found["attention_mask"] = inputs.positions.new_ones(inputs.ids.shape[:2]).to(device)
         if logits is not True and self._chooses:
             found["logits_to_keep"] = 1 if logits is False else logits.to(device)
         return found
@@ -167,6 +174,8 @@ class Engine(Current):
         for site in sites:
             try:
                 self.architecture.check(site)
+                if site.neuron is not None:
+                    check_neuron(self.architecture, self.model, site)
             except SiteError as error:
                 raise SiteError(str(error) + self._users_own()) from None
             if site.kind not in kinds:

@@ -43,6 +43,9 @@ def at_attention(call: attention.Call, hook: Hook, cached: bool = False) -> None
 
     With `cached`, edited keys and values are written where the cache holds them, so that later tokens see them too.
     """
+    if hook.change is not None:
+        hook.change(call)
+        return
     length = call.q.shape[2]
     match hook.site.kind:
         case "q_rot":

@@ -202,6 +202,11 @@ class NativeAttention(AttentionBridge):
                 f"hook_attn_scores and hook_pattern are maps of {queries} × {keys} for each head, refused above "
                 f"{attention.LONG} tokens; name the hooks you want in names_filter, or capture 'pattern' at positions"
             )
+        if call.edited is not None:
+            raise UsageError(
+                "hook_attn_scores and hook_pattern do not go with edits of attention: take the hooks off, or leave the "
+                "edits out"
+            )
         logits, mask = attention.scores(call), call.visible(0, queries)
         if mask is not None:
             lowest = torch.finfo(logits.dtype).min

@@ -154,9 +154,11 @@ class NnsightEngine(TwinEngine):
             for index, hook in hooks:
                 hook_values.at_attention(call, hook, cached)
                 called(index)
-            if call.q is before[0] and call.k is before[1] and call.v is before[2]:
+            same = call.q is before[0] and call.k is before[1] and call.v is before[2]
+            if same and call.edited is None:
                 return None
-            return (arguments[0], call.q, call.k, call.v, *arguments[4:]), options
+            handed_on = {} if call.edited is None else {attention.EDITED: call.edited}
+            return (arguments[0], call.q, call.k, call.v, *arguments[4:]), {**options, **handed_on}
 
         return TracePoint(lambda: operation.inputs, act, lambda new: setattr(operation, "inputs", new))
 
