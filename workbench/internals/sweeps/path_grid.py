@@ -125,7 +125,7 @@ class Paths(Grid):
         if kind == "mlp_out":
             return {"layer": Axis(layers)}, {(place,): Site(kind, layer) for place, layer in enumerate(layers)}
         most = max((architecture.heads("z", layer) for layer in layers), default=0)
-        found = {
+        found: dict[tuple[int, ...], Site] = {
             (place, head): Site("z", layer, head)
             for place, layer in enumerate(layers)
             for head in range(architecture.heads("z", layer))
