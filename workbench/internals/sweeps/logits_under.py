@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from ..hooks import refuse_without_vocabulary
 from ..tokens import TokenBatch
 from . import grids
 from .cell_runs import CellRuns
+from .cells import Cell
 from .grid import Read
 from .grid_axes import Lengths
 from .room import room_for
@@ -41,9 +42,18 @@ def logits_under(
     with hooked.engine.held():
         for prompt, (row, asked) in enumerate(zip(rows, columns, strict=True)):
             read, place = asked.unique(return_inverse=True)
-            runs = CellRuns(engine, row, read, room, progress.check)
-            for chunk, logits in runs.logits(list(laid.cells(prompt, Read({}, {}, {})))):
+            cells = list(laid.cells(prompt, Read({}, {}, {})))
+            for chunk, logits in _run(CellRuns(engine, row, read, room, progress.check), cells, read):
                 for cell, one in zip(chunk, logits, strict=True):
                     found[list(edits)[cell.place[0]]].append(one[place].cpu())
                     progress.send(sum(map(len, found.values())), len(edits) * len(columns), "edits")
     return {name: torch.stack(each) for name, each in found.items()}
+
+
+def _run(runs: CellRuns, cells: Sequence[Cell], columns: Tensor) -> Iterator[tuple[Sequence[Cell], Tensor]]:
+    """The cells' logits, some at a time; those without an edit are the run that the others go on from."""
+    plain = [cell for cell in cells if not cell.edits]
+    if plain:
+        logits = runs.unedited(columns)
+        yield plain, logits.expand(len(plain), -1, -1)
+    yield from runs.logits([cell for cell in cells if cell.edits])
