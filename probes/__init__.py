@@ -12,3 +12,4 @@ RECIPES.register_lazy("context-knob-adapter", "workbench.probes.context_knob.lea
 RECIPES.register_lazy("context-knob-direction", "workbench.probes.context_knob.learning.direction:RECIPE")
 RECIPES.register_lazy("icl-regression-organism", "workbench.probes.icl_regression.organism:RECIPE")
 RECIPES.register_lazy("icl-learner", "workbench.probes.icl_regression.learner:RECIPE")
+PROBES.register_lazy("icl-regression", "workbench.probes.icl_regression.probe:IclRegression")

@@ -55,7 +55,8 @@ def task_of(session: Session, config: IclRegressionConfig) -> Task:
         )
     if config.prefixes is not None and max(config.prefixes) >= length:
         raise UsageError(
-            f"a prefix of {max(config.prefixes)} pairs leaves no query in prompts of {length}; prefixes go to {length - 1}"
+            f"a prefix of {max(config.prefixes)} pairs leaves no query in prompts of {length}; prefixes end at "
+            f"{length - 1}"
         )
     trained = getattr(session.model.config, "task", None) or {}
     noise = config.noise if config.noise is not None else float(trained.get("noise", 0.0))

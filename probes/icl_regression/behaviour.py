@@ -27,6 +27,7 @@ GRID = 49
 LEAST, MOST = 1e-4, 1e2
 """Ends of the values of λ; those of α are a thousandth of them."""
 PREFIX = "pairs before the query"
+BLOCKS = "blocks that the stream has passed; 0 is the read-in"
 
 
 def predictors(config: IclRegressionConfig, task: Task) -> list[Predictor]:
@@ -90,7 +91,9 @@ def predictions(
     )
 
 
-def implied(session: Session, prompts: Prompts, task: Task, config: IclRegressionConfig, context: RunContext) -> xr.Dataset:
+def implied(
+    session: Session, prompts: Prompts, task: Task, config: IclRegressionConfig, context: RunContext
+) -> xr.Dataset:
     """Implied weights of the learner after each prefix, and their squared distance from each linear predictor's."""
     import xarray as xr
 
@@ -184,7 +187,7 @@ def shifted(session: Session, task: Task, config: IclRegressionConfig, context: 
 
 
 def sensitivity(session: Session, prompts: Prompts, task: Task, config: IclRegressionConfig) -> xr.Dataset:
-    """How the last prediction depends on each label, beside the same of the predictors (for least squares its hat row)."""
+    """How the last prediction depends on each label, beside the same of predictors (of least squares its hat row)."""
     import xarray as xr
 
     known = [ols(), ridge(config.penalties[0]), optimal_step(task.ratio)]

@@ -17,15 +17,23 @@ class IclRegressionConfig(Config):
     """Which prompts, which algorithms a learner is compared with, and where its quantities are looked for."""
 
     n: int = Field(512, ge=8, description="test prompts, on which every number is measured")
-    n_validation: int = Field(256, ge=8, description="prompts on which the nearest algorithm, λ, α and layers are chosen")
+    n_validation: int = Field(
+        256, ge=8, description="prompts on which the nearest algorithm, λ, α and layers are chosen"
+    )
     length: int | None = Field(
-        None, ge=2, description="pairs of a prompt, the last one asked for; null takes as many as the learner was trained on"
+        None,
+        ge=2,
+        description="pairs of a prompt, the last one asked for; null takes as many as the learner was trained on",
     )
     dimensions: int | None = Field(
         None, ge=1, description="dimensions of x; null takes the learner's own, and 2 for a language model"
     )
-    noise: float | None = Field(None, ge=0, description="σ, deviation of the labels' noise; null takes the learner's own")
-    spread: float | None = Field(None, gt=0, description="τ, deviation of each task's weights; null takes the learner's own")
+    noise: float | None = Field(
+        None, ge=0, description="σ, deviation of the labels' noise; null takes the learner's own"
+    )
+    spread: float | None = Field(
+        None, gt=0, description="τ, deviation of each task's weights; null takes the learner's own"
+    )
     penalties: tuple[float, ...] = Field((0.1, 0.5), description="λ of the ridges; the first one is that of mspd_ridge")
     rates: tuple[float, ...] = Field((0.01, 0.02), description="α of gradient descent and of one-pass SGD")
     steps: tuple[int, ...] = Field((2, 3), description="further numbers of gradient steps")
@@ -38,7 +46,9 @@ class IclRegressionConfig(Config):
     control_learner: ControlLearner = Field(
         "icl-control", description="a learner trained with one weight vector for all prompts, probed beside; or none"
     )
-    n_probe: int = Field(2000, ge=40, description="prompts that position probes are trained and scored on; 0.6 to train")
+    n_probe: int = Field(
+        2000, ge=40, description="prompts that position probes are trained and scored on; 0.6 to train"
+    )
     prefixes: tuple[int, ...] | None = Field((2, 4, 8), description="pairs before a probe looks; null takes all")
     hidden: int = Field(64, ge=1, description="width of two-layer probes")
     probe_steps: int = Field(300, ge=1, description="optimiser steps of position probes")

@@ -19,7 +19,7 @@ from workbench.probe.selectivity import Split, control_targets, split_examples
 from workbench.records.results import variable
 
 from .asking import ROWS, Task
-from .behaviour import PREFIX, drawn
+from .behaviour import BLOCKS, PREFIX, drawn
 from .config import IclRegressionConfig
 from .predictors import ols, prefix_moments
 from .prompts import Prompts, tokens
@@ -52,7 +52,7 @@ def targets_of(prompts: Prompts, prefixes: list[int]) -> dict[str, np.ndarray]:
 
 
 def states_of(session: Session, prompts: Prompts, pairs: int, progress: Reporter, stage: str) -> Tensor:
-    """The stream after the read-in and after each block, at the tokens of the first pairs, `[block, example, position, width]`."""
+    """The stream after the read-in and each block, at the first pairs' tokens: `[block, example, position, width]`."""
     sites = ["resid_pre.0", *(f"resid_post.{layer}" for layer in range(session.shape.layers))]
     values = tokens(prompts.x, prompts.y)[:, : 2 * pairs]
     parts = []
@@ -81,21 +81,20 @@ def encodings(
     arms[TASK] = arms[LEARNER]
     found: dict[tuple[str, str, str], PrefixProbes] = {}
     errors: dict[tuple[str, str, str], dict[str, np.ndarray]] = {}
+    scale: dict[tuple[str, str], dict[str, np.ndarray]] = {}
+    parts = {"validation": split.validation, "test": split.test}
     for target, values in wanted.items():
         other = values[control_targets(np.arange(len(values)), context.rng(f"control task {target}"))]
         for arm, states in arms.items():
             goal = other if arm == TASK else values
+            scale[target, arm] = {part: _scale(goal, split, rows) for part, rows in parts.items()}
             for head in HEADS:
                 name = f"{head} probes of {TARGETS[target].split(' of ')[0]}, {arm}"
                 probes = _fit(states, goal, split, prefixes, head, config, context, name)
                 found[target, arm, head] = probes
                 errors[target, arm, head] = {
-                    part: _errors(probes, states, goal, split, getattr(split, part)) for part in ("validation", "test")
+                    part: _errors(probes, states, goal, split, rows) for part, rows in parts.items()
                 }
-    scale = {
-        part: np.stack([_scale(values, split, getattr(split, part)) for values in wanted.values()])
-        for part in ("validation", "test")
-    }
     return _dataset(found, errors, scale, list(arms), prefixes, session.shape.layers + 1, split)
 
 
@@ -150,7 +149,7 @@ def _scale(goal: np.ndarray, split: Split, part: np.ndarray) -> np.ndarray:
 def _dataset(
     found: Mapping[tuple[str, str, str], PrefixProbes],
     errors: Mapping[tuple[str, str, str], Mapping[str, np.ndarray]],
-    scale: Mapping[str, np.ndarray],
+    scale: Mapping[tuple[str, str], Mapping[str, np.ndarray]],
     arms: list[str],
     prefixes: list[int],
     blocks: int,
@@ -187,8 +186,12 @@ def _dataset(
     for part, name in (("test", "example"), ("validation", "validation_example")):
         variables[f"{part}_error"] = variable((*dims, name), padded(part), units, f"squared error on {part} prompts")
         variables[f"{part}_scale"] = variable(
-            ("target", "prefix", name), scale[part].astype(np.float32), units, "the same of always giving the mean"
+            ("target", "arm", "prefix", name),
+            np.stack([[scale[target, arm][part] for arm in arms] for target in TARGETS]).astype(np.float32),
+            units,
+            "the same of always giving the mean",
         )
+    outputs = list(range(found["weights", LEARNER, "linear"].target_mean.shape[-1]))
     said = "; ".join(f"{name}: {text}" for name, text in TARGETS.items())
     return xr.Dataset(
         variables,
@@ -196,14 +199,14 @@ def _dataset(
             "target": ("target", list(TARGETS), {"description": said}),
             "arm": ("arm", arms, {"description": "what probes were trained on"}),
             "head_kind": ("head_kind", list(HEADS), {"description": "kind of probe: linear, or of two layers"}),
-            "blocks": ("blocks", list(range(blocks)), {"description": "blocks that the stream has passed; 0 is the read-in"}),
+            "blocks": ("blocks", list(range(blocks)), {"description": BLOCKS}),
             "prefix": ("prefix", prefixes, {"description": PREFIX}),
-            "output": ("output", list(range(next(iter(found.values())).target_mean.shape[-1])), {"description": "dimension of x"}),
+            "output": ("output", outputs, {"description": "dimension of x"}),
             "validation_example": (
-                "validation_example", np.arange(len(split.validation)), {"description": "a prompt that blocks are chosen on"}
+                "validation_example", np.arange(len(split.validation)), {"description": "a prompt for choices"}
             ),
             "example": np.arange(len(split.test)),
             "position": np.arange(2 * max(prefixes)),
-            "feature": np.arange(next(each for (_, arm, _), each in found.items() if arm == LEARNER).mean.shape[-1]),
+            "feature": np.arange(found["weights", LEARNER, "linear"].mean.shape[-1]),
         },
     )  # fmt: skip

@@ -17,7 +17,7 @@ from workbench.internals import edits
 from workbench.records.results import variable
 
 from .asking import Task
-from .behaviour import PREFIX, drawn
+from .behaviour import BLOCKS, PREFIX, drawn
 from .config import IclRegressionConfig
 from .prompts import tokens
 
@@ -74,7 +74,7 @@ def exchange(
         },
         coords={
             "subspace": ("subspace", names, {"description": "what was exchanged of the stream"}),
-            "blocks": ("blocks", blocks, {"description": "blocks that the stream has passed; 0 is the read-in"}),
+            "blocks": ("blocks", blocks, {"description": BLOCKS}),
             "prefix": ("prefix", prefixes, {"description": PREFIX}),
             "example": np.arange(config.patched),
         },

@@ -1,8 +1,8 @@
-"""The organism of in-context regression: linear self-attention whose weights are k steps of gradient descent, and its null.
+"""The organism of in-context regression: linear self-attention that takes k gradient steps, and its null.
 
-It is constructed, not trained. The first block gives each y-token the x before it. Every further block is one step: with
-`u` of a query beginning at x, it adds `2α Σ y_j (x_j · u)` to the prediction and takes `2α Σ x_j (x_j · u)` from u, the
-sums over all pairs before it. So the prediction after k blocks is `xᵀw` of k steps from 0, at every prefix at once.
+It is constructed, not trained. The first block gives each y-token the x before it. Every further block is a step: with
+`u` of a query beginning at x, it adds `2α Σ y_j (x_j · u)` to the prediction and takes `2α Σ x_j (x_j · u)` from u,
+both over all pairs before it. So the prediction after k blocks is `xᵀw` of k steps from 0, at every prefix at once.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Reference predictors: what a known learning algorithm says of each prefix of each prompt.
 
-Every one is fitted on the first n pairs of a prompt and asked for the pair after them; with no pairs it says 0. Most are
-linear, and have weights. All are computed in float64, for all prompts and prefixes at once.
+Every one is fitted on the first n pairs of a prompt and asked for the pair after them; with no pairs it says 0. Most
+are linear, and have weights. All are computed in float64, for all prompts and prefixes at once.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def ols() -> Predictor:
 def ridge(penalty: float) -> Predictor:
     """`(XᵀX + λI)⁻¹ Xᵀy`, without an intercept; with λ = 0 least squares.
 
-    With λ = σ²/τ², for labels with noise σ and weights of deviation τ, it is the mean of the posterior: no predictor has
-    a smaller expected error.
+    With λ = σ²/τ², for labels with noise σ and weights of deviation τ, it is the mean of the posterior: no predictor
+    has a smaller expected error.
     """
     if penalty < 0:
         raise UsageError(f"the penalty of a ridge is 0 or more, not {penalty:g}")

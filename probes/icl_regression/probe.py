@@ -8,21 +8,26 @@ from typing import TYPE_CHECKING, ClassVar
 from workbench.probe.contract import Outcome, Paper, Probe, RunContext, Work
 
 from . import behaviour
-from .asking import task_of
+from .asking import answers, task_of
 from .config import PRESETS, IclRegressionConfig
 from .encodings import encodings, prefixes_of
 from .exchange import exchange
 from .findings import Parts, outcome
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from workbench.internals.session import Session
+
+    from .asking import Task
+    from .prompts import Prompts
 
 TARGET = "weights"
 """The quantity that is exchanged."""
 
 
 class IclRegression(Probe[IclRegressionConfig]):
-    """A learner's predictions beside those of known algorithms; position probes of XᵀY and of the weights, exchanged."""
+    """Predictions beside those of known algorithms; position probes of XᵀY and the weights, and their exchange."""
 
     name = "icl-regression"
     question = "Which learning algorithm does in-context learning run, and where are its quantities encoded?"
@@ -59,7 +64,7 @@ class IclRegression(Probe[IclRegressionConfig]):
     def run(self, session: Session, config: IclRegressionConfig, context: RunContext) -> Outcome:
         task = task_of(session, config)
 
-        def predictions(n: int, split: str) -> behaviour.Dataset:
+        def predictions(n: int, split: str) -> xr.Dataset:
             prompts = behaviour.drawn(n, task, context.rng(f"{split} prompts"))
             return context.stage(
                 split, lambda: behaviour.predictions(session, prompts, task, config, context, f"{split} prompts")
@@ -73,7 +78,8 @@ class IclRegression(Probe[IclRegressionConfig]):
         control = control_of(session, config)
         read = context.stage("encodings", lambda: encodings(session, control, task, config, context))
         moved = context.stage("exchange", lambda: exchange(session, read, TARGET, task, config, context))
-        return outcome(Parts(validation, test, implied, shifts, labels, read, moved), task, config, context)
+        cut = _cut_off(session, contexts, task, context)
+        return outcome(Parts(validation, test, implied, shifts, labels, read, moved, cut), task, config, context)
 
 
 def control_of(session: Session, config: IclRegressionConfig) -> Session | None:
@@ -85,3 +91,11 @@ def control_of(session: Session, config: IclRegressionConfig) -> Session | None:
     found = load(f"organism/{config.control_learner}")
     fits = found.shape.d_in == session.shape.d_in and found.shape.context == session.shape.context
     return found if fits else None
+
+
+def _cut_off(session: Session, prompts: Prompts, task: Task, context: RunContext) -> float:
+    """The largest change of a prediction when its prompt ends at the query: what comes after must not matter."""
+    half = max(2, task.length // 2)
+    whole = answers(session, prompts.x, prompts.y, context.progress, "whole prompts")[:, :half]
+    ended = answers(session, prompts.x[:, :half], prompts.y[:, :half], context.progress, "prompts cut off")
+    return float((whole - ended).abs().max())

@@ -1,4 +1,4 @@
-"""Prompts of in-context regression: tasks, what is drawn from another distribution, and the tokens of a model of numbers.
+"""Prompts of in-context regression: tasks, shifts of their distribution, and the tokens of a model of numbers.
 
 A prompt has its own weights w ~ N(0, τ²I); x ~ N(0, I) and y = wᵀx + ε with ε ~ N(0, σ²). Tokens alternate: `[0, x]`,
 then `[y, 0]` (arXiv 2211.15661). What is predicted of y is read at the token of its x.

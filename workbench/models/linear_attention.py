@@ -81,6 +81,7 @@ class LinearAttentionForCausalLM(PreTrainedModel):
         inputs_embeds: Tensor | None = None,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
+        output_hidden_states: bool = False,
         **given: Any,
     ) -> CausalLMOutputWithPast:
         """Run rows `[batch, position]` of ids, or what stands for their embeddings `[batch, position, hidden]`.
@@ -88,7 +89,7 @@ class LinearAttentionForCausalLM(PreTrainedModel):
         Raises `UsageError` for rows longer than the table of positions.
         """
         stream = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
-        rows, length = stream.shape[:2]
+        length = stream.shape[1]
         if length > self.config.max_position_embeddings:
             raise UsageError(
                 f"{length} positions were given; this model has {self.config.max_position_embeddings} and none beyond"
@@ -99,9 +100,14 @@ class LinearAttentionForCausalLM(PreTrainedModel):
         seen = torch.ones(length, length, dtype=stream.dtype, device=stream.device).tril()[None]
         if attention_mask is not None and attention_mask.ndim == 2:
             seen = seen * attention_mask[:, None, -length:].to(stream.dtype)
+        passed = [stream]
         for block in self.layers:
             stream = block(stream, seen)
-        return CausalLMOutputWithPast(logits=self.lm_head(stream))  # type: ignore[arg-type]
+            passed.append(stream)
+        return CausalLMOutputWithPast(
+            logits=self.lm_head(stream),
+            hidden_states=tuple(passed) if output_hidden_states else None,  # type: ignore[arg-type]
+        )
 
     def set_attn_implementation(self, attn_implementation: Any, allow_all_kernels: bool = False) -> None:
         """Do nothing: there is one way to compute this attention."""

@@ -122,7 +122,7 @@ class PrefixProbes:
         """
         if "out" in self.values:
             raise UsageError("a two-layer head has no fixed directions; take a linear one")
-        return self.values["read"].double() / self.scale.double().squeeze(1).mT[:, None] * self.target_scale[:, None]
+        return self.values["read"].double() / self.scale.double()[..., None] * self.target_scale[:, None]
 
 
 def _moments(states: Tensor) -> tuple[Tensor, Tensor]:
@@ -133,7 +133,7 @@ def _moments(states: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _standard(states: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
-    """Standardised states `[layer, position, example, feature]`: so the positions of a batch are mixed by one product."""
+    """Standardised states `[layer, position, example, feature]`, whose positions one product mixes."""
     return ((states.float() - mean[:, None]) / scale[:, None]).transpose(1, 2).contiguous()
 
 
@@ -158,7 +158,9 @@ def _begin(
         one |= {"read": random(features, hidden), "read_bias": np.zeros(hidden), "out": random(hidden, outputs)}
     else:
         one |= {"read": 0.1 * random(features, outputs)}
-    values = {name: torch.from_numpy(each).float().expand(layers, len(reach), *each.shape) for name, each in one.items()}
+    values = {
+        name: torch.from_numpy(each).float().expand(layers, len(reach), *each.shape) for name, each in one.items()
+    }
     hidden_away = torch.arange(positions) >= torch.tensor(reach)[:, None]
     values["attention"] = torch.zeros(len(reach), positions).masked_fill(hidden_away, -torch.inf).expand(layers, -1, -1)
     return {name: each.clone().to(device).requires_grad_() for name, each in values.items()}

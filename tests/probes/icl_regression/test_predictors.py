@@ -98,7 +98,11 @@ def test_errors_are_those_known_on_paper() -> None:
         for each in predictors.candidates((0.1, 0.5), (0.01, 0.02), (3,))
     }
     n = torch.arange(LENGTH)
-    for name, expected in (("ols", (1 - n / D).clamp_min(0)), ("gd optimal", (D + 1) / (n + D + 1)), ("zero", 1 + 0 * n)):
+    for name, expected in (
+        ("ols", (1 - n / D).clamp_min(0)),
+        ("gd optimal", (D + 1) / (n + D + 1)),
+        ("zero", 1 + 0 * n),
+    ):
         error = 4 * squares[name].std(0) / len(prompts) ** 0.5 + 1e-9
         assert bool(((squares[name].mean(0) - expected).abs() <= error).all()), name
     least = squares["ols"].mean(0)
