@@ -15,6 +15,7 @@ from .config import IclRegressionConfig
 from .metrics import implied_weights, squared_difference
 from .predictors import Predictor, candidates, gradient_descent, ols, optimal_step, ridge
 from .prompts import SHIFTS, Prompts, Shift, sample, shifted_queries
+from .shipped import beside
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -212,6 +213,29 @@ def sensitivity(session: Session, prompts: Prompts, task: Task, config: IclRegre
             "predictor": ("predictor", names, {"description": "the learner, or a known learning algorithm"}),
             "example": np.arange(len(prompts)),
             "pair": ("pair", np.arange(before), {"description": "pair of the prompt, from 0"}),
+        },
+    )
+
+
+def others(
+    session: Session, prompts: Prompts, task: Task, config: IclRegressionConfig, context: RunContext
+) -> xr.Dataset:
+    """Predictions of this learner and of the shipped ones of the same task, on the same prompts."""
+    import xarray as xr
+
+    from workbench.internals.session import load
+
+    found = beside(session, task) if config.beside == "shipped" else []
+    names = ["this learner", *(each.name for each in found)]
+    said = []
+    for name in names:
+        asked = session if name == names[0] else load(f"organism/{name}")
+        said.append(answers(asked, prompts.x, prompts.y, context.progress, f"beside: {name}").numpy())
+    return xr.Dataset(
+        {"said": variable(("learner", "example", "prefix"), np.stack(said), "1", "what a learner predicts")},
+        coords={
+            "learner": ("learner", names, {"description": "learners of one task"}),
+            **_along(len(prompts), task.length),
         },
     )
 

@@ -127,6 +127,35 @@ def phases(parts: Predictions, task: Task, context: RunContext) -> xr.Dataset:
     )
 
 
+def others(test: xr.Dataset, found: xr.Dataset, task: Task, context: RunContext) -> xr.Dataset:
+    """The nearest predictor of each learner after each prefix, with its margin, on the test prompts.
+
+    Half of the prompts choose the nearest and the second, the other half measures.
+    """
+    import xarray as xr
+
+    rng = context.rng("intervals of other learners")
+    names = test["predictor"].values
+    prefixes = np.arange(1, task.length)
+    known = test["predicted"].values
+    choosing = np.arange(found.sizes["example"]) % 2 == 0
+    chosen, margins, apart = [], [], []
+    for said in found["said"].values:
+        each = (np.square(known - said) / task.dimensions).transpose(1, 0, 2)
+        first, second = nearest_two(each[choosing].mean(0))
+        scored = each[~choosing]
+        chosen.append(np.where(names[first[prefixes]] == "zero", NONE, names[first[prefixes]]))
+        apart.append(scored[:, first[prefixes], prefixes])
+        margins.append(scored[:, second[prefixes], prefixes] - apart[-1])
+    dims = ("learner", "prefix")
+    return xr.Dataset(
+        {"nearest": variable(dims, np.stack(chosen), "", "the nearest algorithm")}
+        | with_bounds("spd", dims, np.stack(apart, 1), "1", "squared difference from the nearest over d", rng)
+        | with_bounds("margin", dims, np.stack(margins, 1), "1", "by how much the second nearest is farther", rng),
+        coords={"learner": found["learner"], "prefix": ("prefix", prefixes, test["prefix"].attrs)},
+    )
+
+
 def sweep(parts: Predictions, task: Task, context: RunContext) -> xr.Dataset:
     """Squared difference from a ridge of every λ and from a gradient step of every α, and where they are least."""
     import xarray as xr

@@ -46,6 +46,10 @@ class IclRegressionConfig(Config):
     control_learner: ControlLearner = Field(
         "icl-control", description="a learner trained with one weight vector for all prompts, probed beside; or none"
     )
+    beside: Literal["shipped", "none"] = Field(
+        "shipped",
+        description="whether the shipped learners of the same task are shown beside, for the phases over depth",
+    )
     n_probe: int = Field(
         2000, ge=40, description="prompts that position probes are trained and scored on; 0.6 to train"
     )
@@ -69,7 +73,7 @@ class IclRegressionConfig(Config):
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {
         "n": 32, "n_validation": 32, "contexts": 4, "queries": 16, "n_probe": 120, "prefixes": (2, 4), "hidden": 8,
-        "probe_steps": 5, "patched": 8, "random_subspaces": 2, "shifts": ("scaled",),
+        "probe_steps": 5, "patched": 8, "random_subspaces": 2, "shifts": ("scaled",), "beside": "none",
     },
     "quick": {},
     "full": {

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.figures import Axis, Bars, Figure, Line, Panel, ReferenceLine
+from workbench.figures import Axis, Bars, Figure, Line, Panel, ReferenceLine, Scatter
 
 from . import encoding_figures
 from .comparison import LEARNER, NONE
@@ -27,6 +27,7 @@ def draw(data: xr.DataTree) -> list[Figure]:
         _errors(data),
         _distances(data),
         _phases(data),
+        _depths(data),
         _sweep(data),
         _implied(data),
         encoding_figures.encodings(data),
@@ -108,6 +109,35 @@ def _phases(data: xr.DataTree) -> Figure:
         caption="Chosen on validation prompts, measured on test prompts; where an interval holds 0, the two are not "
         "told apart.",
         alt="Bars of the margin of the nearest algorithm for each number of pairs, coloured by algorithm.",
+    )
+
+
+def _depths(data: xr.DataTree) -> Figure:
+    found = data["others"].to_dataset()
+    learners = [str(each) for each in found["learner"].values]
+    marks: list[Scatter | ReferenceLine] = []
+    for name in sorted({str(each) for each in found["nearest"].values.ravel()}):
+        rows, columns = np.nonzero(found["nearest"].values == name)
+        told = [
+            f"SPD / d {found['spd'].values[row, column]:.2g}, margin {found['margin'].values[row, column]:.2g}"
+            for row, column in zip(rows, columns, strict=True)
+        ]
+        label = "nothing nearer than 0" if name == NONE else name
+        marks.append(Scatter(found["prefix"].values[columns].tolist(), rows.tolist(), label, names=told))
+    places = list(range(len(learners)))
+    rows_axis = Axis("", places, learners, limits=(-0.5, len(learners) - 0.5))
+    return Figure(
+        name="phases",
+        title="The nearest algorithm of each learner",
+        panels=[
+            Panel(
+                [*marks, dimensions_line(data)],
+                Axis(PREFIX),
+                rows_axis,
+            )
+        ],
+        caption="One point a learner and prefix, with its margin and distance. Other learners of the task ship.",
+        alt="A strip for each learner: the algorithm nearest to it after each number of pairs.",
     )
 
 

@@ -31,6 +31,7 @@ class Parts:
 
     validation: xr.Dataset
     test: xr.Dataset
+    others: xr.Dataset
     implied: xr.Dataset
     shifts: xr.Dataset
     labels: xr.Dataset
@@ -48,6 +49,7 @@ def outcome(parts: Parts, task: Task, config: IclRegressionConfig, context: RunC
         "/curves": curves,
         "/nearest": comparison.nearest(parts, task, context),
         "/phases": comparison.phases(parts, task, context),
+        "/others": comparison.others(parts.test, parts.others, task, context),
         "/sweep": comparison.sweep(parts, task, context),
         "/implied": comparison.implied(parts.implied, context),
         "/shifts": comparison.means(parts.shifts, context, "shifts"),

@@ -71,6 +71,8 @@ class IclRegression(Probe[IclRegressionConfig]):
             )
 
         validation, test = predictions(config.n_validation, "validation"), predictions(config.n, "test")
+        same = behaviour.drawn(config.n, task, context.rng("test prompts"))
+        others = context.stage("others", lambda: behaviour.others(session, same, task, config, context))
         contexts = behaviour.drawn(config.contexts, task, context.rng("contexts"))
         implied = context.stage("implied", lambda: behaviour.implied(session, contexts, task, config, context))
         shifts = context.stage("shifts", lambda: behaviour.shifted(session, task, config, context))
@@ -79,7 +81,9 @@ class IclRegression(Probe[IclRegressionConfig]):
         read = context.stage("encodings", lambda: encodings(session, control, task, config, context))
         moved = context.stage("exchange", lambda: exchange(session, read, TARGET, task, config, context))
         cut = _cut_off(session, contexts, task, context)
-        return outcome(Parts(validation, test, implied, shifts, labels, read, moved, cut), task, config, context)
+        return outcome(
+            Parts(validation, test, others, implied, shifts, labels, read, moved, cut), task, config, context
+        )
 
 
 def control_of(session: Session, config: IclRegressionConfig) -> Session | None:
