@@ -53,6 +53,10 @@ def task_of(session: Session, config: IclRegressionConfig) -> Task:
         raise UsageError(
             f"prompts of {length} pairs do not fit the {positions} positions of this learner; set length={most} or less"
         )
+    if length <= max(own, 2):
+        raise UsageError(
+            f"prompts of {length} pairs are no longer than {own} dimensions; take length from {max(own, 2) + 1} on"
+        )
     if config.prefixes is not None and max(config.prefixes) >= length:
         raise UsageError(
             f"a prefix of {max(config.prefixes)} pairs leaves no query in prompts of {length}; prefixes end at "

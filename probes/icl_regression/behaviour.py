@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from workbench.progress import Reporter
 from workbench.records.results import variable
 
 from .asking import Task, answers, answers_to, label_sensitivity
@@ -49,11 +50,9 @@ def predictions(
 
     said = answers(session, prompts.x, prompts.y, context.progress, stage)
     known = predictors(config, task)
-    others = prompts.y.roll(1, 0)
-    by, without = [], []
+    by = []
     for each in context.progress.steps(known, f"{stage}: predictors"):
         by.append(each.predict(prompts.x, prompts.y).numpy())
-        without.append(each.predict(prompts.x, others).numpy())
     penalties = np.geomspace(LEAST, MOST, GRID)
     rates = penalties / 1000
 
@@ -67,9 +66,6 @@ def predictions(
             "label": variable(("example", "prefix"), prompts.y.numpy(), "1", "label of the pair after a prefix"),
             "said": variable(("example", "prefix"), said.numpy(), "1", "what the learner predicts of it"),
             "predicted": variable(dims, np.stack(by), "1", "what a predictor that sees the prefix predicts of it"),
-            "predicted_from_others": variable(
-                dims, np.stack(without), "1", "the same from another prompt's labels, which the learner did not see"
-            ),
             "ridge_spd": variable(
                 ("penalty", "example"),
                 np.stack([near(ridge(float(each))) for each in context.progress.steps(penalties, f"{stage}: λ")]),
@@ -150,6 +146,7 @@ def shifted(session: Session, task: Task, config: IclRegressionConfig, context: 
     names: list[Shift] = ["none", *(each for each in config.shifts if each != "none")]
     shape = (len(names), config.n, task.length)
     error, spd = np.full(shape, np.nan), np.full((len(names), len(near), *shape[1:]), np.nan)
+    silent = Reporter(cancelled=context.progress.cancelled)
     of_queries = ("repeated_query", "orthogonal_query")
     for place, shift in enumerate(names):
         rng = context.rng(f"shift {shift}")
@@ -166,7 +163,7 @@ def shifted(session: Session, task: Task, config: IclRegressionConfig, context: 
             query = shifted_queries(prompts, n, shift, rng)[:, None]
             x = torch.cat([prompts.x[:, :n], query], 1)
             labels = torch.cat([prompts.y[:, :n], torch.zeros(config.n, 1)], 1)
-            said = answers_to(session, x[:, :n], labels[:, :n], query, type(context.progress)(), shift)[:, 0]
+            said = answers_to(session, x[:, :n], labels[:, :n], query, silent, shift)[:, 0]
             error[place, :, n] = squared_difference(said, (query[:, 0] * prompts.w).sum(-1), task.dimensions)
             for row, each in enumerate(near):
                 spd[place, row, :, n] = squared_difference(said, each.predict(x, labels)[:, n], task.dimensions)

@@ -33,9 +33,9 @@ class Predictions(Protocol):
     def test(self) -> xr.Dataset: ...
 
 
-def spd(found: xr.Dataset, task: Task, of: str = "predicted") -> np.ndarray:
+def spd(found: xr.Dataset, task: Task) -> np.ndarray:
     """Squared prediction difference over d, `[example, predictor, prefix]`."""
-    return (np.square(found[of].values - found["said"].values) / task.dimensions).transpose(1, 0, 2)
+    return (np.square(found["predicted"].values - found["said"].values) / task.dimensions).transpose(1, 0, 2)
 
 
 def with_bounds(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -22,17 +23,15 @@ class IclRegressionConfig(Config):
     )
     length: int | None = Field(
         None,
-        ge=2,
+        ge=3,
         description="pairs of a prompt, the last one asked for; null takes as many as the learner was trained on",
     )
-    dimensions: int | None = Field(
-        None, ge=1, description="dimensions of x; null takes the learner's own, and 2 for a language model"
-    )
+    dimensions: int | None = Field(None, ge=1, description="dimensions of x; null takes the learner's own")
     noise: float | None = Field(
-        None, ge=0, description="σ, deviation of the labels' noise; null takes the learner's own"
+        None, ge=0, allow_inf_nan=False, description="σ, deviation of the labels' noise; null takes the learner's own"
     )
     spread: float | None = Field(
-        None, gt=0, description="τ, deviation of each task's weights; null takes the learner's own"
+        None, gt=0, allow_inf_nan=False, description="τ, deviation of each task's weights; null takes the learner's own"
     )
     penalties: tuple[float, ...] = Field((0.1, 0.5), description="λ of the ridges; the first one is that of mspd_ridge")
     rates: tuple[float, ...] = Field((0.01, 0.02), description="α of gradient descent and of one-pass SGD")
@@ -63,8 +62,10 @@ class IclRegressionConfig(Config):
     def _consistent(self) -> IclRegressionConfig:
         if not self.penalties or not self.rates:
             raise ValueError("penalties and rates need one value each at least")
-        if any(each <= 0 for each in (*self.penalties, *self.rates)) or any(each < 1 for each in self.steps):
-            raise ValueError("penalties and rates are above 0, steps from 1 on")
+        if any(not 0 < each < math.inf for each in (*self.penalties, *self.rates)):
+            raise ValueError("penalties and rates are finite and above 0")
+        if any(each < 1 for each in self.steps):
+            raise ValueError("steps are from 1 on")
         if self.prefixes is not None and (not self.prefixes or any(each < 1 for each in self.prefixes)):
             raise ValueError("prefixes are from 1 on; give some, or null for all")
         return self

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,26 +17,12 @@ from .asking import Task
 from .comparison import LEARNER
 from .config import IclRegressionConfig
 from .encodings import CONTROL
+from .parts import Parts
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from workbench.probe.contract import RunContext
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The datasets of a run, and by how much a prediction changed when what comes after its query was cut off."""
-
-    validation: xr.Dataset
-    test: xr.Dataset
-    others: xr.Dataset
-    implied: xr.Dataset
-    shifts: xr.Dataset
-    labels: xr.Dataset
-    encodings: xr.Dataset
-    exchange: xr.Dataset
-    cut: float
 
 
 def outcome(parts: Parts, task: Task, config: IclRegressionConfig, context: RunContext) -> Outcome:

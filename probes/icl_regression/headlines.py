@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from .asking import Task
     from .config import IclRegressionConfig
-    from .findings import Parts
+    from .parts import Parts
 
-OTHERS = "the same predictor, given another prompt's labels"
+NOTHING = "a learner that always says 0"
 PER_D = "squared difference / d"
 
 
@@ -37,20 +37,19 @@ def all_of(
 def _behaviour(parts: Parts, task: Task, config: IclRegressionConfig, context: RunContext) -> list[Headline]:
     rng = context.rng("intervals of headlines")
     names = parts.test["predictor"].values.tolist()
+    nothing = names.index("zero")
     where = "mean over 1 to d − 1 pairs" if task.dimensions > 2 else "after one pair"
+    ridge = f"ridge {config.penalties[0]:g}"  # where this is the Bayes predictor, it goes by that name
     bayes = "bayes" if task.ratio > 0 else "ols"
     rows = [
         ("mspd_ols", "ols", "from least squares of least norm", True),
-        ("mspd_ridge", _ridge(config, task), f"from a ridge with λ = {config.penalties[0]:g}", True),
+        ("mspd_ridge", ridge if ridge in names else "bayes", f"from a ridge with λ = {config.penalties[0]:g}", True),
         ("mspd_gd", "gd optimal", "from one gradient step of the best size for these inputs", True),
         ("spd_bayes", bayes, f"from the Bayes predictor, a ridge with λ = σ²/τ² = {task.ratio:g}", False),
     ]
     found = []
     for name, predictor, words, below in rows:
-        values = [
-            _per_prompt(parts.test, names.index(predictor), of, task, below)
-            for of in ("predicted", "predicted_from_others")
-        ]
+        values = [_per_prompt(parts.test, said, names.index(predictor), task, below) for said in (None, nothing)]
         mine, control = (bootstrap_mean(each, rng) for each in values)
         found.append(
             build.headline(
@@ -60,18 +59,16 @@ def _behaviour(parts: Parts, task: Task, config: IclRegressionConfig, context: R
                 unit=PER_D,
                 split="test",
                 method=f"{words}, {where if below else 'mean over all prefixes from 1'}; bootstrap over prompts",
-                control=build.control(OTHERS, control, len(values[1])),
+                control=build.control(NOTHING, control, len(values[1])),
             )
         )
     return found
 
 
-def _ridge(config: IclRegressionConfig, task: Task) -> str:
-    return "bayes" if config.penalties[0] == task.ratio else f"ridge {config.penalties[0]:g}"
-
-
-def _per_prompt(test: xr.Dataset, predictor: int, of: str, task: Task, below: bool) -> np.ndarray:
-    apart = np.square(test[of].values[predictor] - test["said"].values) / task.dimensions
+def _per_prompt(test: xr.Dataset, said: int | None, predictor: int, task: Task, below: bool) -> np.ndarray:
+    """SPD over d of the learner, or of the predictor `said` in its place, from a predictor, `[example]`."""
+    mine = test["said"].values if said is None else test["predicted"].values[said]
+    apart = np.square(test["predicted"].values[predictor] - mine) / task.dimensions
     return mean_below(apart, task.dimensions) if below else apart[:, 1:].mean(1)
 
 

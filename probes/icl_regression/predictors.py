@@ -166,7 +166,7 @@ def candidates(
     if ratio > 0:
         found = [each for each in found if each.name != f"ridge {ratio:g}"]
         found.append(Predictor("bayes", ridge(ratio).weights))
-    return found
+    return list({each.name: each for each in found}.values())
 
 
 def prefix_moments(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,8 @@ from .asking import answers, task_of
 from .config import PRESETS, IclRegressionConfig
 from .encodings import encodings, prefixes_of
 from .exchange import exchange
-from .findings import Parts, outcome
+from .findings import outcome
+from .parts import Parts
 
 if TYPE_CHECKING:
     import xarray as xr

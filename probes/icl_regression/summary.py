@@ -33,11 +33,11 @@ def _phases(data: xr.DataTree) -> str:
         if found == NONE:
             parts.append(f"{where} nothing is nearer than always saying 0")
             continue
-        unclear = "" if float(one["margin_low"]) > 0 else ", though not clearly before the second"
-        parts.append(
-            f"{where} it is nearest to {found} (squared difference {value:.2g} of d; {one['runner_up'].values} is "
-            f"{float(one['margin']):.2g} farther{unclear})"
-        )
+        second = str(one["runner_up"].values)
+        margin = f"{second} is {float(one['margin']):.2g} farther"
+        if not float(one["margin_low"]) > 0:
+            margin = f"{second} is not clearly farther"
+        parts.append(f"{where} it is nearest to {found} (squared difference {value:.2g} of d; {margin})")
         if value > CLOSE:
             far.append(where)
     said = f"In {d} dimensions, {'; '.join(parts)}."
@@ -50,8 +50,8 @@ def _distances(lines: dict[str, Headline]) -> str:
     ols, step, ridge, bayes = (lines[name] for name in ("mspd_ols", "mspd_gd", "mspd_ridge", "spd_bayes"))
     return (
         f"With fewer pairs than dimensions it differs from least squares by {_interval(ols)}, from the ridge by "
-        f"{_interval(ridge)}, from the best single gradient step by {_interval(step)}; least squares given another "
-        f"prompt's labels would differ by {_value(ols.control)}. From the Bayes predictor it differs by "
+        f"{_interval(ridge)}, from the best single gradient step by {_interval(step)}; always saying 0 would differ from "
+        f"least squares by {_value(ols.control)}. From the Bayes predictor it differs by "
         f"{_interval(bayes)} over all prefixes."
     )
 
