@@ -50,8 +50,8 @@ def _distances(lines: dict[str, Headline]) -> str:
     ols, step, ridge, bayes = (lines[name] for name in ("mspd_ols", "mspd_gd", "mspd_ridge", "spd_bayes"))
     return (
         f"With fewer pairs than dimensions it differs from least squares by {_interval(ols)}, from the ridge by "
-        f"{_interval(ridge)}, from the best single gradient step by {_interval(step)}; always saying 0 would differ from "
-        f"least squares by {_value(ols.control)}. From the Bayes predictor it differs by "
+        f"{_interval(ridge)}, from the best single gradient step by {_interval(step)}; always saying 0 would differ "
+        f"from least squares by {_value(ols.control)}. From the Bayes predictor it differs by "
         f"{_interval(bayes)} over all prefixes."
     )
 
