@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,10 +12,12 @@ import torch
 
 import workbench as wb
 from workbench.errors import UsageError
+from workbench.probe.run_context import StagedRunContext
 from workbench.probes.icl_regression.asking import answers_to, label_sensitivity
 from workbench.probes.icl_regression.metrics import implied_weights
 from workbench.probes.icl_regression.organism import OrganismConfig, build
 from workbench.probes.icl_regression.predictors import gradient_descent
+from workbench.probes.icl_regression.probe import IclRegression
 from workbench.probes.icl_regression.prompts import sample
 from workbench.progress import Reporter
 from workbench.runs.run import Run
@@ -24,13 +28,10 @@ NAMES = {
 }  # fmt: skip
 
 
-def run_on(name: str, folder: Path) -> Run:
-    return wb.run("icl-regression", f"organism/{name}", preset="smoke", runs=folder, progress=False)
-
-
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return run_on("icl-regression", tmp_path_factory.mktemp("runs"))
+    folder = tmp_path_factory.mktemp("runs")
+    return wb.run("icl-regression", "organism/icl-regression", preset="smoke", runs=folder, progress=False)
 
 
 def test_three_exact_steps_are_identified_as_three_steps(planted: Run) -> None:
@@ -73,12 +74,15 @@ def test_headlines_have_their_names_intervals_and_controls(planted: Run) -> None
 @pytest.mark.parametrize("name", ("icl-regression-null", "icl-shuffled"))
 def test_a_learner_that_learnt_nothing_reads_as_none(name: str, tmp_path: Path) -> None:
     """A constant predictor, and one trained on labels that have nothing to do with their inputs."""
-    run = run_on(name, tmp_path)
-    assert set(run.data["nearest"].to_dataset()["nearest"].values) == {"none"}
-    assert "nothing is nearer than always saying 0" in run.summary[0]
-    found = run.headline["mspd_ols"]
-    assert found.control is not None
-    assert found.value == pytest.approx(found.control.value, rel=0.1), "as far from least squares as 0 is"
+    probe = IclRegression()
+    context = StagedRunContext(0, Reporter(), tmp_path, "")
+    found = probe.run(wb.load(f"organism/{name}"), probe.Config(**probe.presets["smoke"]), context)
+    assert set(found.data["nearest"].to_dataset()["nearest"].values) == {"none"}
+    record: Any = SimpleNamespace(headline=found.headlines)
+    assert "nothing is nearer than always saying 0" in probe.summary(found.data, record)[0]
+    (line,) = (each for each in found.headlines if each.name == "mspd_ols")
+    assert line.control is not None
+    assert line.value == pytest.approx(line.control.value, rel=0.1), "as far from least squares as 0 is"
 
 
 def test_implied_weights_of_a_black_box_are_its_own() -> None:
