@@ -13,7 +13,7 @@ import os
 import workbench as wb
 
 PRESET = os.environ.get("WORKBENCH_PRESET", "quick")
-session = wb.load("organism/icl-depth2")
+session = wb.load("organism/icl-depth4")
 run = wb.run("icl-regression", session, preset=PRESET, runs="../runs")
 run.summary
 

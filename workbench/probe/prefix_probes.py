@@ -75,7 +75,11 @@ class PrefixProbes:
         target_scale = torch.where(spread > 0, spread, torch.ones_like(spread))
         goal = ((goal - target_mean) / target_scale).float().transpose(0, 1).contiguous()
         mean, scale = _moments(states)
-        x = _standard(states, mean, scale)
+        # in one random order, so that a batch is a stretch of it and nothing is copied
+        order = torch.from_numpy(rng.permutation(examples)).to(states.device)
+        x, goal = _standard(states[:, order], mean, scale), goal[:, order]
+        batch = min(how.batch, examples)
+        starts = np.unique([*range(0, examples - batch + 1, batch), examples - batch])
         values = _begin(layers, tuple(reach), positions, features, how.hidden, goal.shape[-1], head, rng, x.device)
         best = {name: each.detach().clone() for name, each in values.items()}
         least = torch.full((layers, len(reach)), torch.inf, device=x.device)
@@ -96,8 +100,8 @@ class PrefixProbes:
         def loss_of(step: int) -> Tensor:
             if step % max(1, how.steps // LOOKS) == 0:
                 look(step)
-            rows = torch.from_numpy(rng.integers(examples, size=min(how.batch, examples)))
-            return _errors(values, x[:, :, rows], goal[:, rows]).sum()
+            first = int(rng.choice(starts))
+            return _errors(values, x[:, :, first : first + batch], goal[:, first : first + batch]).sum()
 
         rate = Schedule(how.steps, warm_up=0.05 * how.steps)
         fit(values, loss_of, Optimiser(how.learning_rate, rate), progress or Reporter(), stage, rng)
