@@ -145,7 +145,7 @@ def _sweep(data: xr.DataTree) -> Figure:
     sweep = data["sweep"].to_dataset()
     ridge = band(sweep, "ridge_spd", "ridge", sweep["penalty"].values, floor=FLOOR)
     step = band(sweep, "gd_spd", "one step", sweep["rate"].values, floor=FLOOR)
-    marks = [ridge, ReferenceLine(float(sweep["fitted_penalty"]), "x", "nearest")]
+    marks: list[Line | ReferenceLine] = [ridge, ReferenceLine(float(sweep["fitted_penalty"]), "x", "nearest")]
     if (bayes := float(sweep["bayes_penalty"])) > 0:
         marks.append(ReferenceLine(bayes, "x", "Bayes"))
     return Figure(
@@ -179,7 +179,7 @@ def _implied(data: xr.DataTree) -> Figure:
         )
     ]
     if implied.sizes["feature"] > 1:
-        marks = []
+        marks: list[Line | ReferenceLine] = []
         for name, label in (("path_ols_weights", "least squares"), ("path_weights", LEARNER)):
             path = np.concatenate([np.zeros((1, 2)), implied[name].values[:, :2]])
             marks.append(Line(path[:, 0].tolist(), path[:, 1].tolist(), label, secondary=name != "path_weights"))

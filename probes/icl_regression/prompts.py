@@ -74,7 +74,7 @@ def _shape(shift: Shift, n: int, d: int, rng: np.random.Generator) -> np.ndarray
         return np.broadcast_to(np.eye(d), (n, d, d))
     basis = np.linalg.qr(rng.standard_normal((n, d, d)))[0]
     if shift == "half_subspace":
-        kept = np.arange(d) < max(1, d // 2)
+        kept = (np.arange(d) < max(1, d // 2)).astype(np.float64)
     else:
         kept = 1 / np.arange(1, d + 1)
         kept = np.sqrt(kept * d / kept.sum())  # as large as before on average

@@ -69,7 +69,7 @@ class LinearAttentionForCausalLM(PreTrainedModel):
 
     def __init__(self, config: LinearAttentionConfig) -> None:
         super().__init__(config)
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.embed_tokens: nn.Module = nn.Embedding(config.vocab_size, config.hidden_size)
         self.positions = nn.Embedding(config.max_position_embeddings, config.hidden_size)
         self.layers = nn.ModuleList(LinearAttentionBlock(config) for _ in range(config.num_hidden_layers))
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
@@ -106,7 +106,7 @@ class LinearAttentionForCausalLM(PreTrainedModel):
             passed.append(stream)
         return CausalLMOutputWithPast(
             logits=self.lm_head(stream),
-            hidden_states=tuple(passed) if output_hidden_states else None,  # type: ignore[arg-type]
+            hidden_states=tuple(passed) if output_hidden_states else None,
         )
 
     def set_attn_implementation(self, attn_implementation: Any, allow_all_kernels: bool = False) -> None:
