@@ -10,3 +10,6 @@ RECIPES.register_lazy("attention-profile-organism", "workbench.probes.attention_
 RECIPES.register_lazy("context-knob-organism", "workbench.probes.context_knob.organism:RECIPE")
 RECIPES.register_lazy("context-knob-adapter", "workbench.probes.context_knob.learning.adapter:RECIPE")
 RECIPES.register_lazy("context-knob-direction", "workbench.probes.context_knob.learning.direction:RECIPE")
+RECIPES.register_lazy("icl-regression-organism", "workbench.probes.icl_regression.organism:RECIPE")
+RECIPES.register_lazy("icl-learner", "workbench.probes.icl_regression.learner:RECIPE")
+PROBES.register_lazy("icl-regression", "workbench.probes.icl_regression.probe:IclRegression")

@@ -141,7 +141,7 @@ def as_device(device: str | torch.device | None) -> torch.device:
 def _model(source: Resolved, dtype: Any, place: Any, device_map: Any, code: bool) -> Any:
     from transformers import AutoModelForCausalLM
 
-    from . import continuous  # noqa: F401 - makes models of numbers known to transformers
+    from . import continuous, linear_attention  # noqa: F401 - makes our own kinds of model known to transformers
 
     # Straight to the GPU: a model on its way there need not fit into the machine's memory too.
     where = device_map if device_map is not None else ({"": place} if place.type != "cpu" else None)
