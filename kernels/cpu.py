@@ -81,7 +81,7 @@ def _pass(
     problem: Problem, tiles: list[list[KeyTile]], rows: Rows | None, lse: Tensor | None, *, received: bool
 ) -> Tensor | None:
     """Every query against its keys, on all cores; fills `rows`, gives what keys received `[batch, head, set, key]`."""
-    spans = block_ranges(problem, kept_rows(problem) if received and lse is None else ROWS)
+    spans = block_ranges(problem, kept_rows(problem.k.shape[2], ROWS) if received and lse is None else ROWS)
     strips = [spans[i::STRIPS] for i in range(min(STRIPS, len(spans)))] if received else [[span] for span in spans]
     work = [(b, kv, strip) for b, kv in np.ndindex(problem.k.shape[:2]) for strip in strips]
     spare: list[KeptWeights] = []
@@ -118,7 +118,8 @@ def _strip(
         received = torch.zeros(problem.group, problem.received.shape[1], problem.k.shape[2], dtype=torch.float32)
     kept = None
     if received is not None and lse is None:
-        kept = KeptWeights.taken(spare, kept_rows(problem), problem.k.shape[2])
+        n_key = problem.k.shape[2]
+        kept = KeptWeights.taken(spare, kept_rows(n_key, ROWS), n_key)
     reach = KeyRange(window=FAR_AWAY if problem.window is None else problem.window)
     for first, last in spans:
         block = start_block(problem, batch, kv_head, first, last, lse)

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,10 +12,8 @@ from torch import Tensor
 from . import cpu_tiles
 from .block_mask import BlockMask
 from .cpu_keys import TILE, KeyTile
+from .cpu_received import KeptWeights
 from .problem import Problem
-
-if TYPE_CHECKING:
-    from .cpu_received import KeptWeights
 
 LOG2E = math.log2(math.e)
 FAR_AWAY = 2**40  # beyond any position
@@ -69,7 +66,7 @@ class Block:
     mass: NDArray[np.float64]  # [row, segment]
     out: Tensor  # [row, d_value] float32, or [row, 0]
     received: Tensor | None = None  # [head in group, set, key], added to
-    kept: "KeptWeights | None" = None  # weights that are kept until the rows are complete
+    kept: KeptWeights | None = None  # weights that are kept until the rows are complete
 
     @property
     def heads(self) -> slice:

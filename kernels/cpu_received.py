@@ -7,16 +7,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .cpu_block import ROWS
-from .problem import Problem
 
-KEPT = ROWS * 2**14  # weights that one thread keeps, 24 MiB: whole blocks of up to 16,384 keys
+KEPT = 384 * 2**14  # weights that one thread keeps, 24 MiB: the largest blocks, of up to 16,384 keys
 FEWEST = 96  # rows of a block, whatever it keeps: fewer leave the matrix products half used
 
 
-def kept_rows(problem: Problem) -> int:
+def kept_rows(n_key: int, most: int) -> int:
     """Rows of a block, over all query heads of one kv head, whose weights are kept."""
-    return min(ROWS, max(FEWEST, KEPT // problem.k.shape[2]))
+    return min(most, max(FEWEST, KEPT // n_key))
 
 
 @dataclass
