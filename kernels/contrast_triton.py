@@ -34,8 +34,8 @@ def row_lse(x_ptr, n, TILE: tl.constexpr):  # type: ignore[no-untyped-def]
 def contrast_kernel(  # type: ignore[no-untyped-def]
     a_ptr, b_ptr, c_ptr, d_ptr, plus_ptr, weight_ptr, id_ptr, lse_ptr, norm_ptr, kept_ptr, best_ptr, at_ptr, out_ptr,
     a_row, b_row, c_row, d_row, plus_row, n, n_ids, cut, floor,
-    TERMS: tl.constexpr, PLUS: tl.constexpr, NORMALISE: tl.constexpr, FIRST: tl.constexpr, IDS: tl.constexpr, WHOLE: tl.constexpr,
-    TILE: tl.constexpr,
+    TERMS: tl.constexpr, PLUS: tl.constexpr, NORMALISE: tl.constexpr, FIRST: tl.constexpr, IDS: tl.constexpr,
+    WHOLE: tl.constexpr, TILE: tl.constexpr,
 ):  # fmt: skip
     """Scores of one row: normalisers of the terms, then F tile by tile, then what is asked of it.
 
@@ -91,8 +91,8 @@ def contrast_kernel(  # type: ignore[no-untyped-def]
         for start in range(0, n, TILE):
             j = start + tl.arange(0, TILE)
             f, plausible = tile_contrast(
-                a_ptr, b_ptr, c_ptr, d_ptr, plus_ptr, a_lse, b_lse, c_lse, d_lse, a_weight, b_weight, c_weight, d_weight,
-                j, n, least, TERMS, PLUS,
+                a_ptr, b_ptr, c_ptr, d_ptr, plus_ptr, a_lse, b_lse, c_lse, d_lse,
+                a_weight, b_weight, c_weight, d_weight, j, n, least, TERMS, PLUS,
             )  # fmt: skip
             tl.store(out_ptr + row * n + j, tl.where(plausible, f - norm, floor), mask=j < n)
     if IDS:
@@ -100,16 +100,16 @@ def contrast_kernel(  # type: ignore[no-untyped-def]
             k = start + tl.arange(0, 16)
             j = tl.load(id_ptr + row * n_ids + k, mask=k < n_ids, other=0)
             f, plausible = tile_contrast(
-                a_ptr, b_ptr, c_ptr, d_ptr, plus_ptr, a_lse, b_lse, c_lse, d_lse, a_weight, b_weight, c_weight, d_weight,
-                j, n, least, TERMS, PLUS,
+                a_ptr, b_ptr, c_ptr, d_ptr, plus_ptr, a_lse, b_lse, c_lse, d_lse,
+                a_weight, b_weight, c_weight, d_weight, j, n, least, TERMS, PLUS,
             )  # fmt: skip
             tl.store(at_ptr + row * n_ids + k, tl.where(plausible, f - norm, floor), mask=k < n_ids)
 
 
 @triton.jit
 def tile_contrast(  # type: ignore[no-untyped-def]
-    a_ptr, b_ptr, c_ptr, d_ptr, plus_ptr, a_lse, b_lse, c_lse, d_lse, a_weight, b_weight, c_weight, d_weight, j, n, least,
-    TERMS: tl.constexpr, PLUS: tl.constexpr,
+    a_ptr, b_ptr, c_ptr, d_ptr, plus_ptr, a_lse, b_lse, c_lse, d_lse, a_weight, b_weight, c_weight, d_weight,
+    j, n, least, TERMS: tl.constexpr, PLUS: tl.constexpr,
 ):  # fmt: skip
     """F of tokens j, and which of them are plausible; a term of weight 0 is left out."""
     inside = j < n
@@ -184,9 +184,11 @@ def scores(
     wanted = ids.to(torch.int32).contiguous() if ids is not None else kept
     if rows:
         contrast_kernel[(rows,)](
-            *four, added, weights, wanted, lse, norm, kept, best, at, made, *(term.stride(0) for term in (*four, added)),
+            *four, added, weights, wanted, lse, norm, kept, best, at, made,
+            *(term.stride(0) for term in (*four, added)),
             vocabulary, 0 if ids is None else ids.shape[1], max(cut, -1e30), floor,
-            TERMS=len(terms), PLUS=plus is not None, NORMALISE=normalise, FIRST=mask_first, IDS=ids is not None, WHOLE=whole,
+            TERMS=len(terms), PLUS=plus is not None, NORMALISE=normalise, FIRST=mask_first, IDS=ids is not None,
+            WHOLE=whole,
             TILE=TILE, num_warps=WARPS,
         )  # fmt: skip
     return ContrastScores(
