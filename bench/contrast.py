@@ -50,7 +50,7 @@ def work(name: str, rows: int) -> Callable[[], object]:
     amateur = last + torch.randn(rows, VOCABULARY)
     calls: dict[str, Callable[[], object]] = {
         "unembedding of every layer": unembeddings,
-        "divergences of every layer": lambda: layer_divergences(last, states, unembed),
+        "divergences of every layer": lambda: layer_divergences(last, states, lambda layer, part: unembed(part)),
         "all logits, then divergences": naive,
         "two log-softmaxes": lambda: (last.log_softmax(-1), amateur.log_softmax(-1)),
         "masked, normalised contrast of two": lambda: contrast_scores(

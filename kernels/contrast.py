@@ -95,14 +95,15 @@ def divergences(first: Tensor, others: Sequence[Tensor], *, backend: Backend = "
 
 
 def layer_divergences(
-    first: Tensor, states: Tensor, unembed: Callable[[Tensor], Tensor], *, backend: Backend = "auto"
+    first: Tensor, states: Tensor, unembed: Callable[[int, Tensor], Tensor], *, backend: Backend = "auto"
 ) -> Divergences:
     """How far what layers say is from `first`, logits `[row, vocabulary]`, without all their logits at once.
 
     Args:
         first: the logits that all are held against, those of the last layer.
         states: what is unembedded, `[layer, row, d]`.
-        unembed: from `[row, d]` to logits `[row, vocabulary]`; it is handed at most `ROWS` rows of one layer.
+        unembed: from a layer's place in `states` and rows `[row, d]` of it, at most `ROWS`, to logits
+            `[row, vocabulary]`.
         backend: as in `contrast_scores`.
 
     Raises:
@@ -112,7 +113,7 @@ def layer_divergences(
     """
     if states.ndim != 3 or first.ndim != 2 or states.shape[1] != first.shape[0]:
         raise ValueError(f"states are [layer, row, d] and first [row, vocabulary], not {_shapes(states, first)}")
-    return _over(first, len(states), lambda layer, rows: unembed(states[layer, rows]), backend)
+    return _over(first, len(states), lambda layer, rows: unembed(layer, states[layer, rows]), backend)
 
 
 def _over(

@@ -120,12 +120,14 @@ def test_layers_are_unembedded_a_few_rows_at_a_time() -> None:
     states, matrix = logits(3, 150, 8, spread=1.0), logits(40, 8, seed=1, spread=1.0)
     first, seen = logits(150, 40, seed=2), []
 
-    def unembed(rows: torch.Tensor) -> torch.Tensor:
+    def unembed(layer: int, rows: torch.Tensor) -> torch.Tensor:
         seen.append(len(rows))
-        return rows @ matrix.T
+        return (layer + 1) * rows @ matrix.T
 
     found = layer_divergences(first, states, unembed)
-    wanted = divergences(first, [layer @ matrix.T for layer in states], backend="reference")
+    wanted = divergences(
+        first, [(place + 1) * layer @ matrix.T for place, layer in enumerate(states)], backend="reference"
+    )
     assert max(seen) == contrast.ROWS and sum(seen) == 3 * 150
     for name in ("js", "released", "kl", "lse"):
         torch.testing.assert_close(getattr(found, name).double(), getattr(wanted, name), atol=2e-5, rtol=1e-5)
