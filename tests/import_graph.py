@@ -37,6 +37,7 @@ ORDER = [
     ["workbench.progress_bars"],
     ["workbench.html_table"],
     ["workbench.files"],
+    ["workbench.statistics"],
     ["workbench.progress"],
     ["workbench.tracebacks"],
     ["workbench.formatting"],

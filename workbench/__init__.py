@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .internals import edits, streams
     from .internals.affine_maps import AffineMaps
     from .internals.session import Session, load
+    from .internals.sweeps import grids, metrics
     from .models.continuous import ContinuousModel
     from .notebook.probe_form import explore
     from .probe.contract import Config, Headline, Outcome, Paper, Probe, Work
@@ -34,6 +35,8 @@ __all__ = [
     "AffineMaps",
     "ContinuousModel",
     "edits",
+    "grids",
+    "metrics",
     "models",
     "streams",
     # for those who write a probe
@@ -56,6 +59,8 @@ _LATER = {
     "AffineMaps": "internals.affine_maps:AffineMaps",
     "ContinuousModel": "models.continuous:ContinuousModel",
     "edits": "internals.edits:",
+    "grids": "internals.sweeps.grids:",
+    "metrics": "internals.sweeps.metrics:",
     "streams": "internals.streams:",
     "models": "models:",
     "load": "internals.session:load",

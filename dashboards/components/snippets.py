@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...reports.commands import rerun_command
-from ..server.job_queue import RunRequest
+from ..server.run_request import RunRequest
 
 
 def cli_command(asked: RunRequest) -> str:

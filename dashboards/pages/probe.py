@@ -28,7 +28,8 @@ from ..components.snippets import cli_command, python_snippet
 from ..components.stage_preview import StagePreview
 from ..components.templates import html_pane, render
 from ..components.text_inputs import TextInput
-from ..server.job_queue import Job, JobQueue, JobSnapshot, RunRequest
+from ..server.job_queue import Job, JobQueue, JobSnapshot
+from ..server.run_request import RunRequest
 
 POLL = 250
 """Milliseconds between two looks at a running job."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from ... import tracebacks
 from ...errors import Cancelled, UnknownName, WorkbenchError
@@ -17,59 +17,20 @@ from ...probe import settings
 from ...probe.registry import PROBES
 from ...progress import Progress, Reporter
 from ...records import store
-from ...records.record import Plan, Record
+from ...records.record import Plan
 from ...runs import execute, prepare
 from ...runs import plan as planning
 from ...runs.resume import Request, request_of
 from .limits import Limits, TooLong
 from .live_requests import LiveCache, LiveRequest
 from .live_requests import check as check_question
+from .run_request import RunRequest
 from .session_pool import SessionPool
 
 State = Literal["waiting", "loading", "planning", "running", "done", "refused", "cancelled", "failed"]
 ENDED = ("done", "refused", "cancelled", "failed")
 _KEPT = 200
 """Ended jobs that are remembered, for pages that still show them."""
-
-
-@dataclass(frozen=True)
-class RunRequest:
-    """What a visitor asked for: a probe on a model with these settings, or a run to go on with."""
-
-    probe: str
-    model: str
-    adapter: str | None = None
-    preset: str = "quick"
-    seed: int = 0
-    given: Mapping[str, Any] = field(default_factory=dict)
-    resume: str | None = None
-
-    @classmethod
-    def again(cls, record: Record, resume: bool = False) -> RunRequest:
-        """What a run asked for; with `resume`, to go on with that run itself."""
-        return cls(
-            record.probe,
-            record.model.id,
-            record.model.adapter.id if record.model.adapter else None,
-            record.preset,
-            record.spec.seed,
-            dict(record.spec.given),
-            record.id if resume else None,
-        )
-
-    @property
-    def words(self) -> str:
-        """What was asked, in one line."""
-        model = f"{self.probe} on {self.model}" + (f" with {self.adapter}" if self.adapter else "")
-        if self.resume is not None:
-            return f"{model}, going on with {self.resume},"
-        given = [f"{name} = {_short(value)}" for name, value in self.given.items()]
-        return ", ".join([model, f"preset {self.preset}", *given]) + ","
-
-
-def _short(value: Any) -> str:
-    text = one_line(str(value))
-    return text if len(text) <= 40 else f"{text[:39]}…"
 
 
 @dataclass

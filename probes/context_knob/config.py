@@ -71,7 +71,7 @@ class ContextKnobConfig(Config):
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {
-        "n": 4, "n_train": 4, "n_validation": 3, "blocks": 2, "steps": 3, "batch": 4, "stretches": (1.5,),
+        "n": 3, "n_train": 3, "n_validation": 2, "blocks": 2, "steps": 2, "batch": 4, "stretches": (1.5,),
         "random": 1, "curve": 3, "curve_items": 2,
     },
     "quick": {"steps": 30, "stretches": (1.0, 1.5, 2.0), "random": 2},

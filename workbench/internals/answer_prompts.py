@@ -32,7 +32,7 @@ def questions(reader: Prompts, prompts: Prompt, answers: Any, chat: bool, bounda
     """
     if boundary not in ("exact", "common"):
         raise UsageError(f"boundary is 'exact' or 'common', not {boundary!r}")
-    asked, several = _prompts(prompts)
+    asked, several = listed_prompts(prompts)
     if not several:
         answers = [answers]
     elif isinstance(answers, (str, bytes)) or not hasattr(answers, "__len__") or len(answers) != len(asked):
@@ -52,7 +52,7 @@ def questions(reader: Prompts, prompts: Prompt, answers: Any, chat: bool, bounda
     return found
 
 
-def _prompts(prompts: Any) -> tuple[list[Any], bool]:
+def listed_prompts(prompts: Any) -> tuple[list[Any], bool]:
     """Prompts one by one, texts or rows of ids, and whether a list of them was given."""
     if isinstance(prompts, str):
         return [prompts], False

@@ -11,7 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UsageError, WorkbenchError
+from .float32_run import in_float32
 from .forward_arguments import first, first_input
+
+REPEATS = 4
+"""Runs that a model which draws random numbers must give the same logits in."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ def find_stack(model: nn.Module, entering: dict[str, Tensor]) -> Stack:
         logits = _logits(model, entering)
     if not all(torch.equal(a, b) for a, b in zip(before, _random_states(model), strict=True)):
         _check_repeats(model, entering, logits)
-    _check_causal(model, logits)
+    _check_causal(model, entering, logits)
     ran = {path: modules for path, modules in lists.items() if all(id(module) in given for module in modules)}
     outer = {p: m for p, m in ran.items() if not any(p.startswith(other + ".") for other in ran if other != p)}
     if not outer:
@@ -183,24 +187,42 @@ def _random_states(model: nn.Module) -> list[Tensor]:
 
 def _check_repeats(model: nn.Module, entering: dict[str, Tensor], logits: Tensor) -> None:
     """Refuse a model that drew random numbers and says something else of the same text when it draws others."""
-    with torch.no_grad():
-        again = _logits(model, entering)
-    if not torch.equal(logits, again):
-        apart = float((logits.double() - again.double()).norm() / logits.double().norm().clamp(min=1e-30))
-        raise UsageError(
-            f"{type(model).__name__} draws random numbers in evaluation mode, and its logits for one text differ from "
-            f"run to run by {apart:.1e} of their size: no number read from it would be the same twice; give it a "
-            "fixed seed, or give another model"
-        )
+    for _ in range(REPEATS):
+        with torch.no_grad():
+            again = _logits(model, entering)
+        if not torch.equal(logits, again):
+            apart = float((logits.double() - again.double()).norm() / logits.double().norm().clamp(min=1e-30))
+            raise UsageError(
+                f"{type(model).__name__} draws random numbers in evaluation mode, and its logits for one text differ "
+                f"from run to run by {apart:.1e} of their size: no number read from it would be the same twice; give "
+                "it a fixed seed, or give another model"
+            )
 
 
-def _check_causal(model: nn.Module, logits: Tensor) -> None:
+def _check_causal(model: nn.Module, entering: dict[str, Tensor], logits: Tensor) -> None:
     """The rows of the check's text begin alike: where they do, their logits are equal unless later tokens are seen."""
-    half = logits.shape[1] // 2
-    apart = (logits[0, :half].double() - logits[1, :half].double()).norm(dim=-1)
-    coarse = 64 * torch.finfo(logits.dtype).eps
-    if bool((apart > max(coarse, 1e-3) * logits[0, :half].double().norm(dim=-1)).any()):
+    if _sees_later(logits) and logits.dtype in (torch.float16, torch.bfloat16):
+        with torch.no_grad(), in_float32(_parts(model)):  # a coarse type rounds by more than a late token may change
+            logits = _logits(model, entering)
+    if _sees_later(logits):
         raise UsageError(
             f"{type(model).__name__} is not causal: what it says of a token changes with the tokens after it "
             "(an encoder, or a setting such as is_decoder=False or use_bidirectional_attention); give a causal model"
         )
+
+
+def _sees_later(logits: Tensor) -> bool:
+    half = logits.shape[1] // 2
+    first, second = logits[:, :half].double()
+    return bool(((first - second).norm(dim=-1) > 1e-3 * first.norm(dim=-1)).any())
+
+
+def _parts(model: nn.Module) -> list[nn.Module]:
+    """Modules that hold the model's weights between them: members of its lists, and what lies outside of these."""
+    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
+    within = {id(inner) for each in lists for member in each for inner in member.modules()}
+    members = [member for each in lists if id(each) not in within for member in each]
+    outside = [
+        m for m in model.modules() if id(m) not in within and next(m.parameters(recurse=False), None) is not None
+    ]
+    return [*members, *outside]

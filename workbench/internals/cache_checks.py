@@ -43,7 +43,9 @@ class Checked(NamedTuple):
     unkept: frozenset[int] = frozenset()
 
 
-_made: WeakKeyDictionary[Engine, tuple[Architecture, Checked]] = WeakKeyDictionary()
+_made: WeakKeyDictionary[Engine, list[tuple[Architecture, Checked]]] = WeakKeyDictionary()
+_KEPT = 2
+"""Verdicts that are kept for an engine: two, as for a model with its adapter and without."""
 
 
 def checked(engine: Engine) -> Checked:
@@ -52,10 +54,12 @@ def checked(engine: Engine) -> Checked:
     It is made the first time, and again once the model's modules are others.
     """
     engine.refresh()
-    of, found = _made.get(engine, (None, None))
-    if found is None or of is not engine.architecture:
-        found = _check(engine)
-        _made[engine] = engine.architecture, found
+    made = _made.setdefault(engine, [])
+    for of, found in made:
+        if of is engine.architecture:
+            return found
+    found = _check(engine)
+    _made[engine] = [*made, (engine.architecture, found)][-_KEPT:]
     return found
 
 

@@ -103,7 +103,7 @@ class CheckedRuns:
         """Look at runs with the seam, or put the attention back and tell why they are not what the model's own are."""
         try:
             self.model.set_attn_implementation(attention.NAME)  # type: ignore[operator]
-            runs = self.run(_given_in(own))
+            runs = run_blocks(self.model, self.stack.blocks, self.arguments, _given_in(own), softmaxes=False)
         except attention.Unsupported as error:
             why: str | None = str(error)
         except Exception as error:

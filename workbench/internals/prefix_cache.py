@@ -6,9 +6,11 @@ not what they compute over a whole text are found by a check (`cache_checks`) an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -65,8 +67,17 @@ def residuals(session: Session, waiting: CachedPrompts, layers: Sequence[int]) -
     return torch.stack([kept[layer].cpu() for layer in layers])
 
 
-def answers(session: Session, waiting: CachedPrompts, edits: EditLike = (), new: int = NEW) -> list[str]:
-    """What picked prompts are answered, greedily, up to the token that ends a turn; the edits see each last token."""
+def answers(
+    session: Session,
+    waiting: CachedPrompts,
+    edits: EditLike = (),
+    new: int = NEW,
+    enough: Callable[[int, str], bool] | None = None,
+) -> list[str]:
+    """What picked prompts are answered, greedily, up to the token that ends a turn; the edits see each last token.
+
+    Nothing more is generated once `enough`, given a row and its answer so far, is true of every row that goes on.
+    """
     refuse_learning(edits, "an answer")
     hooked = session.hooked
     ends = torch.tensor(session.ends, dtype=torch.int64)
@@ -85,6 +96,9 @@ def answers(session: Session, waiting: CachedPrompts, edits: EditLike = (), new:
             ids = logits[:, -1].float().argmax(-1).cpu()
             said = torch.cat([said, ids[:, None]], dim=1)
             done |= torch.isin(ids, ends)
+            if enough is not None:
+                for row in np.flatnonzero(~done.numpy()).tolist():
+                    done[row] = enough(row, _text(session, said[row], ends))
             if done.all():
                 break
             mask = torch.cat([mask, torch.ones(batch, 1, dtype=torch.bool)], dim=1)
@@ -93,16 +107,26 @@ def answers(session: Session, waiting: CachedPrompts, edits: EditLike = (), new:
 
 
 def answer_all(
-    session: Session, prompts: Sequence[Sequence[int]], progress: Reporter, stage: str, new: int = NEW
+    session: Session,
+    prompts: Sequence[Sequence[int]],
+    progress: Reporter,
+    stage: str,
+    new: int = NEW,
+    enough: Callable[[int, str], bool] | None = None,
 ) -> list[str]:
-    """What prompts are answered, a few at a time, those of like length together."""
+    """What prompts are answered, a few at a time, those of like length together; `enough` is told each one's index."""
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     found: dict[int, str] = {}
     for start in progress.steps(range(0, len(order), ROWS), stage):
         rows = order[start : start + ROWS]
-        said = answers(session, prefill(session, [prompts[row] for row in rows]), new=new)
+        seen = None if enough is None else partial(_of_row, enough, rows)
+        said = answers(session, prefill(session, [prompts[row] for row in rows]), new=new, enough=seen)
         found.update(zip(rows, said, strict=True))
     return [found[index] for index in range(len(prompts))]
+
+
+def _of_row(enough: Callable[[int, str], bool], rows: Sequence[int], row: int, text: str) -> bool:
+    return enough(rows[row], text)
 
 
 def _text(session: Session, ids: Tensor, ends: Tensor) -> str:

@@ -15,12 +15,16 @@ from .prompts import Boundary, Prompt
 from .tokens import TokenBatch
 
 if TYPE_CHECKING:
+    import xarray as xr
     from torch import Tensor
 
     from .answer_logprobs import AnswerLogprobs
     from .attention_statistics import StatisticsByLayer
     from .layer_statistics import LayerChunk
     from .lens import LensLogits, Reduce, Through
+    from .sweeps.grid import Grid
+    from .sweeps.metrics import MetricLike
+    from .sweeps.sweep import Into, Method
 
 
 class SessionCalls:
@@ -193,3 +197,36 @@ class SessionCalls:
         with self._turn(asked.prompts, False, engine, progress) as (hooked, _):
             found = answer_logprobs.answer_logprobs(hooked.engine, asked.prompts, asked.answers, edits, progress)
         return found.placed(asked.places)
+
+    def sweep(
+        self,
+        clean: Prompt,
+        corrupted: Prompt | None,
+        grid: Grid,
+        metric: MetricLike,
+        *,
+        into: Into | None = None,
+        method: Method = "run",
+        memory: int | str | None = None,
+        seed: int = 0,
+        chat: bool = False,
+        engine: str | None = None,
+        progress: Reporter | None = None,
+    ) -> xr.Dataset:
+        """A metric under every edit of a grid, for one prompt or several, as a labelled table; nothing is run twice.
+
+        `grid` is one of `wb.grids`, `metric` one of `wb.metrics` or a function of the logits after the prompt. `clean`
+        and `corrupted` are prompts in pairs; `into` is the run that is edited (None: the corrupted one where values of
+        the other are patched in, otherwise the clean one). `effect` is how much an edit changes the metric, in the mean
+        over prompts with its bootstrap interval, `share` that as a share of how far the two runs are apart. `method`
+        "gradient" estimates effects instead (attribution patching), "both" has them side by side with their rank
+        correlation. `memory` (bytes, or such as "2GiB") bounds how many cells are run at once.
+
+        Raises `UsageError` or `SiteError`, before anything runs, for positions that cannot be aligned, for a grid that
+        the model does not have, and where not even one cell fits into the memory.
+        """
+        from .sweeps import sweep
+
+        with self._turn(clean, chat, engine, progress) as (hooked, _):
+            asked = sweep.prepare(hooked, self._prompts, clean, corrupted, grid, metric, into, memory, method, chat)
+            return sweep.sweep(hooked, asked, method, seed, progress)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -175,14 +176,33 @@ def _plain(data: xr.Dataset) -> xr.Dataset:
 
 def write_tree(tree: xr.DataTree, path: Path) -> None:
     """Write a tree as zarr version 3 with consolidated metadata."""
-    with _quiet():
-        tree.map_over_datasets(_portable).to_zarr(path, mode="w", zarr_format=3, consolidated=True)
+    with _quiet(), _files(path) as store:
+        tree.map_over_datasets(_portable).to_zarr(store, mode="w", zarr_format=3, consolidated=True)
 
 
 def write_dataset(data: xr.Dataset, path: Path) -> None:
     """Write one dataset the same way."""
-    with _quiet():
-        _portable(data).to_zarr(path, mode="w", zarr_format=3, consolidated=True)
+    with _quiet(), _files(path) as store:
+        _portable(data).to_zarr(store, mode="w", zarr_format=3, consolidated=True)
+
+
+@contextmanager
+def _files(path: Path) -> Iterator[Any]:
+    """A store in memory whose parts become the files of a folder when the block ends.
+
+    Zarr would read what lies in the folder before each of its many small files, and let a thread write every one.
+    """
+    from zarr.storage import MemoryStore
+
+    parts: dict[str, Any] = {}
+    yield MemoryStore(parts)
+    if path.exists():
+        shutil.rmtree(path)
+    path.mkdir(parents=True)
+    for name, content in parts.items():
+        file = path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content.to_bytes())
 
 
 def read_tree(path: Path) -> xr.DataTree:

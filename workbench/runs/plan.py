@@ -1,34 +1,23 @@
-"""What a run will take, from a short calibration of the model on this machine."""
+"""What a run will take: seconds by a calibration of the model on this machine, memory by what it is made of."""
 
 from __future__ import annotations
 
-import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import cache
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
-from weakref import WeakKeyDictionary
-
-import psutil
 
 from ..errors import WorkbenchError
 from ..formatting import byte_size
 from ..internals import engine_checks
-from ..internals.values import example
+from ..internals.memory import SHARE, free_bytes
 from ..probe.contract import Config, Probe, Work
 from ..probe.setting_names import CHEAPER
 from ..records.record import Plan
+from .calibration import Calibration, calibrate
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from ..internals.architectures import Shape
-    from ..internals.prompts import Prompt
     from ..internals.session import Session
 
-SHARE = 0.8
-"""Share of the available memory that a run may take unless told otherwise."""
 _BACKWARD = 2.0
 """A backward pass to activations, the weights being frozen, costs about one more forward."""
 _FIGURES = 6
@@ -63,126 +52,6 @@ class OverBudget(WorkbenchError):
         return f"{self.needs()}; {offered}; or {more}"
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """Seconds of this model on this machine: what one pass, token, pair of positions (also with the statistics of its
-    attention), row of logits, decoding step, byte of the cache and figure cost."""
-
-    per_pass: float
-    per_token: float
-    per_pair: float
-    per_pair_with_statistics: float
-    per_logit: float
-    per_step: float
-    per_cached_byte: float
-    per_figure: float
-
-
-_calibrations: WeakKeyDictionary[Any, Calibration] = WeakKeyDictionary()
-
-
-def calibrate(session: Session) -> Calibration:
-    """Time once: a short and a long forward, one layer's attention, a few decoding steps, a copy, a figure.
-
-    It takes the session's turn, and nothing else that another thread may hold meanwhile: who has the turn of one
-    session can plan, and planning of one session waits for no other.
-    """
-    if (known := _calibrations.get(session)) is not None:
-        return known
-    with session.lock:
-        if session not in _calibrations:
-            _calibrations[session] = _measure(session)
-        return _calibrations[session]
-
-
-def _least(work: Callable[[], object], device: str, repeats: int = 2) -> float:
-    """The shortest of a few timings: what else runs on the machine only ever adds."""
-    import torch
-
-    def once() -> float:
-        start = time.perf_counter()
-        work()
-        if device.startswith("cuda"):
-            torch.cuda.synchronize(device)
-        return time.perf_counter() - start
-
-    return min(once() for _ in range(repeats))
-
-
-def _measure(session: Session) -> Calibration:
-    import torch
-
-    shape = session.shape
-    parameter = next(session.model.parameters())
-    device, dtype = str(parameter.device), parameter.dtype
-    context = shape.context or 4096
-    short, long = max(1, min(16, context // 4)), max(2, min(192, context // 2))
-
-    def forward(length: int, positions: list[int] | None) -> Callable[[], object]:
-        given = _given(shape, length)
-        return lambda: session.logits(given, positions)
-
-    forward(short, [-1])()
-    at_short, at_long = _least(forward(short, [-1]), device, 3), _least(forward(long, [-1]), device)
-    per_logit = max(_least(forward(long, None), device) - at_long, 0.0) / (long - 1)
-
-    side = 1024
-    with torch.inference_mode():
-        states = torch.randn(1, shape.heads, side, shape.d_head, device=device, dtype=dtype)
-        attend = torch.nn.functional.scaled_dot_product_attention
-        per_pair = shape.layers * _least(lambda: attend(states, states, states, is_causal=True), device, 3) / side**2
-        keys = states[:, : shape.kv_heads].contiguous()
-        try:
-            with_statistics = shape.layers * _least(lambda: _statistics(states, keys), device, 3) / side**2
-        except ValueError:  # the kernels do not serve this type or device, which a run that needs them will say
-            with_statistics = 0.0
-        block = torch.empty(32 * 2**20, dtype=torch.uint8, device=device)
-        per_byte = _least(block.clone, device, 3) / block.numel()
-
-    grown = max(at_long - at_short - per_pair * (long**2 - short**2), 0.05 * at_long)
-    per_token = grown / (long - short)
-    per_pass = max(at_short - per_token * short - per_pair * short**2, 0.0)
-
-    few, many = 2, 8
-
-    def generate(count: int) -> float:
-        ids = [[1 % shape.vocabulary] * max(1, min(short, context - many - 1))]
-        return _least(lambda: session.generate(ids, count, stop=[]), device)
-
-    grows = (generate(many) - generate(few)) / (many - few) if shape.vocabulary else 0.0
-    per_step = max(grows, per_token)
-    return Calibration(
-        per_pass, per_token, per_pair, max(with_statistics, per_pair), per_logit, per_step, per_byte, _drawing()
-    )
-
-
-def _given(shape: Shape, length: int) -> Prompt:
-    """One row for a model to run: token ids, or values where it has no vocabulary."""
-    if shape.d_in is not None:
-        return example(shape.d_in, [length])
-    return [[(7 * index + 1) % shape.vocabulary for index in range(length)]]
-
-
-def _statistics(q: Tensor, k: Tensor) -> object:
-    from ..internals.layer_statistics import ROWS
-    from ..kernels import attention_stats
-
-    return attention_stats(q, k, k, stats=(*ROWS, "out"), received="sum")
-
-
-@cache
-def _drawing() -> float:
-    """Seconds that one small figure takes to draw and save."""
-    import numpy as np
-
-    from ..figures import Axis, Figure, Heatmap, Panel, save
-
-    grid = Panel([Heatmap(np.eye(30, 9), range(9), range(30), "share")], Axis("head"), Axis("layer"))
-    picture = Figure("calibration", "Two grids", [grid, grid], caption="", alt="Two grids.")
-    with tempfile.TemporaryDirectory() as folder:
-        return _least(lambda: save(picture, folder), "cpu")
-
-
 def _cache_bytes(session: Session, width: int) -> float:
     """Bytes of the keys and values of one token in all layers."""
     shape = session.shape
@@ -192,14 +61,22 @@ def _cache_bytes(session: Session, width: int) -> float:
 def _seconds(session: Session, work: Work, cost: Calibration, width: int) -> float:
     tokens = work.batch * work.length
     pair = cost.per_pair_with_statistics if work.statistics else cost.per_pair
+    assert pair is not None, "calibrated without statistics"
     forward = cost.per_pass + cost.per_token * tokens + pair * tokens * work.length
     forward += cost.per_logit * _rows(work)
     if work.backward:
         forward *= _BACKWARD
+    return work.passes * work.layers * (forward + _generating(session, work, cost, width))
+
+
+def _generating(session: Session, work: Work, cost: Calibration, width: int) -> float:
+    if not work.generated:
+        return 0.0
+    assert cost.per_step is not None, "calibrated without generation"
     # A decoding step reads the cache, and writes it anew with one more token.
     cached = work.batch * (work.length + work.generated / 2) * _cache_bytes(session, width)
     step = cost.per_step + cost.per_token * (work.batch - 1) + 2 * cost.per_cached_byte * cached
-    return work.passes * work.layers * (forward + work.generated * step)
+    return work.generated * step
 
 
 def _beside(cost: Calibration) -> float:
@@ -242,7 +119,7 @@ def make_plan(probe: Probe, session: Session, config: Config, memory: int | None
     `memory` is the budget in bytes; by default 80 % of what is available beside the weights that are loaded already.
     """
     works = list(probe.work(session, config))
-    cost = calibrate(session)
+    cost = calibrate(session, any(work.statistics for work in works), any(work.generated for work in works))
     held, width = weights(session)
     return Plan(
         passes=sum(work.passes for work in works),
@@ -250,7 +127,7 @@ def make_plan(probe: Probe, session: Session, config: Config, memory: int | None
         seconds=sum(_seconds(session, work, cost, width) for work in works) + _beside(cost),
         budget=budget(session, memory),
         work=[asdict(work) for work in works],
-        calibration=asdict(cost),
+        calibration={name: value for name, value in asdict(cost).items() if value is not None},
         outputs=["record.json", "data.zarr", "figures"],
     )
 
@@ -263,15 +140,7 @@ def budget(session: Session, memory: int | None = None) -> int:
     """The bytes that a run may take in all, weights included."""
     if memory is not None:
         return memory
-    device = next(session.model.parameters()).device
-    if device.type == "cuda":
-        import torch
-
-        # what PyTorch keeps for itself after earlier work is free to it too
-        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        free = torch.cuda.mem_get_info(device)[0] + kept
-    else:
-        free = psutil.virtual_memory().available
+    free = free_bytes(next(session.model.parameters()).device)
     return int(SHARE * (free + weights(session)[0]))
 
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from workbench.internals.session import Session
     from workbench.progress import Reporter
 
-AT_ONCE = 48
-"""Facts that are asked about before it is seen whether there are enough."""
+AT_ONCE, FOR_EACH = 48, 3
+"""Facts that are asked about before it is seen whether there are enough: at most, and for each item that is wanted."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,9 @@ def sample_items(
     items: list[Item] = []
     asked = unknown = 0
     order = _by_subject(facts, split, by_relation, rng)
+    at_once = min(AT_ONCE, FOR_EACH * n)
     while order and len(items) < n:
-        batch, order = order[:AT_ONCE], order[AT_ONCE:]
+        batch, order = order[:at_once], order[at_once:]
         usable = [fact for fact in (_writable(fact, prompter) for fact in batch) if fact is not None]
         asked += len(batch)
         for fact, yes in zip(usable, known_items(session, usable, progress, begun), strict=True):

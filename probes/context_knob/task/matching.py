@@ -25,6 +25,18 @@ def strict(said: str, gold: str) -> bool:
     return rest.startswith(gold) and re.match(r"$|\n|[.,;:!?](\s|$)", rest[len(gold) :]) is not None
 
 
+def decided(said: str, gold: str) -> bool:
+    """Whether `strict` says the same of every text that begins with what was said.
+
+    The end of a text may be half a sign or a space that is not there in the end, so it decides nothing.
+    """
+    rest = said.strip().rstrip("\ufffd").rstrip()
+    if not rest.startswith(gold):
+        return not gold.startswith(rest)
+    after = rest[len(gold) :]
+    return bool(re.match(r"\n|[^.,;:!?]|[.,;:!?]\s*\S", after))
+
+
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 

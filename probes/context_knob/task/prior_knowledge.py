@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from workbench.internals.prefix_cache import answer_all
 from workbench.texts.facts import Fact
 
-from .matching import strict
+from .matching import decided, strict
 from .prompting import Prompter
 
 if TYPE_CHECKING:
@@ -28,6 +29,13 @@ def known_items(session: Session, facts: Sequence[Fact], progress: Reporter, beg
     for form in (prompter.bare, prompter.alone):
         asked = np.flatnonzero(right).tolist()
         prompts = [form(facts[at].query, facts[at].answer) for at in asked]
-        said = answer_all(session, prompts, progress, "what the model knows")
-        right[asked] = [strict(text, facts[at].answer) for at, text in zip(asked, said, strict=True)]
+        golds = [facts[at].answer for at in asked]
+        enough = partial(_decided, golds)
+        said = answer_all(session, prompts, progress, "what the model knows", enough=enough)
+        right[asked] = [strict(text, gold) for text, gold in zip(said, golds, strict=True)]
     return right.tolist()
+
+
+def _decided(golds: Sequence[str], row: int, said: str) -> bool:
+    """Whether no more of an answer can change its verdict."""
+    return decided(said, golds[row])

@@ -64,7 +64,7 @@ SERVING = """
 import sys
 from tests.dashboards import slow_probe
 from workbench.dashboards import serve
-from workbench.dashboards.server.job_queue import RunRequest
+from workbench.dashboards.server.run_request import RunRequest
 slow_probe.register()
 served = serve(sys.argv[1], port=int(sys.argv[2]), threaded=True)
 served.jobs.submit(RunRequest("slow", "organism/attention-profile", given={"n": 500, "pause": 0.1}), "tab")

@@ -15,7 +15,8 @@ from tests.dashboards.moments import Flipping
 from tests.dashboards.server.test_job_queue import until
 from tests.sample_runs import write_run
 from workbench.dashboards.pages.probe import ProbePage
-from workbench.dashboards.server.job_queue import Job, JobQueue, RunRequest
+from workbench.dashboards.server.job_queue import Job, JobQueue
+from workbench.dashboards.server.run_request import RunRequest
 from workbench.probe.registry import PROBES
 from workbench.records import results, store
 

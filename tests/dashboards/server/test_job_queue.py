@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.dashboards import slow_probe
-from workbench.dashboards.server.job_queue import Job, JobQueue, RunRequest
+from workbench.dashboards.server.job_queue import Job, JobQueue
 from workbench.dashboards.server.limits import Limits
+from workbench.dashboards.server.run_request import RunRequest
 from workbench.dashboards.server.session_pool import SessionPool
 from workbench.errors import UnknownName, UsageError, WorkbenchError
 from workbench.records import store

@@ -12,9 +12,10 @@ import pytest
 from tests.dashboards import slow_probe
 from tests.dashboards.server.test_job_queue import ended, until
 from workbench.dashboards.server import live_requests
-from workbench.dashboards.server.job_queue import JobQueue, RunRequest
+from workbench.dashboards.server.job_queue import JobQueue
 from workbench.dashboards.server.limits import Limits
 from workbench.dashboards.server.live_requests import LiveCache, LivePrompt, LiveRequest
+from workbench.dashboards.server.run_request import RunRequest
 from workbench.errors import UnknownName, UsageError
 from workbench.internals.session import Session
 from workbench.probe.live_view import LONGEST, Answer, SliderRange, SteeredPrompt

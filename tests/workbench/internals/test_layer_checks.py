@@ -118,6 +118,28 @@ def test_what_is_no_causal_language_model_is_refused_with_the_reason() -> None:
         wb.load(transformers.T5ForConditionalGeneration(t5))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("stem", ["Bert", "Roberta"])
+def test_what_sees_later_tokens_is_refused_in_every_type(stem: str, dtype: torch.dtype) -> None:
+    import transformers
+
+    small = {
+        "vocab_size": 61, "hidden_size": 32, "intermediate_size": 28, "num_hidden_layers": 2, "num_attention_heads": 4,
+    }  # fmt: skip
+    names = {"Bert": "BertLMHeadModel", "Roberta": "RobertaForCausalLM"}
+    for decoder in (False, True):
+        model = getattr(transformers, names[stem])(getattr(transformers, stem + "Config")(**small, is_decoder=decoder))
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
+        model = model.to(dtype).eval()
+        if decoder:
+            assert wb.load(model).shape.layers == 2
+        else:
+            with pytest.raises(UsageError, match=f"{names[stem]} is not causal"):
+                wb.load(model)
+
+
 def test_a_model_that_draws_at_random_is_refused_and_one_with_a_seed_is_judged_by_its_numbers() -> None:
     model = tiny("llama")
     mlp = model.model.layers[1].mlp

@@ -19,6 +19,7 @@ from workbench.internals.session import Session, load
 from workbench.models.continuous import ContinuousModel
 from workbench.probe.contract import Work
 from workbench.runs import plan
+from workbench.runs.calibration import calibrate
 
 ROWS = [torch.randn(n, 5, generator=torch.Generator().manual_seed(n), dtype=torch.float64).float() for n in (9, 4, 6)]
 _HEADS = {"num_hidden_layers": 3, "hidden_size": 24, "num_attention_heads": 4, "intermediate_size": 40}
@@ -161,7 +162,7 @@ def test_the_record_tells_the_models_apart(tmp_path: Path) -> None:
 
 def test_a_run_is_planned() -> None:
     session = load(numbers())
-    cost = plan.calibrate(session)
+    cost = calibrate(session, statistics=True, generation=True)
     assert all(value >= 0 for value in vars(cost).values()) and cost.per_step > 0
     _, width = plan.weights(session)
     once = plan._bytes(session, Work(1, 4, 9, logits=9), width)

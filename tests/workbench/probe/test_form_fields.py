@@ -11,8 +11,8 @@ from pydantic import Field, create_model
 
 from tests.dashboards import slow_probe
 from workbench.dashboards.components.snippets import cli_command, python_snippet
-from workbench.dashboards.server.job_queue import RunRequest
 from workbench.dashboards.server.limits import Limits
+from workbench.dashboards.server.run_request import RunRequest
 from workbench.dashboards.server.uploads import FOLDER, keep_text
 from workbench.errors import UsageError, WorkbenchError
 from workbench.probe.contract import Probe

@@ -142,3 +142,21 @@ def test_a_variable_carries_units_and_meaning() -> None:
     data = xr.Dataset({"loss": results.variable("step", [2.0, 1.5], "nats", "cross-entropy")}, {"step": [0, 1]})
     assert data["loss"].attrs == {"units": "nats", "description": "cross-entropy"}
     results.check(xr.DataTree.from_dict({"/": data}))
+
+
+def test_what_is_written_is_what_zarr_writes_itself_and_replaces_what_was_there(at):
+    texts = xr.Dataset({"said": ("example", np.array(["a", "bc", ""])), "empty": ("query", np.zeros(0))})
+    whole = xr.DataTree.from_dict({"/": tree().to_dataset(), "/part/deep": texts})
+    for name, write, written in (("tree", results.write_tree, whole), ("dataset", results.write_dataset, texts)):
+        own, plain = at / name, at / f"{name}-plain"
+        (own / "left").mkdir(parents=True)
+        (own / "left" / "over").write_text("of another run")
+        write(written, own)
+        portable = written.map_over_datasets(results._portable) if name == "tree" else results._portable(written)
+        with results._quiet():
+            portable.to_zarr(plain, mode="w", zarr_format=3, consolidated=True)
+        files = [
+            {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+            for folder in (own, plain)
+        ]
+        assert files[0] == files[1] and len(files[0]) >= 4

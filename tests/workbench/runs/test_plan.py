@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Sequence
 
 import pytest
 import torch
 
-from tests.conftest import tiny
 from tests.fixtures.plugin.mean_logits import MeanLogits
 from workbench.formatting import byte_size, parse_size
-from workbench.internals.session import load
 from workbench.probe.contract import Work
 from workbench.records.record import Plan
-from workbench.runs import execute, plan, prepare
+from workbench.runs import calibration, execute, plan, prepare
+from workbench.runs.calibration import Calibration
 
 
 class Planned(MeanLogits):
@@ -52,8 +50,8 @@ def test_passes_add_up_and_costs_grow_with_the_work(session):
 
 
 def test_pairs_of_positions_cost_more_with_their_statistics(session, monkeypatch):
-    cost = plan.Calibration(1.0, 0.0, 0.01, 0.03, 0.0, 0.0, 0.0, 0.0)
-    monkeypatch.setitem(plan._calibrations, session, cost)
+    cost = Calibration(1.0, 0.0, 0.01, 0.0, 0.0, 0.0, per_pair_with_statistics=0.03)
+    monkeypatch.setitem(calibration._calibrations, session, cost)
     plain, watched = (made(session, Work(3, 2, 8, statistics=asked)).seconds for asked in (False, True))
     assert watched - plain == pytest.approx(3 * 2 * 8 * 8 * 0.02)
 
@@ -69,34 +67,6 @@ def test_logits_are_most_of_the_memory_of_a_long_pass(session):
     vocabulary = session.shape.vocabulary
     whole, last = (made(session, Work(1, 2, 40, logits=logits)).bytes for logits in (None, 1))
     assert whole - last == 2 * 39 * vocabulary * 8
-
-
-def test_the_machine_is_timed_once_for_a_session(session):
-    assert plan.calibrate(session) is plan.calibrate(session)
-
-
-def test_who_has_the_turn_of_a_session_can_plan_it_and_others_while_another_thread_waits_to():
-    held, other = load(tiny("llama")), load(tiny("gpt2"))
-    planned: list[plan.Calibration] = []
-
-    def notebook() -> None:
-        with held.lock:
-            page = threading.Thread(target=plan.calibrate, args=(held,), daemon=True)
-            page.start()
-            while not held.waiting:
-                time.sleep(0.001)
-            planned.extend(plan.calibrate(session) for session in (held, other))
-
-    thread = threading.Thread(target=notebook, daemon=True)
-    thread.start()
-    thread.join(60)
-    assert len(planned) == 2, "the two threads wait for each other"
-    assert plan.calibrate(held) is planned[0]
-
-
-def test_a_model_in_a_type_that_the_kernels_do_not_serve_is_timed_too():
-    cost = plan.calibrate(load(tiny("llama", torch.float64)))
-    assert cost.per_pair_with_statistics == cost.per_pair > 0
 
 
 def test_a_run_over_budget_is_refused_with_settings_that_fit(session, at):
@@ -193,7 +163,7 @@ def test_times_on_the_default_model_are_within_a_factor_of_two(default_model):
     """The machine may be busy with other things at either moment: then the middle one of three attempts counts."""
     ratios: dict[Work, list[float]] = {work: [] for work in WORKS}
     for _ in range(3):
-        plan._calibrations.pop(default_model, None)
+        calibration._calibrations.pop(default_model, None)
         for work in WORKS:
             planned = made(default_model, work).seconds - made(default_model).seconds  # the model's part alone
             ratios[work].append(planned / took(default_model, work))

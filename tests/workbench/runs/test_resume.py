@@ -10,7 +10,8 @@ import workbench as wb
 from tests.dashboards.server.test_job_queue import ended
 from tests.fixtures.plugin.mean_logits import MeanLogits
 from workbench.dashboards.components.snippets import python_snippet
-from workbench.dashboards.server.job_queue import JobQueue, RunRequest
+from workbench.dashboards.server.job_queue import JobQueue
+from workbench.dashboards.server.run_request import RunRequest
 from workbench.errors import UsageError
 from workbench.probe.contract import Config, Recipe
 from workbench.probe.registry import PROBES

@@ -1,11 +1,15 @@
-"""What keeps an engine at the model as it is now: what it made of its modules is made anew when they change."""
+"""What keeps an engine at the model as it is now: what it made of its modules is made anew when they change.
+
+Where an adapter is switched off and on again, what was made of either is kept beside the other's.
+"""
 
 from __future__ import annotations
 
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ...errors import WorkbenchError
 from ..borrowing import Implementations, implementations
@@ -34,6 +38,10 @@ class State:
         named = tuple((id(config), name) for config, name in self.implementations)
         return self.tree.key, named, tuple(map(id, self.functions))
 
+    def of_the_same_objects(self, other: State) -> bool:
+        """Whether only settings differ, as where an adapter is switched off: either can be kept at no memory."""
+        return len(self.tree.held) == len(other.tree.held) and all(map(operator.is_, self.tree.held, other.tree.held))
+
 
 class Current(ABC):
     """Something that is built from a model's tree of modules, and again whenever that is another one."""
@@ -42,7 +50,10 @@ class Current(ABC):
     """The user's model."""
     implementations: Implementations = ()
     """The attention implementations under which the model runs, where they are set for each run."""
+    kept: ClassVar[tuple[str, ...]] = ()
+    """Names of all that `_build` sets, where it may be taken up again when an earlier state comes back."""
     _built: State | None = None
+    _earlier: tuple[State, dict[str, Any]] | None = None
     _still = 0
     _checked: Callable[[], None] = staticmethod(lambda: None)
 
@@ -53,13 +64,23 @@ class Current(ABC):
         """
         if self._still:
             return
-        if State(self.source) != self._built:
+        now, left = State(self.source), self._built
+        if now == left:
+            return
+        values = {name: getattr(self, name) for name in self.kept} if left is not None else {}
+        if self._earlier is not None and self._earlier[0] == now:
+            self._built = self._earlier[0]
+            for name, value in self._earlier[1].items():
+                setattr(self, name, value)
+        else:
             with self.as_it_is():
                 check_whole(self.source)
                 self._build()
                 self._checked()
             # a first run may set what a module keeps, so the state to compare with is the one after it
             self._built = State(self.source)
+        again = self.kept and left is not None and left.of_the_same_objects(self._built)
+        self._earlier = (left, values) if left is not None and again else None
 
     @contextmanager
     def held(self) -> Iterator[None]:

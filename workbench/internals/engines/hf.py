@@ -31,6 +31,7 @@ class HfEngine(Engine):
     """
 
     name = "hf"
+    kept = ("read_in", "architecture", "implementations")
 
     def __init__(self, model: nn.Module) -> None:
         self.source = self.model = model

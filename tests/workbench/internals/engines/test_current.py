@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -12,6 +15,7 @@ from peft import LoraConfig, get_peft_model
 import workbench as wb
 from tests.conftest import tiny
 from workbench.errors import SiteError, WorkbenchError
+from workbench.internals.engines.hf import HfEngine
 
 IDS = [3, 1, 4, 1, 5, 9, 2, 6]
 ENGINES = ("hf", "transformerlens", "nnsight")
@@ -130,3 +134,45 @@ def test_nothing_is_built_anew_where_nothing_changed(monkeypatch: pytest.MonkeyP
     for name in ENGINES:
         session.capture(IDS, ["pattern.1", "z.0"], engine=name, logits=True)
         session.generate(IDS, 2, engine=name)
+
+
+def count_builds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A list that grows when the engine of plain hooks looks at a model's layers anew."""
+    built, made = HfEngine._build, [0]
+
+    def counted(self: HfEngine) -> None:
+        made[0] += 1
+        built(self)
+
+    monkeypatch.setattr(HfEngine, "_build", counted)
+    return made
+
+
+def test_an_adapter_that_is_switched_off_and_on_is_looked_at_once_each_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, made = two_adapters(), count_builds(monkeypatch)
+    session = wb.load(model)
+    looked: list[Any] = []
+    for _ in range(3):
+        seen = []
+        for off in (False, True):
+            with model.disable_adapter() if off else nullcontext():
+                assert torch.allclose(session.logits(IDS), own_logits(model), atol=1e-4)
+                generated = session.generate(IDS, 2, stop=[]).ids
+                assert torch.equal(generated[:, :1], own_logits(model)[:, -1].argmax(-1, keepdim=True))
+                seen.append(session.hooked.architecture)
+        assert seen[0] is not seen[1] and (not looked or all(a is b for a, b in zip(looked, seen, strict=True)))
+        looked = seen
+    assert made == [2]
+    model.set_adapter("second")
+    assert torch.allclose(session.logits(IDS), own_logits(model), atol=1e-4)
+    assert made == [3]
+
+
+def test_no_module_that_was_taken_out_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, made = tiny("llama"), count_builds(monkeypatch)
+    session = wb.load(model)
+    taken_out = weakref.ref(model.model.layers[1].mlp)
+    swap_mlp(model)
+    assert torch.allclose(session.logits(IDS), own_logits(model), atol=1e-4) and made == [2]
+    gc.collect()
+    assert taken_out() is None

@@ -8,8 +8,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from workbench.probe import statistics
-from workbench.probe.statistics import Interval
+from workbench import statistics
+from workbench.statistics import Interval
 
 
 def test_wilson_is_the_published_interval() -> None:
