@@ -139,13 +139,13 @@ class AttentionPlan:
 
     def _frames(self) -> list[Frame]:
         """The passes in which edits act, as far as they differ: the prompt, and each one's first step of generation."""
-        whole = replace(self.frame, generating=False, step=0, start=0)
+        tokens, left = self.frame.tokens, self.frame.left
         steps = {
             0 if isinstance(edit.during, str) else edit.during if isinstance(edit.during, int) else min(edit.during)
             for edit in self.edits
             if edit.during != "prompt"
         }
-        return [whole, *(replace(whole, generating=True, step=step) for step in sorted(steps))]
+        return [Frame(tokens, left), *(Frame(tokens, left, generating=True, step=step) for step in sorted(steps))]
 
     @staticmethod
     def _check_lengths(edit: FixedWeights, lengths: list[int]) -> None:

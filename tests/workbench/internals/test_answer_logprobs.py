@@ -86,6 +86,22 @@ def test_the_likeliest_answer_is_said(session: Session) -> None:
     assert (found.sum[:, 0] > found.sum[:, 1]).all()
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        edits.fix_weights("uniform", heads=[(0, 1), (1, 0)]),
+        edits.knock_out(None, [1], layers=[0, 1], heads=[0]),
+        edits.window(3, sinks=1, layers=[1]),
+    ],
+    ids=["uniform", "knocked out", "window"],
+)
+def test_edits_of_attention_hold_for_every_token_of_an_answer(change: Any) -> None:
+    session = load(tiny("llama", torch.float64))
+    found = session.answer_logprobs(PROMPTS, ANSWERS, edits=[change])
+    compare(session, found, lambda prompt, answer: [change], rtol=1e-7, atol=1e-8)
+    assert (found.sum - session.answer_logprobs(PROMPTS, ANSWERS).sum).abs().nan_to_num(9).min() > 1e-4
+
+
 @pytest.mark.parametrize("name", ["mamba", "rotation by length"])
 def test_models_that_cannot_go_on_from_a_cache_run_whole_texts(name: str) -> None:
     if name == "mamba":
