@@ -13,8 +13,8 @@ Divergence = Literal["true", "as_released"]
 Adaptive = Literal["divergence", "entropy", "confidence"]
 
 MODEL, AMATEUR, TOLD, WITHOUT, MASKED = "model", "amateur", "told", "without", "masked"
-"""The streams: the model itself, an amateur, the model told to be truthful, the model without the context, and the model
-with some heads' attention made uniform."""
+"""The streams: the model itself, an amateur, the model told to be truthful, the model without the context, and the
+model with the attention of some heads made uniform."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Term:
 
 @dataclass(frozen=True)
 class Lower:
-    """Which hidden states are lower layers, and how one is taken: by its divergence from the last, or the mean of all."""
+    """Which hidden states are lower layers, and how one is taken: the farthest from the last, or the mean of all."""
 
     candidates: tuple[int, ...]
     choose: Literal["divergence", "mean"] = "divergence"
@@ -68,15 +68,15 @@ class Method:
         if self.lower is None:
             return {}
         needing = {term.stream for term in self.terms if term.lower} | ({MODEL} if self._looks else set())
-        return {stream: self.lower.candidates for stream in needing}
+        return dict.fromkeys(needing, self.lower.candidates)
 
     @property
     def _looks(self) -> bool:
         return self.evolution is not None or (self.lower is not None and self.lower.choose == "divergence")
 
     def in_generation(self) -> Method:
-        """As it chooses tokens: what is not plausible is impossible, and the rest is normalised by itself."""
-        return replace(self, floor=float("-inf"), normalise=True, order="mask first")
+        """As it chooses tokens: what is not plausible is impossible, and a softmax over the rest comes last."""
+        return replace(self, floor=float("-inf"), normalise=False, order="mask first")
 
 
 def plain() -> Method:
@@ -107,8 +107,10 @@ def cd(plausibility: float = 0.1) -> Method:
 
 
 def lol(omega: float, gamma: float, candidates: tuple[int, ...], plausibility: float = 0.0) -> Method:
-    """LOL-style fusion, reconstructed from its abstract (arXiv 2408.08769): ICD, ω times the same at lower layers, and γ
-    times what an instruction to be truthful changes. Without ω and γ it is ICD.
+    """LOL-style fusion, reconstructed from its abstract (arXiv 2408.08769), not a reproduction.
+
+    ICD, ω times the same at lower layers, and γ times what an instruction to be truthful changes. Without ω and γ it is
+    ICD.
     """
     terms = [Term(MODEL, 1.0 - gamma), Term(AMATEUR, -1.0)]
     if omega:
@@ -133,15 +135,15 @@ def adacad(least: float = 0.0) -> Method:
 
 
 def ck_plug(alpha: float | None) -> Method:
-    """CK-PLUG: where the context lowers confidence, a mix of the prior and of what the context adds. arXiv 2503.15888."""
+    """CK-PLUG: where the context lowers confidence, the prior mixed with what the context adds. arXiv 2503.15888."""
     told = "α by the entropies" if alpha is None else f"α {alpha:g}"
     terms = (Term(MODEL), Term(WITHOUT))
     return Method("ck_plug", terms, adaptive="confidence", strength=alpha, normalise=True, setting=told)
 
 
-def decore(name: str = "decore") -> Method:
+def decore(name: str = "decore", stream: str = MASKED) -> Method:
     """DeCoRe: (1 + α) of the model, −α of it without its retrieval heads, α the entropy. arXiv 2410.18860."""
-    return Method(name, (Term(MODEL), Term(MASKED)), adaptive="entropy", normalise=True)
+    return Method(name, (Term(MODEL), Term(stream)), adaptive="entropy", normalise=True)
 
 
 def _states(candidates: tuple[int, ...]) -> str:

@@ -16,6 +16,8 @@ class Reading:
     logits: Tensor
     states: Mapping[int, Tensor] = field(default_factory=dict)
     unembed: Callable[[int, Tensor], Tensor] = lambda index, rows: rows
+    known: dict[tuple[int, ...], dict[str, Tensor]] = field(default_factory=dict)
+    """Divergences of hidden states from the last one, as far as they were computed."""
 
     def lower(self, index: int) -> Tensor:
         """The logits of a hidden state, `[row, vocabulary]`."""

@@ -20,13 +20,14 @@ from .sled import evolved
 class Scored:
     """at: the scores of the targets `[row]`. whole: all scores, where they were wanted. best: the likeliest `[row]`.
 
-    chosen: the hidden state that each row was contrasted with, −1 where none was. weights: those of the terms
+    norm: what was taken off to normalise `[row]`. chosen: the hidden state that each row was contrasted with, −1 where none was. weights: those of the terms
     `[term, row]`.
     """
 
     at: Tensor | None
     whole: Tensor | None
     best: Tensor
+    norm: Tensor
     chosen: Tensor
     weights: Tensor
 
@@ -54,7 +55,7 @@ def score(method: Method, readings: Readings, targets: Tensor | None = None, who
         whole=whole,
         backend=backend_of(first),
     )
-    return Scored(None if found.at is None else found.at[:, 0], found.scores, found.best, chosen, scale)
+    return Scored(None if found.at is None else found.at[:, 0], found.scores, found.best, found.norm, chosen, scale)
 
 
 def terms_of(method: Method, readings: Readings) -> tuple[list[Tensor], Tensor, Tensor]:
@@ -100,14 +101,20 @@ def farthest(reading: Reading, lower: Lower) -> Tensor:
 
 
 def distances(reading: Reading, candidates: tuple[int, ...]) -> dict[str, Tensor]:
-    """Both divergences of lower layers from the last one, `[candidate, row]`."""
+    """Both divergences of lower layers from the last one, `[candidate, row]`; computed once for a reading."""
+    for several, known in reading.known.items():
+        if set(candidates) <= set(several):
+            places = [several.index(index) for index in candidates]
+            return {name: each[places] for name, each in known.items()}
     found = layer_divergences(
         reading.logits,
         torch.stack([reading.states[index] for index in candidates]),
         lambda place, rows: reading.unembed(candidates[place], rows),
         backend=backend_of(reading.logits),
     )
-    return {"true": found.js, "as_released": found.released}
+    made = {"true": found.js, "as_released": found.released}
+    reading.known[candidates] = made
+    return made
 
 
 def _evolved(method: Method, readings: Readings, targets: Tensor | None, whole: bool) -> Scored:
@@ -115,11 +122,11 @@ def _evolved(method: Method, readings: Readings, targets: Tensor | None, whole: 
     reading, several = readings[MODEL], method.lower.candidates
     first = reading.logits.to(torch.promote_types(reading.logits.dtype, torch.float32))
     made = evolved(first, len(several), lambda place: reading.lower(several[place]), method.evolution)
-    if method.normalise:
-        made = made.log_softmax(-1)
+    norm = made.logsumexp(-1) if method.normalise else made.new_zeros(len(made))
+    made = made - norm[:, None]
     at = None if targets is None else made.gather(-1, targets[:, None].to(made.device))[:, 0]
     none = torch.full((len(first),), -1, device=first.device)
-    return Scored(at, made if whole else None, made.argmax(-1), none, first.new_ones(1, len(first)))
+    return Scored(at, made if whole else None, made.argmax(-1), norm, none, first.new_ones(1, len(first)))
 
 
 def backend_of(logits: Tensor) -> Backend:
