@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from workbench.kernels.backends import Backend
-from workbench.kernels.contrast import MOST_TERMS, contrast_scores, layer_divergences
+from workbench.kernels.contrast import MOST_TERMS, contrast_scores, divergences, layer_divergences
 
 from . import weights as adaptive
 from .methods import MODEL, Lower, Method
@@ -20,8 +20,8 @@ from .sled import evolved
 class Scored:
     """at: the scores of the targets `[row]`. whole: all scores, where they were wanted. best: the likeliest `[row]`.
 
-    norm: what was taken off to normalise `[row]`. chosen: the hidden state that each row was contrasted with, −1 where none was. weights: those of the terms
-    `[term, row]`.
+    norm: what was taken off to normalise `[row]`. chosen: the hidden state that each row was contrasted
+    with, −1 where none was. weights: those of the terms `[term, row]`.
     """
 
     at: Tensor | None
@@ -106,12 +106,16 @@ def distances(reading: Reading, candidates: tuple[int, ...]) -> dict[str, Tensor
         if set(candidates) <= set(several):
             places = [several.index(index) for index in candidates]
             return {name: each[places] for name, each in known.items()}
-    found = layer_divergences(
-        reading.logits,
-        torch.stack([reading.states[index] for index in candidates]),
-        lambda place, rows: reading.unembed(candidates[place], rows),
-        backend=backend_of(reading.logits),
-    )
+    backend = backend_of(reading.logits)
+    if reading.small:
+        found = divergences(reading.logits, [reading.lower(index) for index in candidates], backend=backend)
+    else:
+        found = layer_divergences(
+            reading.logits,
+            torch.stack([reading.states[index] for index in candidates]),
+            lambda place, rows: reading.unembed(candidates[place], rows),
+            backend=backend,
+        )
     made = {"true": found.js, "as_released": found.released}
     reading.known[candidates] = made
     return made

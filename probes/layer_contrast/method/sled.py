@@ -13,7 +13,9 @@ from torch import Tensor
 class Evolution:
     """rate: the first step's size; it falls evenly to 0 over `steps`.
 
-    scale: how many of the likeliest tokens are moved. lower_bound: the logit of all others. Zhang et al. 2024 (arXiv 2411.02433), with the values of its TruthfulQA runs.
+    scale: how many of the likeliest tokens are moved. lower_bound: the logit of all others.
+
+    Zhang et al. 2024 (arXiv 2411.02433), with the values of its TruthfulQA runs.
     """
 
     rate: float = 2.0

@@ -38,13 +38,17 @@ def choice(true: Sequence[float], false: Sequence[float], best: int = 0) -> Choi
 
 
 def halved(true: np.ndarray, false: np.ndarray) -> float:
-    """MC2 with the scores of each set halved until their exponentials in float64 no longer all underflow to 0."""
+    """MC2 with the scores of each set halved until their exponentials in float64 no longer all underflow to 0.
+
+    NaN where scores that are no log-probabilities overflow.
+    """
     sums = []
     for scores in (true, false):
-        while not (total := float(np.exp(scores).sum())):
-            scores = scores / 2
+        with np.errstate(over="ignore"):
+            while not (total := float(np.exp(scores).sum())):
+                scores = scores / 2
         sums.append(total)
-    return sums[0] / (sums[0] + sums[1])
+    return sums[0] / (sums[0] + sums[1]) if np.isfinite(sums).all() else float("nan")
 
 
 class Completion(NamedTuple):
