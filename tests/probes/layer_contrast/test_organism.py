@@ -47,7 +47,7 @@ def test_the_planted_block_is_found_and_nothing_in_the_null(found: tuple[str, An
     asked = run.data["choices"]["question"].values
     assert {str(each) for each in asked[lost]} == set(planted["overwritten"]) & {str(each) for each in asked}
     line = run.headline["answers_overwritten"]
-    assert (line["value"] > 0.3 and line["low"] > 0) if name == "layer-contrast" else line["value"] == 0
+    assert (line.value > 0.3 and line.low > 0) if name == "layer-contrast" else line.value == 0
 
 
 def test_contrast_restores_exactly_what_was_overwritten(found: tuple[str, Any, dict[str, Any]]) -> None:
