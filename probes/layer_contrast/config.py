@@ -22,10 +22,10 @@ class LayerContrastConfig(Config):
         BUILT_IN, description=f"questions with a context: {BUILT_IN!r}, or JSON lines as of context-aware decoding"
     )
     factor: str = Field(NONE, description="'none', or a CSV file in FACTOR's format, scored too")
-    n: int = Field(40, ge=2, description="questions of the test split, on which everything is scored")
-    n_validation: int = Field(20, ge=2, description="questions by which parameters are chosen")
-    n_conflicts: int = Field(20, ge=2, description="questions with a context, of the test split")
-    n_conflicts_validation: int = Field(10, ge=2, description="those by which α is chosen")
+    n: int = Field(16, ge=2, description="questions of the test split, on which everything is scored")
+    n_validation: int = Field(8, ge=2, description="questions by which parameters are chosen")
+    n_conflicts: int = Field(10, ge=2, description="questions with a context, of the test split")
+    n_conflicts_validation: int = Field(5, ge=2, description="those by which α is chosen")
     amateur: str = Field(
         "auto",
         description="'auto' for the shipped one or a prompt, 'prompt', an adapter, or 'model:' and a model's name",
@@ -45,18 +45,16 @@ class LayerContrastConfig(Config):
     plausibility: float = Field(
         0.0, ge=0, le=1, description="α of the plausibility mask when answers are scored; 0 for none"
     )
-    alphas: tuple[float, ...] = Field(
-        (0.25, 0.5, 1.0), description="values of α that context-aware decoding chooses among"
-    )
+    alphas: tuple[float, ...] = Field((0.5, 1.0), description="values of α that context-aware decoding chooses among")
     omegas: tuple[float, ...] = Field((0.0, 0.3, 1.0), description="weights of the lower layers in LOL-style fusion")
     gammas: tuple[float, ...] = Field((0.0, 0.5), description="weights of the instruction in LOL-style fusion")
     rates: tuple[float, ...] = Field((2.0, 0.5), description="evolution rates of SLED")
-    tokens: int = Field(8, ge=1, description="tokens of a generated answer")
+    tokens: int = Field(6, ge=1, description="tokens of a generated answer")
     repetition_penalty: float = Field(1.0, gt=0, description="on tokens of the prompt and of the answer so far")
     penalised: Literal["mixed", "model"] = Field(
         "mixed", description="whether it acts on mixed scores or on the model's"
     )
-    damage: int = Field(2, ge=1, description="unrelated texts on which each method's KL from the model is measured")
+    damage: int = Field(1, ge=1, description="unrelated texts on which each method's KL from the model is measured")
 
     @model_validator(mode="after")
     def _consistent(self) -> LayerContrastConfig:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -50,9 +52,12 @@ def read(
         return [Reading(torch.cat(each)) for each in parts]
     if edits:
         raise UsageError("lower layers are read of a model without edits")
-    waiting = prefill(session, prompts)
-    unembed = unembedding(session, through)
-    return [_read(session, waiting, row, answers[row], states, unembed) for row in range(len(prompts))]
+    whole = _read(session, prefill(session, prompts), answers, states, unembedding(session, through))
+    borders = np.cumsum([0, *(sum(map(len, several)) for several in answers)])
+    return [
+        Reading(whole.logits[a:b], {index: rows[a:b] for index, rows in whole.states.items()}, whole.unembed)
+        for a, b in pairwise(borders.tolist())
+    ]
 
 
 def unembedding(session: Session, through: Through) -> Callable[[int, Tensor], Tensor]:
@@ -70,19 +75,20 @@ def unembedding(session: Session, through: Through) -> Callable[[int, Tensor], T
 def _read(
     session: Session,
     waiting: CachedPrompts,
-    row: int,
-    answers: Sequence[Ids],
+    answers: Sequence[Sequence[Ids]],
     states: Sequence[int],
     unembed: Callable[[int, Tensor], Tensor],
 ) -> Reading:
-    picked = waiting.pick([row] * len(answers))
-    width = max(map(len, answers))
-    ids = torch.zeros(len(answers), width, dtype=torch.int64)
+    """All answers of all prompts in one run, their tokens after each other."""
+    picked = waiting.pick([row for row, several in enumerate(answers) for _ in several])
+    flat = [answer for several in answers for answer in several]
+    width = max(map(len, flat))
+    ids = torch.zeros(len(flat), width, dtype=torch.int64)
     real = torch.zeros(ids.shape, dtype=torch.bool)
-    for place, answer in enumerate(answers):
+    for place, answer in enumerate(flat):
         ids[place, : len(answer)] = torch.tensor([int(picked.last[place]), *answer[:-1]])
         real[place, : len(answer)] = True
-    mask = torch.cat([picked.mask, torch.ones(len(answers), width - 1, dtype=torch.bool)], dim=1)
+    mask = torch.cat([picked.mask, torch.ones(len(flat), width - 1, dtype=torch.bool)], dim=1)
     positions = (picked.lengths - 1)[:, None] + torch.arange(width)
     seen: dict[int, Tensor] = {}
 
