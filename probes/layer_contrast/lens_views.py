@@ -100,9 +100,11 @@ def damage(
             low = {index for method in methods for index in method.states.get(stream, ())}
             with source.enter() as session:
                 readings[stream] = read(session, [prompt], [[answer]], sorted(low), source.edits, through)[0]
-        log = readings[MODEL].logits.log_softmax(-1)
+        log = readings[MODEL].logits.double().log_softmax(-1)
         for number, method in enumerate(methods):
             made = score(replace(method, plausibility=0.0, normalise=True), readings, whole=True).whole
             assert made is not None
-            found[number, text] = float((log.exp() * (log - made)).sum(-1).mean())
+            # scores that sum to 1 in float32 do so to 1e-5, which is more than some methods are away
+            exact = made.double().log_softmax(-1)
+            found[number, text] = float((log.exp() * (log - exact)).sum(-1).mean())
     return found.clip(min=0)

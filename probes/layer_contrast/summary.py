@@ -37,10 +37,12 @@ def _choices(data: xr.DataTree) -> str:
     one = compared.sel(condition=best, scoring="softmax", metric="mc1")
     low, value, high = (float(one[name]) for name in ("low", "difference", "high"))
     sure = better(compared)
-    verdict = f"differ beyond chance: {', '.join(sure)}" if sure else "no method differs beyond chance"
+    above = {name: float(gaps.sel(condition=name)) >= 0 for name in sure}
+    told = ", ".join(f"{name} ({'better' if above[name] else 'worse'})" for name in sure)
+    verdict = f"different beyond chance are {told}" if sure else "none differs from it beyond chance"
     return (
         f"Without any contrast the model prefers the best answer in {percent(base)} of {scored.sizes['example']} "
-        f"questions; {best} changes that most favourably, by {value:+.2f} ({low:+.2f} to {high:+.2f}); {verdict}."
+        f"questions; of the contrasts {best} does best, {value:+.2f} ({low:+.2f} to {high:+.2f}); {verdict}."
     )
 
 
