@@ -14,7 +14,7 @@ def transformerlens(folder: str, ids: torch.Tensor, kind: str, layers: Sequence[
     """`run_with_cache` of a bridge made by `boot_transformers`, which runs its own eager attention."""
     from transformer_lens.model_bridge import TransformerBridge
 
-    model, tokenizer = _loaded(folder, "eager")
+    model, tokenizer = loaded(folder, "eager")
     # without these two it would look for the tokenizer on the Hub
     tokenizer.init_kwargs.update(name_or_path=folder, add_bos_token=True)
     bridge = TransformerBridge.boot_transformers(folder, hf_model=model, tokenizer=tokenizer)
@@ -34,7 +34,7 @@ def nnsight(folder: str, ids: torch.Tensor, kind: str, layers: Sequence[int]) ->
     """A trace of `TransformersModel`; attention weights exist with eager attention only."""
     import nnsight as library
 
-    model, tokenizer = _loaded(folder, "eager" if kind == "pattern" else "sdpa")
+    model, tokenizer = loaded(folder, "eager" if kind == "pattern" else "sdpa")
     traced = library.TransformersModel(model, task="text-generation", tokenizer=tokenizer)
 
     def read(layer: int) -> Any:
@@ -64,7 +64,7 @@ def resident(model: torch.nn.Module) -> None:
         parameter.detach().sum()
 
 
-def _loaded(folder: str, attention: str) -> tuple[Any, Any]:
+def loaded(folder: str, attention: str) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation=attention).eval()

@@ -69,10 +69,10 @@ def _decoder(folder: str) -> Any:
 
 @cache
 def _bridge(folder: str) -> Any:
-    from direct import _loaded
+    from direct import loaded
     from transformer_lens.model_bridge import TransformerBridge
 
-    model, tokenizer = _loaded(folder, "eager")
+    model, tokenizer = loaded(folder, "eager")
     # without these two it would look for the tokenizer on the Hub
     tokenizer.init_kwargs.update(name_or_path=folder, add_bos_token=True)
     return TransformerBridge.boot_transformers(folder, hf_model=model, tokenizer=tokenizer)

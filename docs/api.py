@@ -10,6 +10,8 @@ MODULES = (
     # what a notebook uses
     "workbench",
     "workbench.internals.edits",
+    "workbench.internals.sweeps.grids",
+    "workbench.internals.sweeps.metrics",
     "workbench.internals.hooked_model",
     "workbench.kernels",
     # what a probe is written with

@@ -1,4 +1,4 @@
-"""The examples in docstrings do what they show."""
+"""The examples in docstrings and on pages do what they show."""
 
 from __future__ import annotations
 
@@ -48,3 +48,17 @@ def test_examples(module: str, session: Session, tmp_path: Path, monkeypatch: py
     for example in examples:
         runner.run(example, out=said.append)
     assert not runner.summarize(verbose=False).failed, "\n" + "".join(said)
+
+
+@pytest.mark.parametrize(
+    "page", sorted(p.name for p in (ROOT / "docs").glob("*.md") if "\n>>> " in p.read_text("utf-8"))
+)
+def test_examples_of_pages(page: str, session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All examples of a page one after the other, with the same names."""
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    example = doctest.DocTestParser().get_doctest(text, {"wb": wb, "session": session}, page, page, 0)
+    said: list[str] = []
+    runner = doctest.DocTestRunner(optionflags=OPTIONS)
+    runner.run(example, out=said.append)
+    assert example.examples and not runner.summarize(verbose=False).failed, "\n" + "".join(said)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from workbench.internals.session import Session
     from workbench.progress import Reporter
 
-AT_ONCE, FOR_EACH = 48, 3
+AT_ONCE, FOR_EACH = 48, 4
 """Facts that are asked about before it is seen whether there are enough: at most, and for each item that is wanted."""
 
 

@@ -20,11 +20,14 @@ from ..sites import Site
 from ..tokens import TokenBatch
 from .cells import Cell
 from .metrics import Reading
+from .path_grid import PathCell
 
 
 def check(cells: Sequence[Cell]) -> None:
     """Raise `UsageError` for an edit whose effect has no such estimate."""
     for cell in cells:
+        if isinstance(cell, PathCell):
+            raise UsageError("a gradient tells the effect of a site on all its paths: leave method out for paths")
         for edit in cell.edits:
             if not isinstance(edit, Edit):
                 raise UsageError(

@@ -1,7 +1,7 @@
 """Grids: which edits a sweep makes, one by one, and how its table is laid out.
 
 `patch` writes what another run has, by kind, layer, position, head or neuron; `ablate` takes heads or sets of them
-away; `edits` makes any edits, by name.
+away; `edits` makes any edits, by name; `paths` writes only what goes from senders to receivers.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from .ablation_grid import Ablation
 from .grid import Grid
 from .named_edits_grid import AnyEdits
 from .patch_grid import Patching
+from .path_grid import paths as _paths
 
 
 def patch(
@@ -95,4 +96,23 @@ def edits(cells: Mapping[str, EditLike]) -> Grid:
     return AnyEdits(found)
 
 
-__all__ = ["patch", "ablate", "edits", "Grid"]
+def paths(
+    senders: Any = "heads", receivers: Any = "logits", *, through: str | Sequence[str] = ("mlp",), positions: Any = None
+) -> Grid:
+    """Path patching: write what comes from a sender of the other run to a receiver, and nothing else of it.
+
+    `senders` are all "heads" or all "mlps" before the receivers, or sites (z, attn_out, mlp_out, resid_pre,
+    resid_post); `receivers` are sites, such as "q.20.3" or "mlp_out.4", or the "logits". Attention and MLPs between the
+    two are held as they are in the run that is edited, unless the path may go `through` "attention", "mlp" or both; ()
+    is the direct path. `positions` of the sender as in `patch`, all at once.
+
+    >>> grid = wb.grids.paths("heads", "k.3.0", through=())
+    >>> said = wb.metrics.log_probability(" dolphin")
+    >>> found = session.sweep("marathon dolphin shop marathon", "marathon shop dolphin marathon", grid, said)
+    >>> dict(found.effect.sizes), found.attrs["into"]
+    ({'layer': 4, 'head': 4}, 'clean')
+    """
+    return _paths(senders, receivers, through=through, positions=positions)
+
+
+__all__ = ["patch", "ablate", "edits", "paths", "Grid"]

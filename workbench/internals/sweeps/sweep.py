@@ -26,6 +26,7 @@ from .cells import Cell
 from .grid import Grid, Laid, Read
 from .grid_axes import Lengths
 from .metrics import MetricLike, Reading, metric_of
+from .path_grid import PathCell, received
 from .reading import read, site_bytes
 from .resuming import Resuming
 from .table import table
@@ -182,13 +183,15 @@ class _Running:
         self._progress.send(self._done, self._total, "cells")
         runs = CellRuns(self.hooked.engine, tokens, columns, asked.room, self._progress.check, self._way)
         self.ways.add(runs.way)
-        for chunk, logits in runs.logits(changing):
-            found = asked.readings[index].value(logits, clean)
-            for cell, value in zip(chunk, found.tolist(), strict=True):
-                self.values[(index, *cell.place)] = value
-            self.ran += len(chunk)
-            self._done += len(chunk)
-            self._progress.send(self._done, self._total, "cells")
+        paths = [cell for cell in changing if isinstance(cell, PathCell)]
+        for part in received(runs, paths) if paths else [changing]:
+            for chunk, logits in runs.logits(part):
+                found = asked.readings[index].value(logits, clean)
+                for cell, value in zip(chunk, found.tolist(), strict=True):
+                    self.values[(index, *cell.place)] = value
+                self.ran += len(chunk)
+                self._done += len(chunk)
+                self._progress.send(self._done, self._total, "cells")
 
     def _means(self) -> dict[Site, Tensor]:
         """The mean of each site over all tokens of all prompts of the run that is edited."""
