@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 
 Into = Literal["clean", "corrupted"]
 Method = Literal["run", "gradient", "both"]
-ROOM = 1 << 13
-"""Tokens of edited rows that are run at once, at the most: more do not make better use of the weights."""
+ROOM = {"cpu": 1 << 11}
+"""Tokens of edited rows that are run at once, at the most, by kind of device: more leave the processor's cache."""
+OTHER_ROOM = 1 << 13
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,4 +243,5 @@ def _room(
             f"a sweep over {width} tokens needs {byte_size(needed)} for one edited row at a time, and may take "
             f"{byte_size(budget)}: give shorter prompts, fewer layers or kinds, or a larger memory="
         )
-    return max(width, min(ROOM, (budget - fixed) // (each + logits // width)))
+    room = ROOM.get(engine.device.type, OTHER_ROOM)
+    return max(width, min(room, (budget - fixed) // (each + logits // width)))
