@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from workbench.kernels.backends import Backend
+
 HELD = 1 << 27
 """Logits of hidden states that are held at once, instead of being made again for each method."""
 
@@ -50,6 +52,11 @@ class Reading:
 
 Readings = Mapping[str, Reading]
 """Streams by their names."""
+
+
+def backend_of(logits: Tensor) -> Backend:
+    """float64 is computed in float64."""
+    return "reference" if logits.dtype == torch.float64 else "auto"
 
 
 def joined(several: Sequence[Reading]) -> Reading:

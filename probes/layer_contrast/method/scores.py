@@ -7,12 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from workbench.kernels.backends import Backend
 from workbench.kernels.contrast import MOST_TERMS, contrast_scores, divergences, layer_divergences
 
 from . import weights as adaptive
 from .methods import MODEL, Lower, Method
-from .readings import Reading, Readings
+from .readings import Reading, Readings, backend_of
 from .sled import evolved
 
 
@@ -131,8 +130,3 @@ def _evolved(method: Method, readings: Readings, targets: Tensor | None, whole: 
     at = None if targets is None else made.gather(-1, targets[:, None].to(made.device))[:, 0]
     none = torch.full((len(first),), -1, device=first.device)
     return Scored(at, made if whole else None, made.argmax(-1), norm, none, first.new_ones(1, len(first)))
-
-
-def backend_of(logits: Tensor) -> Backend:
-    """float64 is computed in float64."""
-    return "reference" if logits.dtype == torch.float64 else "auto"

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from workbench.kernels.contrast import divergences
 
+from .readings import backend_of
+
 
 def entropy(logits: Tensor) -> Tensor:
     """The entropy of each row's distribution `[row]`, nats."""
@@ -24,8 +26,7 @@ def divergence(first: Tensor, second: Tensor, least: float = 0.0) -> Tensor:
 
     Wang et al. 2024 (arXiv 2409.07394).
     """
-    backend = "reference" if first.dtype == torch.float64 else "auto"
-    return toward(divergences(first, [second], backend=backend).js[0].clamp(min=least))
+    return toward(divergences(first, [second], backend=backend_of(first)).js[0].clamp(min=least))
 
 
 def uncertainty(first: Tensor) -> Tensor:
