@@ -57,13 +57,13 @@ def dataset(
     methods += [made.cad(other) for other in config.alphas if other != alpha]
     methods += [made.decore()] if MASKED in own.streams else []
     methods += [made.decore("decore_random", RANDOM)] if RANDOM in own.streams else []
-    items = [(kind, item) for kind in KINDS for item in sets["test", kind]]
-    shape = (len(methods), len(items))
+    asked = [(kind, item) for kind in KINDS for item in sets["test", kind]]
+    shape = (len(methods), len(asked))
     numbers = {name: np.full(shape, np.nan) for name in ("em", "f1", "novel", "repetition")}
     texts = np.empty(shape, dtype=object)
     for row, method in enumerate(methods):
-        ids = said([item for _, item in items], method, f"{method.name} {method.setting}".strip())
-        for column, ((_, item), tokens) in enumerate(zip(items, ids, strict=True)):
+        ids = said([item for _, item in asked], method, f"{method.name} {method.setting}".strip())
+        for column, ((_, item), tokens) in enumerate(zip(asked, ids, strict=True)):
             text = writer.text(tokens)
             texts[row, column] = first_line(text)
             numbers["em"][row, column] = exact_match(text, [item.gold])
@@ -90,10 +90,10 @@ def dataset(
                 [-method.terms[1].weight if method.name == "cad" else np.nan for method in methods],
                 {"description": "α of context-aware decoding"},
             ),
-            "example": np.arange(len(items)),
-            "kind": ("example", [kind for kind, _ in items], {"description": "whether the context conflicts"}),
-            "question": ("example", [item.name for _, item in items], {"description": "the question"}),
-            "gold": ("example", [item.gold for _, item in items], {"description": "the context's answer"}),
+            "example": np.arange(len(asked)),
+            "kind": ("example", [kind for kind, _ in asked], {"description": "whether the context conflicts"}),
+            "question": ("example", [item.name for _, item in asked], {"description": "the question"}),
+            "gold": ("example", [item.gold for _, item in asked], {"description": "the context's answer"}),
         },
         attrs={
             "alpha": float(alpha),

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 def coordinates(data: xr.DataTree) -> list[SelectableDim]:
     """A test question, and one that was answered from its context."""
-    asked = data["choices"]["question"].values
-    answered = data["conflicts"]["question"].values
+    asked = data["choices"].to_dataset()["question"].values
+    answered = data["conflicts"].to_dataset()["question"].values
     return [
         SelectableDim("question", list(range(len(asked))), 0, [escape_control(str(each)) for each in asked]),
         SelectableDim("answered", list(range(len(answered))), 0, [escape_control(str(each)) for each in answered]),

@@ -66,8 +66,8 @@ def sources(session: Session, amateur: str) -> Iterator[Sources]:
     """
     name = amateur
     if amateur == "auto":
-        there = session.info.id == DEFAULT and f"adapter/{SHIPPED}" in adapters() and session.info.adapter is None
-        name = f"adapter/{SHIPPED}" if there else "prompt"
+        ships = session.info.id == DEFAULT and f"adapter/{SHIPPED}" in adapters() and session.info.adapter is None
+        name = f"adapter/{SHIPPED}" if ships else "prompt"
     plain = Source(lambda: nullcontext(session))
     streams = {MODEL: plain, TOLD: Source(plain.enter, before=TRUTHFUL)}
     if name == "prompt":

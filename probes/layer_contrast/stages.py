@@ -145,7 +145,7 @@ def _heads(
         else:
             scores = heads.from_table(config.heads, session)
         named = heads.top(scores, config.n_heads)
-        random = heads.random_beside(named, *scores.shape, context.rng("random heads"))
+        random = heads.random_beside(named, scores.shape[0], scores.shape[1], context.rng("random heads"))
     return named, random
 
 

@@ -23,15 +23,16 @@ def logits(seed: int, spread: float = 4.0) -> torch.Tensor:
     return spread * torch.randn(ROWS, VOCABULARY, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("terms", [1, 2, 3, 4])
-@pytest.mark.parametrize("plausibility", [0.0, 0.1])
-@pytest.mark.parametrize("order", [None, "mask last", "mask first"])
+@pytest.mark.parametrize("terms", [1, 2, 4])
+@pytest.mark.parametrize(
+    ("plausibility", "order"), [(0.0, None), (0.0, "mask last"), (0.1, "mask last"), (0.1, "mask first")]
+)
 def test_scores(terms: int, plausibility: float, order: Order | None) -> None:
     given = [logits(seed) for seed in range(terms)]
     weights = torch.tensor([1.0, -0.6, 0.4, -0.2])[:terms, None] * torch.linspace(0, 1, ROWS)
     options = {
         "plausibility": plausibility, "normalise": order is not None, "order": order or "mask last",
-        "targets": torch.arange(ROWS * 20).reshape(ROWS, 20), "whole": True,
+        "targets": torch.arange(ROWS * 4).reshape(ROWS, 4) * 16, "whole": True,
     }  # fmt: skip
     options["plus"] = logits(9) if terms > 2 else None
     found = contrast_scores(given, weights, backend="triton", **options)  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ class Choice(NamedTuple):
     halved: float
 
 
-def choice(true: Sequence[float], false: Sequence[float], best: int = 0) -> Choice:
+def choice(true: Sequence[float] | np.ndarray, false: Sequence[float] | np.ndarray, best: int = 0) -> Choice:
     """The numbers of one question from the log scores of its answers; `best` is the place of the best true answer.
 
     Lin et al. 2022 (arXiv 2109.07958). `mc2` adds probabilities through the log of sums of exponentials, which is exact
