@@ -7,7 +7,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-
 KEPT = 384 * 2**14  # weights that one thread keeps, 24 MiB: the largest blocks, of up to 16,384 keys
 FEWEST = 96  # rows of a block, whatever it keeps: fewer leave the matrix products half used
 
