@@ -28,11 +28,12 @@ from workbench.internals.pattern_statistics import statistics as of_pattern
 from workbench.internals.tokens import TokenBatch
 
 Run = Callable[[], object]
-PLAIN, ROWS, COLUMNS, HOOKS = (
+PLAIN, ROWS, COLUMNS, HOOKS, BLIND = (
     "plain sdpa forward",
     "profile, rows",
     "profile, rows and received attention",
     "TransformerLens hooks",
+    "knock-out, logits of the last token",
 )
 SEGMENTS = 16
 
@@ -45,6 +46,10 @@ def run_of(way: str, session: Any, length: int) -> Run:
         return _plain(session, ids)
     if way == HOOKS:
         return _hooks(session, ids, segments)
+    if way == BLIND:
+        half = length // 2
+        edit = wb.edits.knock_out(queries=range(half, length), keys=range(half // 4, half // 2))
+        return lambda: session.logits(ids, positions=[-1], edits=edit)
     received = {"received": "sum"} if way == COLUMNS else {}
     return lambda: session.attention_statistics(ids, lambda part: None, segments=segments, **received)
 
@@ -82,9 +87,10 @@ def _hooks(session: Any, ids: torch.Tensor, segments: torch.Tensor) -> Run:
     """The same statistics from TransformerLens' pattern hooks, on the bridge as its documentation makes it."""
     bridge = _bridge(str(session.model.config._name_or_path))
     request = StatisticsSpec(segments=segments, received="sum").of(TokenBatch.of(ids))
+    layers = session.hooked.architecture.layers
 
     def hook(pattern: torch.Tensor, hook: Any) -> None:
-        of_pattern(pattern, request)
+        of_pattern(pattern, request, layers[hook.layer()])
 
     names = [f"blocks.{layer}.attn.hook_pattern" for layer in range(session.shape.layers)]
 
@@ -182,6 +188,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--quick", action="store_true", help="T=1024, and growth to 2048")
+    parser.add_argument("--lengths", nargs="+", type=int, default=[4096], help="lengths of the table of ratios")
+    parser.add_argument("--ways", nargs="+", default=[ROWS, COLUMNS, BLIND, HOOKS], help="rows of that table")
     parser.add_argument("--longest", type=int, default=32768, help="end of the growth")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
@@ -193,15 +201,19 @@ def main() -> None:
     if arguments.alone:
         print(json.dumps(_alone(session, arguments.alone[0], int(arguments.alone[1]))))
         return
-    length, longest = (1024, 2048) if arguments.quick else (4096, arguments.longest)
-    table = compared(session, [PLAIN, ROWS, COLUMNS], length, arguments.rounds)
-    hooks = compared(session, [PLAIN, HOOKS], length, 1)[1:]
-    for row in (table := table + hooks):
-        row["bytes"] = alone(arguments, row["way"], length)["grown"]
+    compare, longest = ([1024], 2048) if arguments.quick else (arguments.lengths, arguments.longest)
+    table = []
+    for length in compare:
+        ways = [way for way in (PLAIN, *arguments.ways) if way != HOOKS]
+        table += compared(session, ways, length, arguments.rounds)
+        if HOOKS in arguments.ways:
+            table += compared(session, [PLAIN, HOOKS], length, 1)[1:]
+    for row in table:
+        row["bytes"] = alone(arguments, row["way"], row["length"])["grown"]
     lengths = [each for each in (512, 1024, 2048, 4096, 8192, 16384, 32768, 65536) if each <= longest]
     lengths = [each for each in lengths if arguments.quick or each >= 1024]
     found = {"model": arguments.model, "threads": arguments.threads, "table": table}
-    found["growth"] = [growth(arguments, COLUMNS, lengths)]
+    found["growth"] = [growth(arguments, COLUMNS, lengths)] if lengths else []
     print(markdown(found))
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=1) + "\n")

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-SCRIPTS = ("capture.py", "sweeps.py", "kernels.py", "long_runs.py", "pages.py", "probes.py")
+SCRIPTS = ("capture.py", "sweeps.py", "kernels.py", "contrast.py", "long_runs.py", "pages.py", "probes.py")
 
 
 def main() -> int:

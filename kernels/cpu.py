@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from . import cpu_tiles as c
-from .cpu_block import FAR_AWAY, Block, KeyRange, block_ranges, start_block
+from .cpu_block import FAR_AWAY, ROWS, Block, KeyRange, block_ranges, start_block
 from .cpu_keys import KeyTile, key_tiles
 from .cpu_pool import run_tasks
+from .cpu_received import KeptWeights, kept_rows
 from .problem import Problem
 from .result import SCALARS
 
@@ -46,10 +47,8 @@ def compute(problem: Problem) -> tuple[dict[str, Tensor], Tensor]:
     )
     lse, received = problem.lse, None
     if lse is None:
-        _pass(problem, tiles, rows, None, received=False)
+        received = _pass(problem, tiles, rows, None, received=problem.received is not None)
         lse = rows.scalars[SCALARS.index("lse")]
-        if problem.received is not None:
-            received = _pass(problem, tiles, None, lse, received=True)
     elif problem.want or problem.received is not None:
         received = _pass(problem, tiles, rows if problem.want else None, lse, received=problem.received is not None)
     found = {name: value for name, value in rows.fields().items() if name in problem.want}
@@ -82,10 +81,11 @@ def _pass(
     problem: Problem, tiles: list[list[KeyTile]], rows: Rows | None, lse: Tensor | None, *, received: bool
 ) -> Tensor | None:
     """Every query against its keys, on all cores; fills `rows`, gives what keys received `[batch, head, set, key]`."""
-    spans = block_ranges(problem)
+    spans = block_ranges(problem, kept_rows(problem.k.shape[2], ROWS) if received and lse is None else ROWS)
     strips = [spans[i::STRIPS] for i in range(min(STRIPS, len(spans)))] if received else [[span] for span in spans]
     work = [(b, kv, strip) for b, kv in np.ndindex(problem.k.shape[:2]) for strip in strips]
-    tasks = [partial(_strip, problem, tiles[b], rows, lse, b, kv, strip, received) for b, kv, strip in work]
+    spare: list[KeptWeights] = []
+    tasks = [partial(_strip, problem, tiles[b], rows, lse, b, kv, strip, received, spare) for b, kv, strip in work]
     parts = run_tasks(tasks, math.prod(problem.q.shape[:3]) * problem.k.shape[2])
     if not received or problem.received is None:
         for _ in parts:
@@ -107,18 +107,30 @@ def _strip(
     kv_head: int,
     spans: list[tuple[int, int]],
     with_received: bool,
+    spare: list[KeptWeights],
 ) -> Tensor | None:
-    """Some blocks of one kv head; returns their part of what keys received `[head in group, set, key]`."""
+    """Some blocks of one kv head; returns their part of what keys received `[head in group, set, key]`.
+
+    spare: memory that an earlier strip is done with; fresh pages would cost as much as filling them.
+    """
     received = None
     if with_received and problem.received is not None:
         received = torch.zeros(problem.group, problem.received.shape[1], problem.k.shape[2], dtype=torch.float32)
+    kept = None
+    if received is not None and lse is None:
+        n_key = problem.k.shape[2]
+        kept = KeptWeights.taken(spare, kept_rows(n_key, ROWS), n_key)
     reach = KeyRange(window=FAR_AWAY if problem.window is None else problem.window)
     for first, last in spans:
         block = start_block(problem, batch, kv_head, first, last, lse)
-        block.received = received
+        block.received, block.kept = received, kept
         block.add_keys(tiles, [reach], fixed=lse is not None, rows=rows is not None)
+        if kept is not None and received is not None:
+            kept.give(block.counted, c.log_totals(block.state), received)
         if rows is not None:
             _finish(block, rows, fixed=lse is not None)
+    if kept is not None:
+        spare.append(kept)
     return received
 
 

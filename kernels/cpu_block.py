@@ -12,6 +12,7 @@ from torch import Tensor
 from . import cpu_tiles
 from .block_mask import BlockMask
 from .cpu_keys import TILE, KeyTile
+from .cpu_received import KeptWeights
 from .problem import Problem
 
 LOG2E = math.log2(math.e)
@@ -65,6 +66,7 @@ class Block:
     mass: NDArray[np.float64]  # [row, segment]
     out: Tensor  # [row, d_value] float32, or [row, 0]
     received: Tensor | None = None  # [head in group, set, key], added to
+    kept: KeptWeights | None = None  # weights that are kept until the rows are complete
 
     @property
     def heads(self) -> slice:
@@ -104,7 +106,7 @@ class Block:
                     continue
                 n = stop - tile.start
                 block[1] = tile.start + p.key_start
-                scores = buffer[: q.shape[0] * n].view(-1, n)
+                scores = buffer[: q.shape[0] * n].view(-1, n) if self.kept is None else self.kept.room(q.shape[0], n)
                 torch.mm(q, keys[tile.start : stop].float().T, out=scores)
                 s = scores.numpy()
                 if p.softcap is not None:
@@ -119,9 +121,17 @@ class Block:
                     cpu_tiles.weigh_tile(s, block, i0, self.state)
                 if values is not None and rows:
                     self.out.addmm_(scores, values[tile.start : stop].float())
-                if self.received is not None and p.received is not None:
-                    weight = p.received[min(self.batch, p.received.shape[0] - 1), :, self.first : self.last]
-                    self.received[:, :, tile.start : stop] += torch.matmul(weight, scores.view(p.group, -1, n))
+                if self.kept is not None:
+                    self.kept.keep(tile.start, stop, scores, self.state[:, cpu_tiles.M])
+                elif self.received is not None:
+                    self.received[:, :, tile.start : stop] += torch.matmul(self.counted, scores.view(p.group, -1, n))
+
+    @property
+    def counted(self) -> Tensor:
+        """How much each row counts in what keys received, `[set, query]`."""
+        received = self.problem.received
+        assert received is not None
+        return received[min(self.batch, received.shape[0] - 1), :, self.first : self.last]
 
 
 def start_block(problem: Problem, batch: int, kv_head: int, first: int, last: int, lse: Tensor | None) -> Block:
@@ -152,8 +162,8 @@ def start_block(problem: Problem, batch: int, kv_head: int, first: int, last: in
     return block
 
 
-def block_ranges(problem: Problem) -> list[tuple[int, int]]:
+def block_ranges(problem: Problem, rows: int = ROWS) -> list[tuple[int, int]]:
     """Row ranges of the blocks, last first: the longest work starts first."""
-    step = max(1, ROWS // problem.group)
+    step = max(1, rows // problem.group)
     n_query = problem.q.shape[2]
     return [(i, min(i + step, n_query)) for i in range(0, n_query, step)][::-1]

@@ -10,6 +10,7 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
 from .jit import compiled
 from .result import SCALARS
@@ -203,6 +204,12 @@ def add_tile(s, block, first, fixed, runs, state, mass, out):  # type: ignore[no
         for c in range(runs.shape[0]):
             ga, gb = max(runs[c, 0], a), min(runs[c, 1], b)
             mass[r, runs[c, 2]] += total if ga == a and gb == b else _sum(row, ga, gb)
+
+
+def log_totals(state: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Each row's lse in units of log 2 so far, `[row]`; -inf where it saw no key."""
+    with np.errstate(divide="ignore"):
+        return state[:, M] + np.log2(state[:, TOTAL])
 
 
 @compiled("void(float64[:,::1], float64[:,::1], boolean, float32[:,:,:], int64[:,:], float32[::1])")

@@ -7,6 +7,8 @@ RECIPES.register_lazy("head-roles-organism", "workbench.probes.head_roles.organi
 PROBES.register_lazy("context-knob", "workbench.probes.context_knob.probe:ContextKnob")
 PROBES.register_lazy("attention-profile", "workbench.probes.attention_profile.probe:AttentionProfile")
 RECIPES.register_lazy("attention-profile-organism", "workbench.probes.attention_profile.organism:RECIPE")
+PROBES.register_lazy("layer-contrast", "workbench.probes.layer_contrast.probe:LayerContrast")
+RECIPES.register_lazy("layer-contrast-organism", "workbench.probes.layer_contrast.organism:RECIPE")
 RECIPES.register_lazy("context-knob-organism", "workbench.probes.context_knob.organism:RECIPE")
 RECIPES.register_lazy("context-knob-adapter", "workbench.probes.context_knob.learning.adapter:RECIPE")
 RECIPES.register_lazy("context-knob-direction", "workbench.probes.context_knob.learning.direction:RECIPE")

@@ -54,3 +54,16 @@ class Reporter:
             yield item
             elapsed = time.monotonic() - start
             self.send(done, total, stage, elapsed / done * (total - done))
+
+    def parts(self, total: int, stage: str) -> Callable[[int], Reporter]:
+        """Reporters for calls that are parts of one stage: given how many of its `total` steps came before a call."""
+        start = time.monotonic()
+
+        def of(before: int) -> Reporter:
+            def hear(step: Progress) -> None:
+                done = before + step.done
+                self.send(done, total, stage, (time.monotonic() - start) / done * (total - done) if done else None)
+
+            return Reporter(hear, self.cancelled)
+
+        return of

@@ -173,17 +173,16 @@ def ablation(
     rng = context.rng("replacements")
     recall = np.zeros((1 + len(sets), len(trials)))
     share = np.zeros_like(recall)
-    jobs = [(row, column) for column in range(len(trials)) for row in range(1 + len(sets))]
     seeds = rng.integers(2**32, size=len(trials))
-    for row, column in context.progress.steps(jobs, "ablation"):
-        trial = trials[column]
-        cut = []
-        if row:
-            each = sets[row - 1]
-            # one draw a needle, so that all sets of one needle are replaced from the same places
-            cut = replace(each.heads, states, each.how, len(trial.ids), np.random.default_rng(seeds[column]))
-        recall[row, column], share[row, column] = answers(session, trial, cut)
-    unseen = [answers(session, trial.without_needle())[0] for trial in context.progress.steps(trials, "no needle")]
+    part = context.progress.parts(recall.size, "ablation")
+    for column, trial in enumerate(trials):
+        # one draw a needle, so that all sets of one needle are replaced from the same places
+        cuts = [
+            replace(each.heads, states, each.how, len(trial.ids), np.random.default_rng(seeds[column])) for each in sets
+        ]
+        found = answers(session, trial, [[], *cuts], part(column * (1 + len(sets))))
+        recall[:, column], share[:, column] = zip(*found, strict=True)
+    unseen = [answers(session, trial.without_needle())[0][0] for trial in context.progress.steps(trials, "no needle")]
     labels = ["none", *(f"{each.kind} {each.count} {each.how} {each.sample}" for each in sets)]
 
     def along(values: Sequence[Any], description: str) -> tuple[str, list[Any], dict[str, str]]:

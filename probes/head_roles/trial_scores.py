@@ -16,6 +16,7 @@ from .scores import RULES, chance_score, retrieval_score, rouge_recall
 if TYPE_CHECKING:
     from workbench.internals.edits import Edit
     from workbench.internals.session import Session
+    from workbench.progress import Reporter
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,14 @@ def generated(session: Session, trial: Trial, forced: Measured, rule: Rule) -> M
     return _measured(session, trial, kept, rule) if kept else None
 
 
-def answers(session: Session, trial: Trial, edits: Sequence[Edit] = ()) -> tuple[float, float]:
-    """Whether all tokens of the answer are the first choice (1 or 0), and the share that are, under edits."""
+def answers(
+    session: Session, trial: Trial, edits: Sequence[Sequence[Edit]] = ((),), progress: Reporter | None = None
+) -> list[tuple[float, float]]:
+    """Whether all tokens of the answer are the first choice (1 or 0), and the share that are, under each of `edits`."""
     start, end = trial.answer
-    logits = session.logits(list(trial.ids), positions=range(start - 1, end - 1), edits=edits)
-    return _agreement(logits[0].argmax(-1).numpy(), trial.ids[start:end])
+    named = {str(place): each for place, each in enumerate(edits)}
+    found = session.logits_under(list(trial.ids), named, range(start - 1, end - 1), progress=progress)
+    return [_agreement(found[name][0].argmax(-1).numpy(), trial.ids[start:end]) for name in named]
 
 
 def _measured(session: Session, trial: Trial, emitted: Sequence[int], rule: Rule) -> Measured:

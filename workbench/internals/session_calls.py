@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +75,33 @@ class SessionCalls:
         """The model's output before the softmax, `[batch, position, vocabulary]`; see `HookedModel.logits`."""
         with self._turn(prompt, chat, engine, progress) as (hooked, tokens):
             return hooked.logits(tokens, positions, edits, device, progress)
+
+    def logits_under(
+        self,
+        prompt: Prompt,
+        edits: Mapping[str, EditLike],
+        positions: Sequence[int] | None = None,
+        *,
+        memory: int | str | None = None,
+        chat: bool = False,
+        engine: str | None = None,
+        progress: Reporter | None = None,
+    ) -> dict[str, Tensor]:
+        """The output before the softmax under each of several edits by name, `[batch, position, vocabulary]` each.
+
+        What the edits leave alone is run once: an edit begins at the first block and position that it changes, and
+        edits run as rows of one batch, within `memory` (bytes, or such as "2GiB"). Where a model cannot be entered in
+        the middle, each is a whole run. Raises `UsageError` or `SiteError` for edits that the model does not have.
+
+        >>> cut = {"none": [], "0.1": wb.edits.set("z.0.1", 0.0), "2.1": wb.edits.set("z.2.1", 0.0)}
+        >>> found = session.logits_under("marathon dolphin shop marathon", cut, positions=[-1])
+        >>> list(found), found["none"].shape[:2]
+        (['none', '0.1', '2.1'], torch.Size([1, 1]))
+        """
+        from .sweeps.logits_under import logits_under
+
+        with self._turn(prompt, chat, engine, progress) as (hooked, tokens):
+            return logits_under(hooked, tokens, edits, positions, memory, progress)
 
     def gradients(
         self,

@@ -11,6 +11,7 @@ from ..engines.base import Engine
 from ..tokens import TokenBatch
 from .base_run import BaseRun
 from .cells import Cell
+from .reading import read
 from .resuming import Resuming, resuming
 from .whole_runs import one_by_one, whole_runs
 
@@ -51,6 +52,10 @@ class CellRuns:
                 yield [cell], one_by_one(self._engine, self._tokens, [cell], columns)
                 if self._check is not None:
                     self._check()
+
+    def unedited(self, columns: Tensor) -> Tensor:
+        """The logits `[1, column, vocabulary]` of the row as it is."""
+        return read(self._engine, self._tokens, (), columns)[1]
 
     def until_read(self, cells: Sequence[Cell]) -> None:
         """Run cells whose edits read what is there, up to the last of these edits."""

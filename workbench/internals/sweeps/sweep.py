@@ -11,24 +11,23 @@ import torch
 from torch import Tensor
 
 from ...errors import UsageError
-from ...formatting import byte_size, parse_size
 from ...progress import Reporter
 from ..answer_prompts import listed_prompts
 from ..edits import Frame
 from ..hooked_model import HookedModel
 from ..hooks import known, refuse_without_vocabulary
-from ..memory import SHARE, free_bytes
 from ..sites import Site
 from ..tokens import TokenBatch
 from . import attribution
-from .cell_runs import CellRuns, kept_bytes, token_bytes
+from .cell_runs import CellRuns
 from .cells import Cell
 from .grid import Grid, Laid, Read
 from .grid_axes import Lengths
 from .metrics import MetricLike, Reading, metric_of
 from .path_grid import PathCell, received
-from .reading import read, site_bytes
+from .reading import read
 from .resuming import Resuming
+from .room import room_for
 from .table import table
 
 if TYPE_CHECKING:
@@ -38,9 +37,6 @@ if TYPE_CHECKING:
 
 Into = Literal["clean", "corrupted"]
 Method = Literal["run", "gradient", "both"]
-ROOM = {"cpu": 1 << 11}
-"""Tokens of edited rows that are run at once, at the most, by kind of device: more leave the processor's cache."""
-OTHER_ROOM = 1 << 13
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +101,8 @@ def prepare(
         [known(engine, TokenBatch.of([*row, *one.after])) for row, one in zip(side, readings, strict=True)]
         for side in pairs
     ]
-    room = _room(hooked, laid.sites, batches, readings, memory, method != "run")
+    width = max(tokens.width for side in batches for tokens in side)
+    room = room_for(hooked.engine, laid.sites, width, 1 + after, memory, method != "run")
     return Prepared(
         grid, laid, readings, batches[0], batches[1] if len(batches) > 1 else None, into, room,
         measured.units, measured.meaning,
@@ -213,35 +210,3 @@ class _Running:
 def _columns(tokens: TokenBatch, reading: Reading) -> Tensor:
     """Where the logits are read: after the prompt, and after each token that the metric puts after it."""
     return torch.arange(tokens.width - len(reading.after) - 1, tokens.width)
-
-
-def _room(
-    hooked: HookedModel,
-    sites: Sequence[Site],
-    batches: Sequence[Sequence[TokenBatch]],
-    readings: Sequence[Reading],
-    memory: int | str | None,
-    backward: bool,
-) -> int:
-    """How many tokens of edited rows fit into the memory; raises `UsageError` where one row does not."""
-    engine = hooked.engine
-    if isinstance(memory, str):
-        try:
-            memory = parse_size(memory)
-        except ValueError as error:
-            raise UsageError(f"memory: {error}") from error
-    budget = int(SHARE * free_bytes(engine.device)) if memory is None else memory
-    width = max(tokens.width for side in batches for tokens in side)
-    each = token_bytes(engine, width)
-    answer = 1 + max(len(reading.after) for reading in readings)
-    logits = 3 * answer * engine.architecture.shape.vocabulary * 4
-    fixed = kept_bytes(engine, width) + (2 + backward) * site_bytes(engine, sites, width) + 2 * logits
-    fixed += backward * engine.architecture.shape.layers * each * width
-    needed = fixed + each * width + logits
-    if needed > budget:
-        raise UsageError(
-            f"a sweep over {width} tokens needs {byte_size(needed)} for one edited row at a time, and may take "
-            f"{byte_size(budget)}: give shorter prompts, fewer layers or kinds, or a larger memory="
-        )
-    room = ROOM.get(engine.device.type, OTHER_ROOM)
-    return max(width, min(room, (budget - fixed) // (each + logits // width)))
