@@ -1,7 +1,7 @@
 """Position probes of every block and prefix: all together, and one after the other on the same states.
 
 `python bench/probes.py` takes the learner of 4 blocks and d = 4 (its architecture with random weights where it does not
-ship), probes the weights of least squares after every prefix, and prints seconds of both ways and the largest
+ship), probes the weights of least squares after every prefix, and prints processor seconds of both ways and the largest
 difference in R² on test prompts; `--json PATH` writes the numbers too, `--quick` takes fewer steps. One after the other
 is `PositionProbe` on each block and prefix by itself, with the same hidden width, steps, batches and prompts.
 """
@@ -59,18 +59,18 @@ def main() -> None:
     print("|---|---|---|---|---|---|")
     heads: tuple[Head, ...] = ("linear", "mlp")
     for head in heads:
-        began = time.perf_counter()
+        began = time.process_time()
         how = Training(asked.hidden, steps, 256, RATES[head])
         reach = [2 * n for n in PREFIXES]
         seen = states[:, validation], goal[validation]
         probes = PrefixProbes.fit(states[:, train], goal[train], reach, seen, np.random.default_rng(1), head, how)
-        together = time.perf_counter() - began
+        together = time.process_time() - began
         said = probes.predict(states[:, test]).numpy()
         alone, apart = 0.0, 0.0
         for block in range(len(states)):
             for place, n in enumerate(PREFIXES):
                 part = states[block : block + 1, :, : 2 * n]
-                began = time.perf_counter()
+                began = time.process_time()
                 one = PositionProbe.fit(
                     part[:, train],
                     goal[train, place],
@@ -80,7 +80,7 @@ def main() -> None:
                     head,
                     Training(asked.hidden, steps, 256, ALONE),
                 )
-                alone += time.perf_counter() - began
+                alone += time.process_time() - began
                 by_itself = one.predict(part[:, test])[0].detach().numpy()
                 gap = r2(said[block, place], goal[test, place]) - r2(by_itself, goal[test, place])
                 apart = gap if abs(gap) > abs(apart) else apart

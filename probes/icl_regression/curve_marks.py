@@ -8,6 +8,8 @@ import numpy as np
 
 from workbench.figures import Line, ReferenceLine
 
+from .comparison import NONE
+
 if TYPE_CHECKING:
     import xarray as xr
 
@@ -25,3 +27,15 @@ def band(
 def dimensions_line(data: xr.DataTree) -> ReferenceLine:
     """Where there are as many pairs as dimensions."""
     return ReferenceLine(float(data.attrs["dimensions"]), "x", "n = d")
+
+
+def kind_of(name: str) -> str:
+    """The kind of an algorithm, of which there are few enough for a colour each."""
+    if name == NONE:
+        return "nothing nearer than 0"
+    first = name.split()[0]
+    if first == "gd":
+        return "several gradient steps" if "×" in name else "one gradient step"
+    if first in ("ridge", "bayes"):
+        return "ridge"
+    return {"ols": "least squares", "sgd": "one-pass SGD"}.get(first, "another")

@@ -19,23 +19,16 @@ if TYPE_CHECKING:
 def encodings(data: xr.DataTree) -> Figure:
     found = data["encodings"].to_dataset()
     panels = []
-    for target in found["target"].values:
-        arms = [(LEARNER, "linear"), *((str(arm), "mlp") for arm in found["arm"].values)]
-        for arm, head in arms:
-            values = found["r2"].sel(target=target, arm=arm, head_kind=head).values
+    for arm, head in [(LEARNER, "linear"), *((str(arm), "mlp") for arm in found["arm"].values)]:
+        for target in found["target"].values:
+            r2 = found["r2"].sel(target=target, arm=arm, head_kind=head).dropna("blocks", how="all")
+            values = np.round(np.clip(r2.values, 0, 1), 2)
+            blocks = [str(each) for each in r2["blocks"].values]
             panels.append(
                 Panel(
-                    [
-                        Heatmap(
-                            np.clip(values, 0, 1),
-                            _places(found, "prefix"),
-                            _places(found, "blocks"),
-                            "R²",
-                            limits=(0.0, 1.0),
-                        )
-                    ],
-                    Axis(PREFIX, _places(found, "prefix"), [str(each) for each in found["prefix"].values]),
-                    Axis("blocks passed", _places(found, "blocks"), [str(each) for each in found["blocks"].values]),
+                    [Heatmap(values, _places(r2, "prefix"), _places(r2, "blocks"), "R²", limits=(0.0, 1.0))],
+                    Axis(PREFIX, _places(r2, "prefix"), [str(each) for each in r2["prefix"].values]),
+                    Axis("blocks passed", _places(r2, "blocks"), blocks),
                     f"{'XᵀY' if target == 'moment' else 'weights'}, {arm}, {'two-layer' if head == 'mlp' else head}",
                 )
             )
@@ -43,14 +36,13 @@ def encodings(data: xr.DataTree) -> Figure:
         name="encodings",
         title="Where XᵀY and the weights can be read",
         panels=panels,
-        caption="Variance that position probes explain on test prompts, cut at 0; raw inputs have the row 0 alone, and "
-        "arms with fewer blocks end earlier.",
+        caption="Variance that position probes explain on test prompts, cut at 0. Raw inputs have no blocks to pass.",
         alt="Grids of blocks and prefixes, coloured by the variance that probes explain, for each arm.",
-        columns=3,
+        columns=2,
     )
 
 
-def _places(found: xr.Dataset, dim: str) -> list[float]:
+def _places(found: xr.Dataset | xr.DataArray, dim: str) -> list[float]:
     return list(range(found.sizes[dim]))
 
 
@@ -66,7 +58,7 @@ def attention(data: xr.DataTree) -> Figure:
             Panel(
                 [Heatmap(values, positions.tolist(), _places(found, "prefix"), "attention", limits=(0.0, 1.0))],
                 Axis("token", positions.tolist(), [f"{'xy'[place % 2]}{place // 2 + 1}" for place in positions]),
-                Axis(PREFIX, _places(found, "prefix"), [str(each) for each in found["prefix"].values]),
+                Axis("pairs", _places(found, "prefix"), [str(each) for each in found["prefix"].values]),
                 f"{'XᵀY' if target == 'moment' else 'weights'}, after {block} blocks",
             )
         )

@@ -10,15 +10,15 @@ from workbench.figures import Axis, Bars, Figure, Line, Panel, ReferenceLine, Sc
 
 from . import encoding_figures
 from .comparison import LEARNER, NONE
-from .curve_marks import PREFIX, band, dimensions_line
+from .curve_marks import PREFIX, band, dimensions_line, kind_of
 
 if TYPE_CHECKING:
     import xarray as xr
 
 FLOOR = 1e-6
 """Squared differences below it are drawn at it, on logarithmic axes."""
-SHOWN = 7
-"""Predictors drawn beside the learner: those that come nearest."""
+SHOWN = 5
+"""Predictors drawn beside the learner, those that come nearest: with it there is a colour for each."""
 
 
 def draw(data: xr.DataTree) -> list[Figure]:
@@ -48,8 +48,8 @@ def _near(data: xr.DataTree) -> list[str]:
 def _errors(data: xr.DataTree) -> Figure:
     curves = data["curves"].to_dataset()
     x = curves["prefix"].values
-    marks = [band(curves.sel(predictor=name), "error", name, x, secondary=name == "zero") for name in _near(data)]
-    marks.append(band(curves.sel(predictor=LEARNER), "error", LEARNER, x))
+    marks = [band(curves.sel(predictor=LEARNER), "error", LEARNER, x)]
+    marks += [band(curves.sel(predictor=name), "error", name, x, secondary=name == "zero") for name in _near(data)]
     return Figure(
         name="errors",
         title="Error of the learner and of the algorithms nearest to it",
@@ -94,21 +94,22 @@ def _distances(data: xr.DataTree) -> Figure:
 def _phases(data: xr.DataTree) -> Figure:
     nearest = data["nearest"].to_dataset()
     x = nearest["prefix"].values
-    names = sorted({str(each) for each in nearest["nearest"].values})
-    marks = []
-    for name in names:
+    marks: list[Scatter | ReferenceLine] = []
+    for name in sorted({str(each) for each in nearest["nearest"].values}):
         here = nearest["nearest"].values == name
         one = nearest.isel(prefix=np.flatnonzero(here))
         margin, low, high = (one[f"margin{end}"].values.tolist() for end in ("", "_low", "_high"))
+        second = [f"second: {each}" for each in one["runner_up"].values]
         label = "nothing nearer than 0" if name == NONE else name
-        marks.append(Bars(x[here].tolist(), margin, label, low, high))
+        marks.append(Scatter(x[here].tolist(), margin, label, low, high, names=second))
+    marks.append(ReferenceLine(0.0, "y"))
     return Figure(
         name="nearest",
         title="The nearest algorithm after each prefix, and its margin",
         panels=[Panel([*marks, dimensions_line(data)], Axis(PREFIX), Axis("SPD / d of the second minus the first"))],
         caption="Chosen on validation prompts, measured on test prompts; where an interval holds 0, the two are not "
         "told apart.",
-        alt="Bars of the margin of the nearest algorithm for each number of pairs, coloured by algorithm.",
+        alt="Points of the margin of the nearest algorithm for each number of pairs, coloured by algorithm.",
     )
 
 
@@ -116,19 +117,20 @@ def _depths(data: xr.DataTree) -> Figure:
     found = data["others"].to_dataset()
     learners = [str(each) for each in found["learner"].values]
     marks: list[Scatter | ReferenceLine] = []
-    for name in sorted({str(each) for each in found["nearest"].values.ravel()}):
-        rows, columns = np.nonzero(found["nearest"].values == name)
+    kinds = np.vectorize(kind_of)(found["nearest"].values)
+    for label in sorted(set(kinds.ravel().tolist())):
+        rows, columns = np.nonzero(kinds == label)
         told = [
-            f"SPD / d {found['spd'].values[row, column]:.2g}, margin {found['margin'].values[row, column]:.2g}"
+            f"{found['nearest'].values[row, column]}, SPD / d {found['spd'].values[row, column]:.2g}, "
+            f"margin {found['margin'].values[row, column]:.2g}"
             for row, column in zip(rows, columns, strict=True)
         ]
-        label = "nothing nearer than 0" if name == NONE else name
         marks.append(Scatter(found["prefix"].values[columns].tolist(), rows.tolist(), label, names=told))
     places = list(range(len(learners)))
     rows_axis = Axis("", places, learners, limits=(-0.5, len(learners) - 0.5))
     return Figure(
         name="phases",
-        title="The nearest algorithm of each learner",
+        title="The kind of algorithm that is nearest to each learner",
         panels=[
             Panel(
                 [*marks, dimensions_line(data)],
@@ -136,7 +138,8 @@ def _depths(data: xr.DataTree) -> Figure:
                 rows_axis,
             )
         ],
-        caption="One point a learner and prefix, with its margin and distance. Other learners of the task ship.",
+        caption="One point a learner and prefix; each holds the algorithm's name, its distance and its margin. Other "
+        "learners of the task ship.",
         alt="A strip for each learner: the algorithm nearest to it after each number of pairs.",
     )
 

@@ -28,6 +28,13 @@ class Shipped:
 
 
 @cache
+def names() -> tuple[str, ...]:
+    """All learners and constructions that ship, as models are called."""
+    folders = resources.files("workbench.data").joinpath("organisms").iterdir()
+    return tuple(sorted(f"organism/{each.name}" for each in folders if each.name.startswith(PREFIX) and each.is_dir()))
+
+
+@cache
 def learners() -> tuple[Shipped, ...]:
     """All that were trained on tasks of their own, by depth."""
     found = []
