@@ -58,7 +58,7 @@ class LiveLabel(Live):
         if reason := IclRegression().unsuitable(session):
             raise UsageError(reason)
         seed, pairs, label = (whole(text.label, texts[text.name]) for text in self.texts)
-        return MovedLabel(task_of(session, IclRegressionConfig(prefixes=(1,))), seed, pairs, label)
+        return MovedLabel(task_of(session, IclRegressionConfig.model_validate({"prefixes": (1,)})), seed, pairs, label)
 
     def snippet(self, model: str, adapter: str | None, texts: Mapping[str, str], run: str | None) -> str:
         written = {text.name: texts[text.name] for text in self.texts}
