@@ -11,14 +11,11 @@ from pydantic import ValidationError
 
 import workbench as wb
 from workbench.errors import Cancelled, UsageError
-from workbench.probe.registry import RECIPES
 from workbench.probes.icl_regression import shipped
 from workbench.probes.icl_regression.asking import Task
-from workbench.probes.icl_regression.learner import LearnerConfig, error, training_prompts, transformer
+from workbench.probes.icl_regression.learner import RECIPE, LearnerConfig, error, training_prompts, transformer
 from workbench.progress import Progress
 from workbench.runs.train import train
-
-RECIPE = RECIPES.get("icl-learner")
 
 
 def test_training_prompts_are_what_the_labels_say() -> None:
