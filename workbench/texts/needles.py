@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -47,7 +48,8 @@ def make_needles(n: int, rng: np.random.Generator, words_in_answer: int = 4) -> 
     places = rng.permutation(word_lists.KEY_PLACES).tolist()
     values = rng.permutation(word_lists.VALUES).tolist()
     halves = [(places[0::2], values[0::2]), (places[1::2], values[1::2])]
-    available = len(word_lists.KEY_QUALITIES) * len(halves[1][0]) * len(word_lists.SECRETS)
+    keys = len(word_lists.KEY_QUALITIES) * len(halves[1][0]) * len(word_lists.SECRETS)
+    available = min(keys, math.perm(len(halves[1][1]), words_in_answer))
     if n > available:
         raise UsageError(f"{n} needles were asked for and there are {available} of one kind; ask for fewer")
     first, second = (_generate(n, own_places, own_values, rng, words_in_answer) for own_places, own_values in halves)

@@ -79,6 +79,14 @@ def test_the_two_sets_of_needles_share_no_place_and_no_word_of_an_answer() -> No
         make_needles(10**6, np.random.default_rng(0))
 
 
+def test_answers_of_one_word_run_out_before_keys_do() -> None:
+    values = len(word_lists.VALUES) // 2
+    first, second = make_needles(values, np.random.default_rng(0), words_in_answer=1)
+    assert len({needle.answer for needle in (*first, *second)}) == 2 * values
+    with pytest.raises(UsageError, match=f"there are {values} of one kind; ask for fewer"):
+        make_needles(values + 1, np.random.default_rng(0), words_in_answer=1)
+
+
 def test_needles_from_a_file_are_split_by_key_and_answer(tmp_path: Path) -> None:
     path = tmp_path / "needles.jsonl"
     lines = [
